@@ -1,0 +1,22 @@
+//! What Bellwether knows about prediction markets, as plain Rust without I/O.
+//!
+//! - Numbers and texts: [`money`], [`ids`], [`text`].
+//! - Things: [`user`], [`ledger`], [`market`], [`order`], [`position`], [`trade`].
+//! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
+//!   [`settlement`] (payouts), [`permissions`], [`invariants`].
+//! - [`ports`]: what the domain needs of the world, as traits.
+//!
+//! Everything that decides is a pure function of loaded state, a command, the time and fresh ids.
+
+pub mod ids;
+pub mod ledger;
+pub mod lmsr;
+pub mod market;
+pub mod money;
+pub mod order;
+pub mod ports;
+pub mod position;
+pub mod refusal;
+pub mod text;
+pub mod trade;
+pub mod user;

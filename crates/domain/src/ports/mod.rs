@@ -1,0 +1,13 @@
+//! The ports: what the domain needs of the world, in its own words.
+//!
+//! Storage comes in two halves. [`Store`] opens a [`UnitOfWork`], one database transaction, for
+//! everything that decides; [`Queries`] answers reads that decide nothing. `conformance` holds every
+//! implementation to what is promised here. With the feature `test-support` there is a mock of each.
+
+mod queries;
+mod security;
+mod store;
+
+pub use queries::*;
+pub use security::*;
+pub use store::*;

@@ -1,0 +1,362 @@
+//! The reading half of storage: lists, single things and sums that decide nothing.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::ids::{AccountId, MarketId, OrderId, TransferId, UserId};
+use crate::ledger::{Account, Transfer, TransferKind};
+use crate::market::{Market, MarketStatus, OutcomeId};
+use crate::money::{Credits, Price, Shares};
+use crate::order::{Order, OrderStatus, Side};
+use crate::position::Position;
+use crate::text::Slug;
+use crate::trade::Trade;
+use crate::user::{Role, User, UserStatus};
+
+/// Ascending or descending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Smallest first.
+    Ascending,
+    /// Largest first.
+    Descending,
+}
+
+/// A value that a list is sorted by, as a cursor carries it. Missing values sort as `Int(i64::MIN)`
+/// never occur: every sort key is a column that is never null.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SortValue {
+    /// A number: mills, a count, or microseconds since 1970 for a time.
+    Int(i64),
+    /// A text, compared by its bytes.
+    Text(String),
+}
+
+/// From where a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// After so many rows. The page is counted in total.
+    Offset(u64),
+    /// After the row with these sort values (one for each sort key) and this id. Not counted.
+    /// Rows that are added or removed meanwhile shift nothing.
+    After(Vec<SortValue>, Uuid),
+    /// From the first row, not counted: the beginning of a walk by cursor.
+    First,
+}
+
+/// Which page of a list: its order by `sort`, the id (in the direction of the last sort key;
+/// ascending where there is none) always breaking ties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest<K> {
+    /// The order.
+    pub sort: Vec<(K, Direction)>,
+    /// The beginning.
+    pub start: Start,
+    /// At most so many, 1..=100.
+    pub limit: u32,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// How many rows the filters match; only for [`Start::Offset`].
+    pub total: Option<u64>,
+    /// Whether rows follow.
+    pub has_more: bool,
+}
+
+/// What users can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UserSort {
+    /// When they signed up.
+    CreatedAt,
+    /// Their name, by its bytes.
+    DisplayName,
+}
+
+/// Which users; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserFilter {
+    /// With this role.
+    pub role: Option<Role>,
+    /// With this status.
+    pub status: Option<UserStatus>,
+}
+
+/// What markets can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MarketSort {
+    /// When they were opened.
+    CreatedAt,
+    /// When they close.
+    ClosesAt,
+    /// The sum of their trades' cost.
+    Volume,
+}
+
+/// Which markets; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MarketFilter {
+    /// In this status.
+    pub status: Option<MarketStatus>,
+    /// In this category.
+    pub category: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// Opened by this user.
+    pub creator: Option<UserId>,
+    /// That close before this moment.
+    pub closes_before: Option<Timestamp>,
+    /// That close at or after this moment.
+    pub closes_after: Option<Timestamp>,
+}
+
+/// What orders can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OrderSort {
+    /// When they were accepted.
+    CreatedAt,
+    /// When they last changed.
+    UpdatedAt,
+}
+
+/// Which orders; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrderFilter {
+    /// Of this user.
+    pub user: Option<UserId>,
+    /// In this market.
+    pub market: Option<MarketId>,
+    /// In this status.
+    pub status: Option<OrderStatus>,
+    /// With this client order id.
+    pub client_order_id: Option<String>,
+}
+
+/// What trades can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TradeSort {
+    /// When they were made.
+    CreatedAt,
+}
+
+/// Which trades; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TradeFilter {
+    /// In this market.
+    pub market: Option<MarketId>,
+    /// Taken or made by this user.
+    pub user: Option<UserId>,
+    /// Filling this order on either side.
+    pub order: Option<OrderId>,
+}
+
+/// What transfers can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TransferSort {
+    /// When they were made.
+    CreatedAt,
+}
+
+/// Which transfers; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TransferFilter {
+    /// From or to this account.
+    pub account: Option<AccountId>,
+    /// Of this kind.
+    pub kind: Option<TransferKind>,
+    /// Concerning this market.
+    pub market: Option<MarketId>,
+}
+
+/// What positions can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PositionSort {
+    /// What was spent.
+    Spent,
+}
+
+/// Which positions; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PositionFilter {
+    /// Of this user.
+    pub user: Option<UserId>,
+    /// In this market.
+    pub market: Option<MarketId>,
+}
+
+/// A position and its market: prices and names are needed to show it. Its id in pages is the
+/// market's where the filter names a user, else the user's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PositionInMarket {
+    /// The position.
+    pub position: Position,
+    /// Its market.
+    pub market: Market,
+}
+
+/// A market by its id or its slug.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MarketKey {
+    /// By id.
+    Id(MarketId),
+    /// By slug.
+    Slug(Slug),
+}
+
+/// The open orders of one price in a book, summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BookLevel {
+    /// The book's outcome.
+    pub book: OutcomeId,
+    /// The side.
+    pub side: Side,
+    /// The price.
+    pub price: Price,
+    /// All that rests there.
+    pub quantity: Shares,
+    /// How many orders.
+    pub orders: u64,
+}
+
+/// The best bid and ask of a book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BestPrices {
+    /// The market.
+    pub market: MarketId,
+    /// The book's outcome.
+    pub book: OutcomeId,
+    /// The highest bid.
+    pub bid: Option<Price>,
+    /// The lowest ask.
+    pub ask: Option<Price>,
+}
+
+/// The trades of one interval, summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candle {
+    /// When the interval begins.
+    pub start: Timestamp,
+    /// The first price.
+    pub open: Price,
+    /// The highest price.
+    pub high: Price,
+    /// The lowest price.
+    pub low: Price,
+    /// The last price.
+    pub close: Price,
+    /// The sum of the trades' cost, in mills.
+    pub volume: Credits,
+    /// How many trades.
+    pub trades: u64,
+}
+
+/// Which candles: of the book's outcome, as trades are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CandleRequest {
+    /// The market.
+    pub market: MarketId,
+    /// The book's outcome.
+    pub book: OutcomeId,
+    /// The length of an interval in seconds; intervals begin at multiples of it since 1970.
+    pub interval_s: i64,
+    /// From this moment.
+    pub from: Timestamp,
+    /// Until before this moment.
+    pub to: Timestamp,
+    /// At most so many, the earliest first.
+    pub limit: u32,
+}
+
+/// Work that time has made due.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DueWork {
+    /// Markets that are open or halted past their closing time.
+    pub markets_to_close: Vec<MarketId>,
+    /// Good-till-date orders past their date.
+    pub orders_to_expire: Vec<OrderId>,
+    /// Proposals past their challenge window.
+    pub proposals_to_decide: Vec<MarketId>,
+    /// Markets that no longer trade but have open orders, or are decided but not settled.
+    pub markets_to_settle: Vec<MarketId>,
+    /// Open orders of users that were deactivated.
+    pub orders_of_deactivated: Vec<OrderId>,
+}
+
+/// A broken invariant: which, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The number of the invariant in the domain's list, 1..=8.
+    pub invariant: u8,
+    /// What is broken, in a sentence.
+    pub message: String,
+    /// The id of the row concerned, if there is one.
+    pub subject: Option<Uuid>,
+}
+
+/// Reads that decide nothing, outside of units of work. Each sees what was committed before it
+/// began. Every list is answered by a bounded number of statements, whatever its length.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Queries: Send + Sync {
+    /// Whether the store answers, and (for stores that can tell) writes durably.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// A user by id.
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
+    /// A user by its e-mail key ([`Email::key`](crate::text::Email::key)).
+    async fn user_by_email(&self, key: &str) -> Result<Option<User>, StoreError>;
+    /// Users by ids, in id order; for joins.
+    async fn users_by_ids(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
+    /// A list of users.
+    async fn users(&self, filter: &UserFilter, page: &PageRequest<UserSort>) -> Result<Page<User>, StoreError>;
+
+    /// An account.
+    async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError>;
+    /// A transfer.
+    async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>, StoreError>;
+    /// A list of transfers.
+    async fn transfers(&self, filter: &TransferFilter, page: &PageRequest<TransferSort>) -> Result<Page<Transfer>, StoreError>;
+
+    /// A market.
+    async fn market(&self, key: &MarketKey) -> Result<Option<Market>, StoreError>;
+    /// Markets by ids, in id order; for joins.
+    async fn markets_by_ids(&self, ids: &[MarketId]) -> Result<Vec<Market>, StoreError>;
+    /// A list of markets.
+    async fn markets(&self, filter: &MarketFilter, page: &PageRequest<MarketSort>) -> Result<Page<Market>, StoreError>;
+    /// The best prices of every book with open orders of these markets.
+    async fn best_prices(&self, markets: &[MarketId]) -> Result<Vec<BestPrices>, StoreError>;
+
+    /// An order.
+    async fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError>;
+    /// A list of orders.
+    async fn orders(&self, filter: &OrderFilter, page: &PageRequest<OrderSort>) -> Result<Page<Order>, StoreError>;
+    /// The levels of one book, each side from its best price, at most `depth` a side; and the
+    /// market's sequence, read in the same snapshot.
+    async fn book(&self, market: MarketId, book: OutcomeId, depth: u32) -> Result<(Vec<BookLevel>, i64), StoreError>;
+
+    /// A list of trades.
+    async fn trades(&self, filter: &TradeFilter, page: &PageRequest<TradeSort>) -> Result<Page<Trade>, StoreError>;
+    /// Candles, only for intervals with trades.
+    async fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, StoreError>;
+
+    /// A position.
+    async fn position(&self, user: UserId, market: MarketId) -> Result<Option<Position>, StoreError>;
+    /// A list of positions.
+    async fn positions(&self, filter: &PositionFilter, page: &PageRequest<PositionSort>) -> Result<Page<PositionInMarket>, StoreError>;
+
+    /// Work that is due at `now`, at most `limit` of each sort.
+    async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError>;
+
+    /// Every breach of the invariants 1 to 6 that the store can find by itself, at most `limit`,
+    /// read in one snapshot.
+    async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError>;
+    /// Transfers in order of payer and number, after that payer and number; for the check of the chains.
+    async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError>;
+    /// Accounts in id order after that one.
+    async fn accounts_after(&self, after: Option<AccountId>, limit: u32) -> Result<Vec<Account>, StoreError>;
+}

@@ -1,0 +1,85 @@
+//! Time, fresh ids, passwords and tokens.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::ids::{FreshIds, SessionId, UserId};
+use crate::user::{PasswordHash, Role};
+
+/// The time.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+pub trait Clock: Send + Sync {
+    /// Now, in whole microseconds, since no store keeps more. May step back.
+    fn now(&self) -> Timestamp;
+}
+
+/// The source of fresh ids.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+pub trait IdSource: Send + Sync {
+    /// A run of ids that nobody has had: UUIDv7 of now, whose order never goes back even where the clock does.
+    fn fresh(&self) -> FreshIds;
+}
+
+/// Why a password was not hashed or checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PasswordError {
+    /// Over 72 bytes, which is all that bcrypt reads.
+    #[error("the password is longer than 72 bytes")]
+    TooLong,
+    /// Contains U+0000, where bcrypt stops reading.
+    #[error("the password contains a NUL character")]
+    ContainsNul,
+    /// Too many are being hashed; try again later.
+    #[error("too many passwords are being checked at once")]
+    Busy,
+    /// The hasher failed.
+    #[error("the password could not be processed")]
+    Failed,
+}
+
+/// Hashes passwords, slowly and on purpose, within a bounded number of threads.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait PasswordHasher: Send + Sync {
+    /// Hashes a password of up to 72 bytes without NUL, unaltered and never truncated.
+    async fn hash(&self, password: &str) -> Result<PasswordHash, PasswordError>;
+    /// Whether the password is the hash's. Without a hash, takes as long as with one and says no.
+    async fn verify<'a>(&self, password: &str, hash: Option<&'a PasswordHash>) -> Result<bool, PasswordError>;
+}
+
+/// Who a token speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessClaims {
+    /// The user.
+    pub user: UserId,
+    /// The role when it was signed.
+    pub role: Role,
+    /// The session that it belongs to.
+    pub session: SessionId,
+    /// Until when it is valid.
+    pub expires_at: Timestamp,
+}
+
+/// A token is not valid: forged, expired, not for us, or no token at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the access token is not valid")]
+pub struct InvalidToken;
+
+/// Signs and verifies access tokens.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+pub trait TokenSigner: Send + Sync {
+    /// Signs a token that is valid from `now` until the claims expire.
+    fn sign(&self, claims: &AccessClaims, now: Timestamp) -> Result<String, InvalidToken>;
+    /// Verifies a token at `now`: algorithm, signature, issuer, audience, type, times.
+    fn verify(&self, token: &str, now: Timestamp) -> Result<AccessClaims, InvalidToken>;
+}
+
+/// Seals what is given to clients and comes back, such as cursors.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+pub trait Sealer: Send + Sync {
+    /// The message's authentication code under a key of the server's.
+    fn seal(&self, message: &[u8]) -> [u8; 32];
+    /// Whether the code is the message's; in constant time.
+    fn is_sealed(&self, message: &[u8], code: &[u8]) -> bool;
+}

@@ -1,0 +1,229 @@
+//! The writing half of storage: units of work.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::ids::{AccountId, MarketId, OrderId, UserId};
+use crate::ledger::{Account, Transfer};
+use crate::market::{Market, OutcomeId};
+use crate::money::Price;
+use crate::order::{Order, Side};
+use crate::position::Position;
+use crate::trade::Trade;
+use crate::user::User;
+
+/// The source of an adapter's error: for logs, never for a client.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why storage failed.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The store cannot be reached, is overloaded or refuses to write. Nothing was done; trying
+    /// again later may help.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Source),
+    /// Another unit of work got in the way (deadlock, serialisation, busy). Nothing was done;
+    /// the same unit may be run again from its start.
+    #[error("the unit of work conflicted with another")]
+    Conflict(#[source] Source),
+    /// A uniqueness rule would be broken. The statement did nothing; the unit can still be rolled back.
+    #[error("{0:?} exists already")]
+    Duplicate(Unique),
+    /// The connection was lost while committing: it may have been committed or not.
+    #[error("it is unknown whether the unit of work was committed")]
+    OutcomeUnknown(#[source] Source),
+    /// The store holds, or was told to hold, what must not be: a broken constraint, an unreadable row.
+    #[error("the store holds or was given what must not be: {0}")]
+    Corrupt(String),
+}
+
+/// The uniqueness rules that a caller can run into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unique {
+    /// A user's e-mail key.
+    Email,
+    /// A market's slug.
+    Slug,
+    /// A user's client order id.
+    ClientOrderId,
+    /// An idempotency key of a user and route.
+    IdempotencyKey,
+    /// An id that exists.
+    Id,
+}
+
+/// Opens units of work.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Begins a unit of work. [`StoreError::Unavailable`] within a bounded time when no connection can be had.
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
+}
+
+/// One database transaction. Dropped without [`commit`](Self::commit), it leaves nothing behind
+/// and its locks are free at once. Row locks are always taken in id order within one call; a unit
+/// locks markets before accounts.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait UnitOfWork: Send {
+    /// Users.
+    fn users(&mut self) -> &mut dyn Users;
+    /// Accounts.
+    fn accounts(&mut self) -> &mut dyn Accounts;
+    /// Markets.
+    fn markets(&mut self) -> &mut dyn Markets;
+    /// Orders.
+    fn orders(&mut self) -> &mut dyn Orders;
+    /// Positions.
+    fn positions(&mut self) -> &mut dyn Positions;
+    /// Answers kept for idempotency keys.
+    fn answers(&mut self) -> &mut dyn Answers;
+    /// Writes everything that was decided, each table with one statement however many rows.
+    /// All rows must have been locked, or be new. [`StoreError::Duplicate`] names the rule that
+    /// new rows broke; after any error the unit can only be rolled back.
+    async fn write(&mut self, changes: &Changes) -> Result<(), StoreError>;
+    /// Makes everything durable. After `Ok` it survives a crash of the process and of the machine.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+    /// Undoes everything.
+    async fn rollback(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// What a decision changed: whole rows in their new state. Empty lists cost nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// Users who signed up.
+    pub new_users: Vec<User>,
+    /// Users that changed.
+    pub users: Vec<User>,
+    /// Accounts that were opened, with their final balance.
+    pub new_accounts: Vec<Account>,
+    /// Accounts that changed.
+    pub accounts: Vec<Account>,
+    /// Markets that were opened.
+    pub new_markets: Vec<Market>,
+    /// Markets that changed, with their outcomes and their maker's state.
+    pub markets: Vec<Market>,
+    /// Markets that are deleted; only those without orders and trades can be.
+    pub deleted_markets: Vec<MarketId>,
+    /// Orders that were accepted, in their final state.
+    pub new_orders: Vec<Order>,
+    /// Orders that changed.
+    pub orders: Vec<Order>,
+    /// Positions that are new or changed: written whole.
+    pub positions: Vec<Position>,
+    /// Trades made.
+    pub trades: Vec<Trade>,
+    /// Transfers made.
+    pub transfers: Vec<Transfer>,
+    /// Answers to keep for idempotency keys.
+    pub answers: Vec<KeptAnswer>,
+}
+
+/// Users, for decisions.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Users: Send {
+    /// Locks and loads those that exist, in id order.
+    async fn lock(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
+    /// Loads those that exist, in id order, without a lock.
+    async fn load(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
+    /// Locks all active administrators, in id order.
+    async fn lock_admins(&mut self) -> Result<Vec<User>, StoreError>;
+}
+
+/// Accounts, for decisions.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Accounts: Send {
+    /// Locks and loads those that exist, in id order.
+    async fn lock(&mut self, ids: &[AccountId]) -> Result<Vec<Account>, StoreError>;
+}
+
+/// Markets, for decisions. A market's row lock guards its orders, its positions and its trades too.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Markets: Send {
+    /// Locks and loads those that exist, in id order.
+    async fn lock(&mut self, ids: &[MarketId]) -> Result<Vec<Market>, StoreError>;
+}
+
+/// Which part of a book is wanted: the best open orders of one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BookRequest {
+    /// The market.
+    pub market: MarketId,
+    /// The book's outcome.
+    pub book: OutcomeId,
+    /// The side of the book.
+    pub side: Side,
+    /// Only prices at least as good for whoever takes them: bids at or above, asks at or below.
+    pub limit: Option<Price>,
+    /// At most so many orders.
+    pub depth: u32,
+}
+
+/// Orders, for decisions. The caller holds the locks of their markets.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Orders: Send {
+    /// Loads those that exist, in id order.
+    async fn load(&mut self, ids: &[OrderId]) -> Result<Vec<Order>, StoreError>;
+    /// For each request, in the order of the requests, the best open orders first: by price, then
+    /// by sequence. One statement however many requests.
+    async fn book(&mut self, requests: &[BookRequest]) -> Result<Vec<Vec<Order>>, StoreError>;
+    /// The open orders of a market, by id, at most `limit`.
+    async fn open_in_market(&mut self, market: MarketId, limit: u32) -> Result<Vec<Order>, StoreError>;
+    /// How many open orders each user has in the market of the pair, in the order of the pairs.
+    async fn count_open(&mut self, pairs: &[(UserId, MarketId)]) -> Result<Vec<u64>, StoreError>;
+    /// The orders of these users with these client order ids, in no certain order.
+    async fn with_client_ids(&mut self, pairs: &[(UserId, String)]) -> Result<Vec<Order>, StoreError>;
+}
+
+/// Positions, for decisions. The caller holds the locks of their markets.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Positions: Send {
+    /// Loads those that exist, with a holding for every outcome, in no certain order.
+    async fn load(&mut self, pairs: &[(UserId, MarketId)]) -> Result<Vec<Position>, StoreError>;
+    /// Positions of the market that were not paid yet, in order of users, at most `limit`.
+    async fn unsettled(&mut self, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError>;
+}
+
+/// An idempotency key: unique for a user and a route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AnswerKey {
+    /// Whose key it is; a nil UUID for callers without an account.
+    pub user: UserId,
+    /// Method and route, such as `POST /api/v1/orders`.
+    pub route: String,
+    /// The key that the client chose, 1 to 255 printable ASCII characters.
+    pub key: String,
+}
+
+/// The answer that was given to a request with an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// The key.
+    pub key: AnswerKey,
+    /// SHA-256 of the request: the same key with another request is refused.
+    pub fingerprint: [u8; 32],
+    /// The HTTP-like status of the answer.
+    pub status: u16,
+    /// The answer's `Location`, if it had one.
+    pub location: Option<String>,
+    /// The answer's data as JSON text.
+    pub body: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// Kept answers.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Answers: Send {
+    /// Those that exist, in no certain order.
+    async fn find(&mut self, keys: &[AnswerKey]) -> Result<Vec<KeptAnswer>, StoreError>;
+    /// Forgets those made before a moment, at most `limit`; returns how many.
+    async fn forget_before(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}

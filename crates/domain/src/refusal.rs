@@ -1,0 +1,187 @@
+//! Why a command is refused: what its sender can do something about.
+//!
+//! A refused command leaves no trace. Faults of the machinery are not here: see
+//! [`StoreError`](crate::ports::StoreError).
+
+use thiserror::Error;
+
+use crate::ledger::LedgerError;
+use crate::market::MarketStatus;
+use crate::money::{Credits, Overflow, Shares};
+use crate::order::OrderStatus;
+
+/// A refusal. Money in mills, quantities in shares.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// No such user, or not for this caller to know.
+    #[error("there is no such user")]
+    UserNotFound,
+    /// No such account, or not for this caller to know.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// No such transfer, or not for this caller to know.
+    #[error("there is no such transfer")]
+    TransferNotFound,
+    /// No such market.
+    #[error("there is no such market")]
+    MarketNotFound,
+    /// No such order, or not for this caller to know.
+    #[error("there is no such order")]
+    OrderNotFound,
+    /// The market has no such outcome.
+    #[error("the market has no outcome named {name:?}; it has {known}")]
+    OutcomeNotFound {
+        /// What was asked for.
+        name: String,
+        /// The names that there are, joined by commas.
+        known: String,
+    },
+    /// Signed in, but not allowed.
+    #[error("this needs the permission to {0}")]
+    Forbidden(&'static str),
+    /// The caller is suspended or deactivated.
+    #[error("this account may not act")]
+    UserInactive,
+    /// Wrong e-mail or password, or no such user: always the same words.
+    #[error("the e-mail address or the password is wrong")]
+    BadCredentials,
+    /// The address belongs to another user.
+    #[error("this e-mail address is already registered")]
+    EmailTaken,
+    /// The last active administrator cannot be deleted.
+    #[error("the last administrator cannot be removed; make another one first")]
+    LastAdmin,
+    /// The stated version is not the current one.
+    #[error("this was changed in the meantime: load it again (the version is now {current})")]
+    StaleVersion {
+        /// The version now.
+        current: i64,
+    },
+    /// Not enough money.
+    #[error("{required} credits are needed and {available} are available")]
+    InsufficientFunds {
+        /// What is needed.
+        required: Credits,
+        /// What is available.
+        available: Credits,
+    },
+    /// Not enough shares.
+    #[error("{required} shares of {outcome:?} are needed and {available} are available")]
+    InsufficientShares {
+        /// Of which outcome.
+        outcome: String,
+        /// What is needed.
+        required: Shares,
+        /// What is available.
+        available: Shares,
+    },
+    /// To oneself.
+    #[error("a transfer must go to somebody else")]
+    TransferToSelf,
+    /// The amount must be positive.
+    #[error("the amount must be above zero")]
+    AmountNotPositive,
+    /// A number left the range of 64 bits.
+    #[error("the numbers are too large: a product or sum of them leaves the range")]
+    OutOfRange,
+    /// The market is not trading.
+    #[error("the market is {status}, so it takes no orders", status = .0.as_str())]
+    MarketNotOpen(MarketStatus),
+    /// The market's life does not allow this step.
+    #[error("the market is {from} and cannot become {to}", from = .status.as_str(), to = .wanted.as_str())]
+    WrongMarketStatus {
+        /// What it is.
+        status: MarketStatus,
+        /// What was wanted.
+        wanted: MarketStatus,
+    },
+    /// The market has traded and can no longer be deleted.
+    #[error("the market has trades and can no longer be deleted; void it instead")]
+    MarketHasTraded,
+    /// What is wanted can be changed only before the first trade.
+    #[error("{0} can be changed only before the first trade")]
+    FixedAfterTrading(&'static str),
+    /// A proposal stands and its challenge window is still running.
+    #[error("the proposal can be challenged until {0}; it is decided then")]
+    ChallengeWindowRuns(jiff::Timestamp),
+    /// Nobody can challenge after the window.
+    #[error("the challenge window ended at {0}")]
+    ChallengeWindowOver(jiff::Timestamp),
+    /// The closing time must lie ahead.
+    #[error("the closing time must be in the future")]
+    ClosesInThePast,
+    /// The weights of a resolution must be one for each outcome and add up to 1.
+    #[error("the weights must be one for each outcome and add up to exactly 1")]
+    WeightsDoNotAddUp,
+    /// The market maker's endowment cannot be used so.
+    #[error("the liquidity cannot be used: {0}")]
+    BadLiquidity(&'static str),
+    /// A post-only order would have filled on arrival.
+    #[error("the order is post-only and would fill at once")]
+    PostOnlyWouldTake,
+    /// A fill-or-kill order could not fill entirely.
+    #[error("the order is fill-or-kill and only {fillable} shares could fill")]
+    FillOrKill {
+        /// How many could.
+        fillable: Shares,
+    },
+    /// A market order bounded by its spend found nothing to buy.
+    #[error("nothing is offered that the order could fill against")]
+    NothingToFill,
+    /// The order's date has passed.
+    #[error("the expiry must be in the future")]
+    ExpiryInThePast,
+    /// A maximum spend on an order that gives shares.
+    #[error("a maximum spend is for orders that pay cash")]
+    SpendWithoutCash,
+    /// The order is no longer open.
+    #[error("the order is {status}, so it cannot be changed", status = .0.as_str())]
+    OrderNotOpen(OrderStatus),
+    /// An amendment to no more than what was filled.
+    #[error("{filled} shares are filled already; the new quantity must be larger")]
+    QuantityBelowFilled {
+        /// What was filled.
+        filled: Shares,
+    },
+    /// An amendment that changes nothing, or a date on an order that has none.
+    #[error("{0}")]
+    BadAmendment(&'static str),
+    /// Too many open orders in this market.
+    #[error("at most {limit} open orders a market are allowed; cancel some first")]
+    TooManyOpenOrders {
+        /// The limit.
+        limit: u32,
+    },
+    /// The order would need more fills than one command may make.
+    #[error("the order would need more than {limit} fills; make it smaller")]
+    TooManyFills {
+        /// The limit.
+        limit: u32,
+    },
+    /// The caller used this id for another order.
+    #[error("an order with this clientOrderId exists already: {order}")]
+    DuplicateClientOrderId {
+        /// That order.
+        order: crate::ids::OrderId,
+    },
+    /// The idempotency key was used with another request.
+    #[error("this Idempotency-Key was used with a different request")]
+    IdempotencyMismatch,
+}
+
+impl From<Overflow> for Refusal {
+    fn from(_: Overflow) -> Self {
+        Self::OutOfRange
+    }
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::InsufficientFunds { required, available, .. } => Self::InsufficientFunds { required, available },
+            LedgerError::NotPositive => Self::AmountNotPositive,
+            LedgerError::SameAccount => Self::TransferToSelf,
+            LedgerError::ReleaseBeyondHeld { .. } | LedgerError::Overflow(_) => Self::OutOfRange,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Throw-away PostgreSQL and Redis servers.
+//!
+//! [`Services::start`] is for every task that needs a server; the command `cargo xtask services`
+//! is a thin layer over it. Servers listen on free ports of 127.0.0.1 alone, ask for a random
+//! password (other users of the machine must not get in), and keep their data in one temporary
+//! folder. Both go when the [`Services`] value is dropped, and also when this process is killed:
+//! see [`sandbox`].
+
+mod account;
+mod install;
+mod postgres;
+mod redis;
+mod sandbox;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use tokio::process::Command;
+
+use crate::interrupts::Interrupts;
+use crate::process;
+use crate::services::sandbox::Sandbox;
+
+/// Which servers `cargo xtask services` starts, and for what.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Start this server alone.
+    #[arg(long, value_enum)]
+    only: Option<Service>,
+    /// Leave the servers up after the command has ended, until Ctrl-C: to look into the data.
+    #[arg(long)]
+    keep: bool,
+    /// Runs with DATABASE_URL and REDIS_URL set; its exit code is passed on.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Service {
+    Postgres,
+    Redis,
+}
+
+/// The servers that a task needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    pub(crate) postgres: bool,
+    pub(crate) redis: bool,
+}
+
+impl Needs {
+    pub(crate) const ALL: Self = Self {
+        postgres: true,
+        redis: true,
+    };
+    pub(crate) const POSTGRES: Self = Self {
+        postgres: true,
+        redis: false,
+    };
+    const REDIS: Self = Self {
+        postgres: false,
+        redis: true,
+    };
+}
+
+/// Servers that run as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Services {
+    /// Where PostgreSQL is, when it was asked for.
+    pub(crate) database_url: Option<String>,
+    /// Where Redis is, when it was asked for.
+    pub(crate) redis_url: Option<String>,
+    /// Stops the servers when it is dropped; `None` when nothing had to be started.
+    _sandbox: Option<Sandbox>,
+}
+
+impl Services {
+    /// Takes the servers that DATABASE_URL and REDIS_URL name, and starts what else `needs` asks
+    /// for, after installing it if that is possible.
+    ///
+    /// # Errors
+    /// When a server is neither there nor installable, or does not start: the message says how to
+    /// get it by hand.
+    pub(crate) async fn start(needs: Needs, interrupts: &Interrupts) -> anyhow::Result<Self> {
+        let mut services = Self {
+            database_url: given("DATABASE_URL", needs.postgres),
+            redis_url: given("REDIS_URL", needs.redis),
+            _sandbox: None,
+        };
+        let missing = Needs {
+            postgres: needs.postgres && services.database_url.is_none(),
+            redis: needs.redis && services.redis_url.is_none(),
+        };
+        if !missing.postgres && !missing.redis {
+            return Ok(services);
+        }
+        let programs = install::find_or_install(missing, interrupts).await?;
+        let mut sandbox = Sandbox::create()?;
+        if let Some(programs) = &programs.postgres {
+            services.database_url =
+                Some(postgres::start(programs, &mut sandbox, interrupts).await?);
+        }
+        if let Some(program) = &programs.redis {
+            services.redis_url = Some(redis::start(program, &mut sandbox, interrupts).await?);
+        }
+        services._sandbox = Some(sandbox);
+        Ok(services)
+    }
+
+    /// The variables by which a child process finds the servers.
+    pub(crate) fn env(&self) -> Vec<(&'static str, &str)> {
+        [
+            ("DATABASE_URL", &self.database_url),
+            ("REDIS_URL", &self.redis_url),
+        ]
+        .into_iter()
+        .filter_map(|(name, url)| Some((name, url.as_deref()?)))
+        .collect()
+    }
+}
+
+/// The command `cargo xtask services`.
+pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
+    let needs = match options.only {
+        None => Needs::ALL,
+        Some(Service::Postgres) => Needs::POSTGRES,
+        Some(Service::Redis) => Needs::REDIS,
+    };
+    let services = Services::start(needs, interrupts).await?;
+    let mut code = ExitCode::SUCCESS;
+    if let Some((program, args)) = options.command.split_first() {
+        let mut command = Command::new(program);
+        command.args(args).envs(services.env());
+        code = process::exit_code(process::run(command, interrupts).await?);
+        if !options.keep {
+            return Ok(code);
+        }
+    }
+    // On standard output and in a shell's own form, so that it can be pasted.
+    let mut out = std::io::stdout();
+    for (name, url) in services.env() {
+        writeln!(out, "export {name}='{url}'")?;
+    }
+    out.flush()?;
+    eprintln!("xtask: press Ctrl-C to stop the servers and remove their data");
+    interrupts.received().await;
+    Ok(code)
+}
+
+/// The value of `variable` if it is wanted and set; an empty one counts as unset.
+fn given(variable: &str, wanted: bool) -> Option<String> {
+    let url = std::env::var(variable)
+        .ok()
+        .filter(|url| wanted && !url.is_empty())?;
+    eprintln!("xtask: using the server that {variable} names");
+    Some(url)
+}

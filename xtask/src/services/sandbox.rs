@@ -1,0 +1,212 @@
+//! The temporary folder with the servers in it, and the certainty that both go.
+//!
+//! Dropping a [`Sandbox`] stops its servers and removes its folder: at the end, after an error,
+//! after a signal and in a panic. For the one case in which nothing of ours runs any more, a
+//! `kill -9`, a small shell process stands watch: it reads from a pipe whose other end only we
+//! hold, and cleans up when that closes.
+
+use std::fs::{self, File, Permissions};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::process;
+use crate::services::account::Account;
+
+/// How long a server may take to stop before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// `$1` is the folder; each line of standard input is the id of a server's process.
+const WATCHMAN: &str = r#"
+trap '' INT TERM HUP
+pids=
+while read -r pid; do pids="$pids $pid"; done
+[ -n "$pids" ] && kill -INT $pids
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    [ -n "$pids" ] && kill -0 $pids && sleep 0.5
+done
+[ -n "$pids" ] && kill -KILL $pids
+rm -rf -- "$1"
+"#;
+
+/// A folder and the servers that keep their data in it.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    account: Account,
+    folder: Option<TempDir>,
+    servers: Vec<(&'static str, Child)>,
+    watchman: Option<(Child, ChildStdin)>,
+}
+
+impl Sandbox {
+    /// Makes the folder.
+    pub(super) fn create() -> anyhow::Result<Self> {
+        let account = Account::for_servers()?;
+        let parent = account.temporary_folder();
+        let folder = tempfile::Builder::new()
+            .prefix("bellwether-services-")
+            .tempdir_in(&parent)
+            .with_context(|| {
+                format!(
+                    "cannot create a folder in {}; set TMPDIR to a folder that can be written to",
+                    parent.display()
+                )
+            })?;
+        // The servers' account must reach its own folders inside, which nobody else can read.
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o711))
+            .with_context(|| format!("cannot open {} to the servers", folder.path().display()))?;
+        let watchman = post_watchman(folder.path())?;
+        Ok(Self {
+            account,
+            folder: Some(folder),
+            servers: Vec::new(),
+            watchman: Some(watchman),
+        })
+    }
+
+    /// Whom the servers run as.
+    pub(super) fn account(&self) -> Account {
+        self.account
+    }
+
+    /// A path inside the folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder
+            .as_ref()
+            .map(|folder| folder.path().join(name))
+            .unwrap_or_default()
+    }
+
+    /// A command that runs as the servers' account, inside `folder`, logging to `log`.
+    pub(super) fn command(
+        &self,
+        program: &Path,
+        folder: &Path,
+        log: &Path,
+    ) -> anyhow::Result<Command> {
+        let open = || {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(log)
+                .with_context(|| format!("cannot write {}", log.display()))
+        };
+        let mut command = Command::new(program);
+        command
+            .current_dir(folder)
+            // A locale that this machine names but does not have would be an error.
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC")
+            .stdin(Stdio::null())
+            .stdout(open()?)
+            .stderr(open()?)
+            // Out of reach of the terminal's Ctrl-C: the tests that use the servers end first.
+            .process_group(0);
+        self.account.run_as(&mut command);
+        Ok(command)
+    }
+
+    /// Starts a server that is stopped with the sandbox.
+    pub(super) fn start(&mut self, name: &'static str, mut command: Command) -> anyhow::Result<()> {
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let id = child.id();
+        self.servers.push((name, child));
+        if let Some((_, pipe)) = &mut self.watchman {
+            writeln!(pipe, "{id}").context("the clean-up process has gone")?;
+        }
+        Ok(())
+    }
+
+    /// The standard input of the server that was started last, if it was piped.
+    pub(super) fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.servers
+            .last_mut()
+            .and_then(|(_, child)| child.stdin.take())
+    }
+
+    /// Whether the server `name` still runs.
+    pub(super) fn is_running(&mut self, name: &str) -> bool {
+        self.servers
+            .iter_mut()
+            .rfind(|(server, _)| *server == name)
+            .is_some_and(|(_, child)| matches!(child.try_wait(), Ok(None)))
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        for (name, server) in &mut self.servers {
+            // For PostgreSQL SIGINT is the fast stop: it does not wait for its clients to go.
+            let asked = process::send(server.id(), Signal::SIGINT);
+            if asked.is_err() || !process::wait_blocking(server, STOP_LIMIT) {
+                eprintln!("xtask: {name} does not stop; killing it");
+                drop(server.kill());
+                drop(server.wait());
+            }
+        }
+        if let Some(folder) = self.folder.take() {
+            let path = folder.path().to_owned();
+            if let Err(error) = folder.close() {
+                eprintln!("xtask: cannot remove {}: {error}", path.display());
+            }
+        }
+        // Last, so that a kill during the lines above is still seen to; and without closing its
+        // pipe first, so that it does not signal ids that may be somebody else's by now.
+        if let Some((mut child, pipe)) = self.watchman.take() {
+            drop(child.kill());
+            drop(child.wait());
+            drop(pipe);
+        }
+    }
+}
+
+fn post_watchman(folder: &Path) -> anyhow::Result<(Child, ChildStdin)> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", WATCHMAN, "bellwether-services"])
+        .arg(folder)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("cannot start /bin/sh")?;
+    let pipe = child
+        .stdin
+        .take()
+        .context("the clean-up process has no standard input")?;
+    Ok((child, pipe))
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("127.0.0.1 has no free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// A password that nobody guesses: 128 bits in hexadecimal.
+pub(super) fn random_password() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// The end of the file `path`, for an error message.
+pub(super) fn tail(path: &Path) -> String {
+    const LINES: usize = 15;
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let skipped = text.lines().count().saturating_sub(LINES);
+    text.lines()
+        .skip(skipped)
+        .map(|line| format!("    {line}\n"))
+        .collect()
+}
