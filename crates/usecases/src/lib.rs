@@ -1,1 +1,20 @@
-//! Placeholder.
+//! One imperative for each thing that can be done, over ports only.
+//!
+//! Each use case validates, loads under lock, lets the domain decide, saves and commits:
+//! [`users`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
+//! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
+
+pub mod atomically;
+pub mod audit;
+pub mod context;
+pub mod error;
+pub mod idempotency;
+pub mod markets;
+pub mod settling;
+pub mod trading;
+pub mod transfers;
+pub mod users;
+
+pub use context::{Caller, Context, Policy};
+pub use error::Error;
+pub use idempotency::{Answered, Keyed, Rendered};

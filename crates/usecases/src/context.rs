@@ -1,0 +1,67 @@
+//! What every use case works with: the ports, the house's rules, and who is asking.
+
+use std::sync::Arc;
+
+use bellwether_domain::ids::UserId;
+use bellwether_domain::money::Credits;
+use bellwether_domain::ports::{Clock, IdSource, PasswordHasher, Queries, Store, TokenSigner};
+use bellwether_domain::user::Role;
+use jiff::SignedDuration;
+
+/// The ports and the house's rules.
+#[derive(Clone)]
+pub struct Context {
+    /// Units of work.
+    pub store: Arc<dyn Store>,
+    /// Reads.
+    pub queries: Arc<dyn Queries>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn IdSource>,
+    /// Passwords.
+    pub hasher: Arc<dyn PasswordHasher>,
+    /// Access tokens.
+    pub signer: Arc<dyn TokenSigner>,
+    /// The house's rules.
+    pub policy: Policy,
+}
+
+/// The house's rules: configuration that decisions depend on.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// What a new user gets from the treasury, in mills; zero for nothing.
+    pub signup_grant: Credits,
+    /// How long a proposed outcome may be challenged; zero decides at once.
+    pub challenge_window: SignedDuration,
+    /// The most open orders that a user may have in one market.
+    pub max_open_orders: u32,
+    /// The most fills that one command may make.
+    pub max_fills: u32,
+    /// How long an access token is valid.
+    pub access_token_ttl: SignedDuration,
+    /// How long answers are kept for idempotency keys.
+    pub answers_kept: SignedDuration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            signup_grant: Credits::from_mills(1_000_000),
+            challenge_window: SignedDuration::ZERO,
+            max_open_orders: 200,
+            max_fills: 5_000,
+            access_token_ttl: SignedDuration::from_mins(15),
+            answers_kept: SignedDuration::from_hours(24),
+        }
+    }
+}
+
+/// Who is asking: an active user, with the role that it has now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user: UserId,
+    /// What it may do.
+    pub role: Role,
+}

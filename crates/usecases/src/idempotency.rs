@@ -1,0 +1,63 @@
+//! Idempotency keys: the answer is kept in the transaction of what it answers.
+
+use bellwether_domain::ports::{AnswerKey, KeptAnswer};
+use bellwether_domain::refusal::Refusal;
+use jiff::Timestamp;
+
+use crate::Error;
+
+/// A key that a client sent with a request for a `T`, and how the answer to it is written down.
+///
+/// A refusal keeps no answer: the same key may be tried again.
+#[derive(Debug)]
+pub struct Keyed<T: ?Sized> {
+    /// The key.
+    pub key: AnswerKey,
+    /// SHA-256 of the request.
+    pub fingerprint: [u8; 32],
+    /// Writes the answer down.
+    pub render: fn(&T) -> Rendered,
+}
+
+impl<T: ?Sized> Clone for Keyed<T> {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone(), fingerprint: self.fingerprint, render: self.render }
+    }
+}
+
+/// An answer as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The HTTP-like status.
+    pub status: u16,
+    /// The `Location`, if there is one.
+    pub location: Option<String>,
+    /// The data as JSON text.
+    pub body: String,
+}
+
+/// The outcome of a request that may bear a key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answered<T> {
+    /// It was done now.
+    Fresh(T),
+    /// It was done before; this was the answer.
+    Replayed(KeptAnswer),
+}
+
+impl<T: ?Sized> Keyed<T> {
+    /// The answer to keep.
+    pub fn keep(&self, value: &T, now: Timestamp) -> KeptAnswer {
+        let Rendered { status, location, body } = (self.render)(value);
+        KeptAnswer { key: self.key.clone(), fingerprint: self.fingerprint, status, location, body, created_at: now }
+    }
+
+    /// The kept answer to this very request, if there is one; a refusal if the key was used with another.
+    pub fn replay(&self, kept: Vec<KeptAnswer>) -> Result<Option<KeptAnswer>, Error> {
+        match kept.into_iter().find(|k| k.key == self.key) {
+            None => Ok(None),
+            Some(kept) if kept.fingerprint == self.fingerprint => Ok(Some(kept)),
+            Some(_) => Err(Refusal::IdempotencyMismatch.into()),
+        }
+    }
+}

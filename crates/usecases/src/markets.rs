@@ -1,0 +1,150 @@
+//! A market's life: opened, edited, halted, closed, proposed, disputed, resolved, voided.
+
+use bellwether_domain::ids::MarketId;
+use bellwether_domain::market::{FeeRecipient, Market};
+use bellwether_domain::money::{Credits, FeeRate};
+use bellwether_domain::order::{Backing, SelfTradePrevention, Side, Terms};
+use bellwether_domain::ports::MarketKey;
+use jiff::Timestamp;
+
+use crate::trading::Placed;
+use crate::{Answered, Caller, Context, Error, Keyed};
+
+/// A new market. Its texts are already clean and within their limits.
+#[derive(Debug, Clone)]
+pub struct OpenMarket {
+    /// The question.
+    pub question: String,
+    /// What decides it.
+    pub description: String,
+    /// A category.
+    pub category: Option<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// The outcomes' names, 2 to 20, distinct without regard to case.
+    pub outcomes: Vec<String>,
+    /// When trading ends; must lie ahead.
+    pub closes_at: Timestamp,
+    /// What takers pay.
+    pub fee_rate: FeeRate,
+    /// Who gets that.
+    pub fee_recipient: FeeRecipient,
+    /// The market maker's endowment.
+    pub liquidity: Option<Liquidity>,
+    /// The creator's first order, in the same step.
+    pub opening_order: Option<OpeningOrder>,
+}
+
+/// A market maker's endowment.
+#[derive(Debug, Clone)]
+pub struct Liquidity {
+    /// What the creator gives it: the most that it can lose. Mills, above zero.
+    pub subsidy: Credits,
+    /// The opening probabilities in mills, one for each outcome, adding up to 1000; none for equal ones.
+    pub probabilities: Option<Vec<u16>>,
+}
+
+/// The creator's first order: as any order, in the market that is being opened.
+#[derive(Debug, Clone)]
+pub struct OpeningOrder {
+    /// The outcome's name.
+    pub outcome: String,
+    /// Buy or sell.
+    pub side: Side,
+    /// The terms.
+    pub terms: Terms,
+    /// What it pays with.
+    pub backing: Option<Backing>,
+    /// What happens where it meets the creator's own orders.
+    pub self_trade_prevention: SelfTradePrevention,
+    /// The creator's own id for it.
+    pub client_order_id: Option<String>,
+}
+
+/// A market that was opened.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The market.
+    pub market: Market,
+    /// What became of the opening order.
+    pub opening_order: Option<Placed>,
+}
+
+/// A change of a market's texts and times; what is not named stays.
+#[derive(Debug, Clone, Default)]
+pub struct MarketPatch {
+    /// The question; only before the first trade.
+    pub question: Option<String>,
+    /// What decides it; only before the first trade.
+    pub description: Option<String>,
+    /// A category; `Some(None)` removes it.
+    pub category: Option<Option<String>>,
+    /// Tags.
+    pub tags: Option<Vec<String>>,
+    /// When trading ends; must lie ahead, and the market must not have closed.
+    pub closes_at: Option<Timestamp>,
+}
+
+/// How a market shall be decided.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// One outcome wins, by name.
+    Outcome(String),
+    /// Each named outcome's weight in mills; those not named get nothing. They add up to 1000.
+    Weights(Vec<(String, u16)>),
+}
+
+/// Opens a market, endows its maker and places the opening order: all or nothing, in one unit of work.
+pub async fn open_market(ctx: &Context, caller: Caller, request: OpenMarket, keyed: Option<Keyed<Opened>>) -> Result<Answered<Opened>, Error> {
+    todo!("{ctx:p} {caller:?} {request:?} {keyed:?}")
+}
+
+/// A market by id or slug.
+pub async fn get_market(ctx: &Context, key: &MarketKey) -> Result<Market, Error> {
+    todo!("{ctx:p} {key:?}")
+}
+
+/// Changes texts and times: the creator's own, or any for moderators.
+pub async fn edit_market(ctx: &Context, caller: Caller, id: MarketId, patch: MarketPatch, version: Option<i64>) -> Result<Market, Error> {
+    todo!("{ctx:p} {caller:?} {id:?} {patch:?} {version:?}")
+}
+
+/// Deletes a market that never traded: its orders are cancelled and removed with it, its subsidy goes back.
+pub async fn delete_market(ctx: &Context, caller: Caller, id: MarketId, version: Option<i64>) -> Result<(), Error> {
+    todo!("{ctx:p} {caller:?} {id:?} {version:?}")
+}
+
+/// Stops trading; orders rest. Moderators.
+pub async fn halt_market(ctx: &Context, caller: Caller, id: MarketId) -> Result<Market, Error> {
+    todo!("{ctx:p} {caller:?} {id:?}")
+}
+
+/// Lets a halted market trade again. Moderators.
+pub async fn reopen_market(ctx: &Context, caller: Caller, id: MarketId) -> Result<Market, Error> {
+    todo!("{ctx:p} {caller:?} {id:?}")
+}
+
+/// Ends trading early and cancels open orders. The creator or moderators.
+pub async fn close_market(ctx: &Context, caller: Caller, id: MarketId) -> Result<Market, Error> {
+    todo!("{ctx:p} {caller:?} {id:?}")
+}
+
+/// Names the outcome; the challenge window begins, and a window of zero decides at once. The creator or moderators.
+pub async fn propose_resolution(ctx: &Context, caller: Caller, id: MarketId, verdict: Verdict, evidence_url: Option<String>) -> Result<Market, Error> {
+    todo!("{ctx:p} {caller:?} {id:?} {verdict:?} {evidence_url:?}")
+}
+
+/// Challenges a proposal within its window. Anybody who is signed in.
+pub async fn dispute_resolution(ctx: &Context, caller: Caller, id: MarketId, reason: String) -> Result<Market, Error> {
+    todo!("{ctx:p} {caller:?} {id:?} {reason:?}")
+}
+
+/// Decides a market: moderators at any point after the close; the creator where the challenge window is zero.
+pub async fn resolve_market(ctx: &Context, caller: Caller, id: MarketId, verdict: Verdict) -> Result<Market, Error> {
+    todo!("{ctx:p} {caller:?} {id:?} {verdict:?}")
+}
+
+/// Calls a market off: every share pays the last price. Moderators; the creator before the first trade.
+pub async fn void_market(ctx: &Context, caller: Caller, id: MarketId, reason: String) -> Result<Market, Error> {
+    todo!("{ctx:p} {caller:?} {id:?} {reason:?}")
+}

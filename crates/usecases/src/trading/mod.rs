@@ -1,0 +1,104 @@
+//! Orders: placed, amended, cancelled, in batches, and tried out.
+//!
+//! [`Trading`] is built to run many requests in one unit of work: it locks and loads everything
+//! that they touch with one statement a table, executes each command in the order of arrival on the
+//! loaded state, and writes all changes at once. A refused command changes nothing and does not
+//! disturb its neighbours.
+
+use bellwether_domain::ids::{MarketId, OrderId, UserId};
+use bellwether_domain::money::Credits;
+use bellwether_domain::order::{AmendOrder, Order, PlaceOrder};
+use bellwether_domain::position::Position;
+use bellwether_domain::refusal::Refusal;
+use bellwether_domain::trade::Trade;
+
+use crate::{Answered, Caller, Context, Error, Keyed};
+
+/// A command of a trader.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A new order.
+    Place(PlaceOrder),
+    /// A change of an open one.
+    Amend(AmendOrder),
+    /// The end of an open one.
+    Cancel {
+        /// The order.
+        order: OrderId,
+        /// Whose it must be.
+        user: UserId,
+    },
+}
+
+/// An order that was accepted, changed or cancelled, and the fills that came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placed {
+    /// The order, as it stands after the command.
+    pub order: Order,
+    /// The name of its outcome.
+    pub outcome: String,
+    /// Whether prices of its trades are mirrored: an order for the second of two outcomes.
+    pub mirrored: bool,
+    /// What it filled on arrival, in order. Prices are those of the book's outcome.
+    pub fills: Vec<Trade>,
+}
+
+/// What each command of a request came to.
+pub type Outcome = Result<Placed, Refusal>;
+
+/// One request: one command or a batch, answered and kept as one.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The commands, executed in order.
+    pub commands: Vec<Command>,
+    /// The key that came with it. The answer is kept if at least one command was carried out.
+    pub keyed: Option<Keyed<[Outcome]>>,
+}
+
+/// What an order would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quote {
+    /// The order and its fills. Ids are made up.
+    pub placed: Placed,
+    /// What would be available on the trader's account, in mills.
+    pub balance_after: Credits,
+    /// The trader's position.
+    pub position_after: Position,
+    /// The outcome's price in mills, if it has one.
+    pub price_after: Option<u16>,
+}
+
+/// Executes traders' commands.
+#[derive(Clone)]
+pub struct Trading {
+    ctx: Context,
+}
+
+impl Trading {
+    /// On these ports.
+    #[must_use]
+    pub const fn new(ctx: Context) -> Self {
+        Self { ctx }
+    }
+
+    /// Executes one request in one unit of work. Commands that are refused say why, each for itself.
+    pub async fn submit(&self, request: Request) -> Result<Answered<Vec<Outcome>>, Error> {
+        todo!("{:p} {request:?}", &self.ctx)
+    }
+
+    /// Executes an order on a copy of the state and writes nothing.
+    pub async fn quote(&self, order: PlaceOrder) -> Result<Quote, Error> {
+        todo!("{:p} {order:?}", &self.ctx)
+    }
+
+    /// Cancels all open orders of a user, in one market or in all: in batches, each one unit of
+    /// work. Returns the orders that it cancelled.
+    pub async fn cancel_all(&self, user: UserId, market: Option<MarketId>) -> Result<Vec<Order>, Error> {
+        todo!("{:p} {user:?} {market:?}", &self.ctx)
+    }
+}
+
+/// An order: one's own, or any for an administrator; else not found.
+pub async fn get_order(ctx: &Context, caller: Caller, id: OrderId) -> Result<Order, Error> {
+    todo!("{ctx:p} {caller:?} {id:?}")
+}
