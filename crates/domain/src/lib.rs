@@ -3,20 +3,24 @@
 //! - Numbers and texts: [`money`], [`ids`], [`text`].
 //! - Things: [`user`], [`ledger`], [`market`], [`order`], [`position`], [`trade`].
 //! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
-//!   [`settlement`] (payouts), [`permissions`], [`invariants`].
+//!   [`settlement`] (payouts), [`permissions`].
 //! - [`ports`]: what the domain needs of the world, as traits.
 //!
 //! Everything that decides is a pure function of loaded state, a command, the time and fresh ids.
 
+pub mod book;
+pub mod exchange;
 pub mod ids;
 pub mod ledger;
 pub mod lmsr;
 pub mod market;
 pub mod money;
 pub mod order;
+pub mod permissions;
 pub mod ports;
 pub mod position;
 pub mod refusal;
+pub mod settlement;
 pub mod text;
 pub mod trade;
 pub mod user;

@@ -1,0 +1,501 @@
+//! The exchange: executes traders' commands on loaded state. Pure: no clock, no randomness, no I/O.
+//!
+//! A command is planned on the books ([`plan`]), cleared on copies of the rows it touches
+//! ([`clearing`]), checked, and only then adopted by the [`State`]. So a refused command changes
+//! nothing, a quote is a command whose draft is dropped, and many commands can run in one unit of
+//! work: [`State::into_changes`] gives everything that they changed, each row once.
+
+mod clearing;
+mod plan;
+mod state;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+pub use state::{MarketState, State};
+
+use crate::ids::{AccountId, FreshIds, MarketId, OrderId, UserId};
+use crate::ledger::LedgerError;
+use crate::lmsr::{Lmsr, LmsrError};
+use crate::market::{Market, MarketStatus, OutcomeId};
+use crate::money::{Credits, Overflow, Price, Shares};
+use crate::order::{
+    AmendOrder, Backing, EndReason, Life, MarketBound, Order, OrderStatus, OrderType, OutcomeSpec, PlaceOrder, Side, Terms,
+    TimeInForce, book_price, book_side,
+};
+use crate::position::Position;
+use crate::refusal::Refusal;
+use crate::trade::Trade;
+
+use clearing::{Clearing, worst_cost};
+use plan::{Incoming, Plan, Step};
+use state::Draft;
+
+/// Why a command was not executed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Stop {
+    /// The rules say no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// More of a book must be loaded; nothing was changed.
+    #[error("more of a book must be loaded")]
+    NeedsDepth {
+        /// The market.
+        market: MarketId,
+        /// The book's outcome.
+        book: OutcomeId,
+        /// The side.
+        side: Side,
+    },
+    /// Something that the command needs was not loaded: a fault of the caller or of the stored data.
+    #[error("the state lacks what the command needs: {0}")]
+    NotLoaded(&'static str),
+}
+
+impl From<Overflow> for Stop {
+    fn from(error: Overflow) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<LedgerError> for Stop {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::ReleaseBeyondHeld { .. } => Self::NotLoaded("held money that is freed"),
+            other => Self::Refused(other.into()),
+        }
+    }
+}
+
+impl From<LmsrError> for Stop {
+    fn from(_: LmsrError) -> Self {
+        Self::Refused(Refusal::OutOfRange)
+    }
+}
+
+/// The limits within which commands run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most open orders that a user may have in one market.
+    pub max_open_orders: u32,
+    /// The most fills that one command may make.
+    pub max_fills: u32,
+}
+
+/// When a command runs, and within which limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The time.
+    pub now: Timestamp,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executed {
+    /// The order, as it stands now.
+    pub order: Order,
+    /// The name of its outcome.
+    pub outcome: String,
+    /// Its own fills on arrival.
+    pub fills: Vec<Trade>,
+}
+
+/// What a command would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// The order and its fills.
+    pub executed: Executed,
+    /// What the trader would have available.
+    pub available: Credits,
+    /// The trader's position.
+    pub position: Position,
+    /// The market.
+    pub market: Market,
+}
+
+impl State {
+    /// Places an order: it fills what it can, and rests, is cancelled or refused by its terms.
+    pub fn place(&mut self, command: &PlaceOrder, ids: &mut FreshIds, moment: Moment) -> Result<Executed, Stop> {
+        let (draft, id) = self.draft_place(command, ids, moment)?;
+        self.finish(draft, id)
+    }
+
+    /// What [`place`](Self::place) would do. Changes nothing.
+    pub fn preview(&self, command: &PlaceOrder, ids: &mut FreshIds, moment: Moment) -> Result<Preview, Stop> {
+        let (mut draft, id) = self.draft_place(command, ids, moment)?;
+        let available = draft.account(self, AccountId::of_user(command.user))?.available();
+        let position = draft.position(self, command.user)?.clone();
+        let market = draft.market.clone();
+        Ok(Preview { executed: executed(draft.orders.get(&id), &draft.trades, &market)?, available, position, market })
+    }
+
+    /// Cancels an open order of `user` and frees what it held.
+    pub fn cancel(&mut self, order: OrderId, user: UserId, now: Timestamp) -> Result<Executed, Stop> {
+        self.end_order(order, Some(user), OrderStatus::Cancelled, EndReason::Requested, now)
+    }
+
+    /// Ends an open order for any reason but a fill, whoever's it is (`user` for one who must own it).
+    pub fn end_order(
+        &mut self, order: OrderId, user: Option<UserId>, status: OrderStatus, reason: EndReason, now: Timestamp,
+    ) -> Result<Executed, Stop> {
+        let row = self.open_order(order, user)?;
+        let mut draft = Draft::new(self.market_of(row.market)?.clone());
+        draft.market.next_sequence();
+        let mut ids = FreshIds::starting_at(uuid::Uuid::nil());
+        Clearing { state: self, draft: &mut draft, ids: &mut ids, now }.end(order, status, reason)?;
+        self.finish(draft, order)
+    }
+
+    /// Amends an open order: see [`AmendOrder`].
+    pub fn amend(&mut self, command: &AmendOrder, ids: &mut FreshIds, moment: Moment) -> Result<Executed, Stop> {
+        let old = self.open_order(command.order, Some(command.user))?.clone();
+        let market = self.tradable(old.market, moment.now)?;
+        let amended = Amended::of(&old, command, moment.now)?;
+        let mut draft = Draft::new(market.clone());
+        let sequence = draft.market.next_sequence();
+        let mut clearing = Clearing { state: self, draft: &mut draft, ids, now: moment.now };
+        clearing.free(old.id, if amended.keeps_its_place { amended.taken_off } else { old.remaining })?;
+        let row = clearing.draft.order(self, old.id)?;
+        row.quantity = amended.quantity;
+        row.expires_at = amended.expires_at;
+        row.updated_at = moment.now;
+        if !amended.keeps_its_place {
+            row.sequence = sequence;
+            row.price = Some(amended.price);
+            row.book_price = Some(book_price(row.outcome, amended.price, market.is_binary()));
+            draft.new_order = Some(old.id);
+            draft.requeued = Some(old.clone());
+            let incoming = Incoming {
+                user: old.user,
+                book: old.book,
+                side: old.book_side,
+                backing: old.backing,
+                limit: book_price(old.outcome, amended.price, market.is_binary()),
+                quantity: amended.quantity.minus(old.filled)?,
+                budget: None,
+                self_trade_prevention: old.self_trade_prevention,
+                fee_rate: market.fee_rate,
+            };
+            self.execute(&mut draft, old.id, &incoming, ids, moment)?;
+        }
+        self.finish(draft, old.id)
+    }
+
+    fn draft_place(&self, command: &PlaceOrder, ids: &mut FreshIds, moment: Moment) -> Result<(Draft, OrderId), Stop> {
+        let market = self.tradable(command.market, moment.now)?;
+        let mut draft = Draft::new(market.clone());
+        let sequence = draft.market.next_sequence();
+        let (order, incoming) = new_order(command, market, OrderId(ids.next_uuid()), sequence, moment.now)?;
+        self.check_client_id(&order)?;
+        let id = order.id;
+        draft.orders.insert(id, order);
+        draft.new_order = Some(id);
+        self.execute(&mut draft, id, &incoming, ids, moment)?;
+        Ok((draft, id))
+    }
+
+    /// Plans and clears an incoming order that stands in the draft with nothing reserved; then
+    /// rests it, ends it, or refuses by its terms.
+    fn execute(&self, draft: &mut Draft, id: OrderId, incoming: &Incoming, ids: &mut FreshIds, moment: Moment) -> Result<(), Stop> {
+        self.check_means(draft, incoming)?;
+        let state = self.markets.get(&draft.market.id).ok_or(Stop::NotLoaded("market"))?;
+        let plan = plan::plan(state, incoming, moment.now, moment.limits.max_fills)?;
+        check_terms(draft.order(self, id)?, &plan, incoming)?;
+        let before = draft.account(self, AccountId::of_user(incoming.user))?.available();
+        let mut clearing = Clearing { state: self, draft, ids, now: moment.now };
+        for step in &plan.steps {
+            clear_step(&mut clearing, id, *step).map_err(|stop| name_shortfall(stop, before))?;
+        }
+        self.rest_or_end(&mut clearing, id, &plan, moment).map_err(|stop| name_shortfall(stop, before))?;
+        debug_assert_eq!(draft.market.maker.as_ref().map(|m| &m.lmsr), plan.lmsr.as_ref(), "clearing follows the plan");
+        Ok(())
+    }
+
+    /// The order's whole cost at its limit, or all its shares, must be available from the start.
+    fn check_means(&self, draft: &mut Draft, incoming: &Incoming) -> Result<(), Stop> {
+        let Incoming { user, book, side, backing, limit, quantity, budget, .. } = *incoming;
+        if backing == Backing::Shares {
+            let names: Vec<String> = draft.market.outcomes.iter().map(|o| o.name.clone()).collect();
+            let position = draft.position(self, user)?;
+            for (index, (holding, name)) in position.holdings.iter().zip(names).enumerate() {
+                let gives = (index == book.index()) == (side == Side::Sell);
+                if gives && holding.available() < quantity {
+                    return Err(Refusal::InsufficientShares { outcome: name, required: quantity, available: holding.available() }.into());
+                }
+            }
+            return Ok(());
+        }
+        let required = budget.map_or_else(|| worst_cost(backing, side, limit, quantity), Ok)?;
+        let available = draft.account(self, AccountId::of_user(user))?.available();
+        if required > available {
+            return Err(Refusal::InsufficientFunds { required, available }.into());
+        }
+        Ok(())
+    }
+
+    fn rest_or_end(&self, clearing: &mut Clearing<'_>, id: OrderId, plan: &Plan, moment: Moment) -> Result<(), Stop> {
+        let order = clearing.draft.order(self, id)?.clone();
+        let may_rest = order.order_type == OrderType::Limit && matches!(order.time_in_force, TimeInForce::Gtc | TimeInForce::Gtd);
+        if may_rest && plan.remaining.is_positive() && !plan.stopped_by_self_trade {
+            self.check_open_count(&order, moment)?;
+            clearing.hold(&order, plan.remaining)?;
+            let row = clearing.draft.order(self, id)?;
+            row.remaining = plan.remaining;
+            row.reserved = row.reserve_for(plan.remaining)?;
+            return Ok(());
+        }
+        let row = clearing.draft.order(self, id)?;
+        let bounded_by_spend_alone = row.quantity == Shares::MAX_ORDER && row.max_spend.is_some() && row.price.is_none();
+        if row.max_spend.is_some() && (bounded_by_spend_alone || row.filled < row.quantity) && !row.filled.is_positive() {
+            return Err(Refusal::NothingToFill.into());
+        }
+        if row.filled == row.quantity {
+            row.end(OrderStatus::Filled, None, moment.now);
+        } else {
+            let reason = if plan.stopped_by_self_trade { EndReason::SelfTrade } else { EndReason::TimeInForce };
+            row.end(OrderStatus::Cancelled, Some(reason), moment.now);
+        }
+        Ok(())
+    }
+
+    fn check_open_count(&self, order: &Order, moment: Moment) -> Result<(), Stop> {
+        let was_open = self.orders.get(&order.id).is_some_and(Order::is_open);
+        let open = self.open_counts.get(&(order.market, order.user)).copied().ok_or(Stop::NotLoaded("number of open orders"))?;
+        let limit = moment.limits.max_open_orders;
+        if !was_open && open >= u64::from(limit) {
+            return Err(Refusal::TooManyOpenOrders { limit }.into());
+        }
+        Ok(())
+    }
+
+    fn check_client_id(&self, order: &Order) -> Result<(), Stop> {
+        let Some(client_id) = &order.client_order_id else { return Ok(()) };
+        match self.client_ids.get(&(order.user, client_id.clone())) {
+            Some(existing) => Err(Refusal::DuplicateClientOrderId { order: *existing }.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn market_of(&self, id: MarketId) -> Result<&Market, Stop> {
+        self.market(id).ok_or(Stop::Refused(Refusal::MarketNotFound))
+    }
+
+    /// The market, if it takes orders at that moment.
+    fn tradable(&self, id: MarketId, now: Timestamp) -> Result<&Market, Stop> {
+        let market = self.market_of(id)?;
+        match market.status {
+            MarketStatus::Open if market.closes_at > now => Ok(market),
+            MarketStatus::Open => Err(Refusal::MarketNotOpen(MarketStatus::Closed).into()),
+            other => Err(Refusal::MarketNotOpen(other).into()),
+        }
+    }
+
+    fn open_order(&self, id: OrderId, user: Option<UserId>) -> Result<&Order, Stop> {
+        let order = self.orders.get(&id).filter(|o| user.is_none_or(|u| u == o.user)).ok_or(Refusal::OrderNotFound)?;
+        if order.is_open() { Ok(order) } else { Err(Refusal::OrderNotOpen(order.status).into()) }
+    }
+
+    fn finish(&mut self, draft: Draft, id: OrderId) -> Result<Executed, Stop> {
+        let executed = executed(draft.orders.get(&id), &draft.trades, &draft.market)?;
+        self.adopt(draft);
+        Ok(executed)
+    }
+}
+
+fn executed(order: Option<&Order>, trades: &[Trade], market: &Market) -> Result<Executed, Stop> {
+    let order = order.ok_or(Stop::NotLoaded("order"))?.clone();
+    let outcome = market.outcomes.get(order.outcome.index()).map(|o| o.name.clone()).unwrap_or_default();
+    let fills = trades.iter().filter(|t| t.taker_order == order.id).cloned().collect();
+    Ok(Executed { order, outcome, fills })
+}
+
+fn clear_step(clearing: &mut Clearing<'_>, taker: OrderId, step: Step) -> Result<(), Stop> {
+    match step {
+        Step::Fill { order, quantity, price } => clearing.fill(taker, order, quantity, price),
+        Step::Maker { deal } => clearing.deal(taker, deal),
+        Step::Sweep { order, deal } => clearing.sweep(order, deal),
+        Step::CancelOwn { order } => clearing.end(order, OrderStatus::Cancelled, EndReason::SelfTrade),
+        Step::DecrementOwn { order, quantity } => clearing.decrement(order, quantity),
+        Step::Expire { order } => clearing.end(order, OrderStatus::Expired, EndReason::Expired),
+    }
+}
+
+/// A shortfall in the middle of clearing is told against what the trader had before.
+fn name_shortfall(stop: Stop, before: Credits) -> Stop {
+    match stop {
+        Stop::Refused(Refusal::InsufficientFunds { required, available }) => {
+            let spent = before.minus(available).unwrap_or(Credits::ZERO);
+            let required = required.plus(spent).unwrap_or(Credits::MAX);
+            Stop::Refused(Refusal::InsufficientFunds { required, available: before })
+        }
+        other => other,
+    }
+}
+
+/// Refuses by the order's own terms.
+fn check_terms(order: &Order, plan: &Plan, incoming: &Incoming) -> Result<(), Stop> {
+    if order.post_only && plan.takes() {
+        return Err(Refusal::PostOnlyWouldTake.into());
+    }
+    let must_fill = order.time_in_force == TimeInForce::Fok;
+    // A fill-or-kill order bounded by its spend alone has no quantity to fall short of.
+    let is_short = plan.stopped_by_self_trade || (plan.remaining.is_positive() && incoming.quantity != Shares::MAX_ORDER);
+    if must_fill && is_short {
+        return Err(Refusal::FillOrKill { fillable: incoming.quantity.minus(plan.remaining)? }.into());
+    }
+    Ok(())
+}
+
+/// The order's row before anything is filled, and what matching needs of it.
+fn new_order(command: &PlaceOrder, market: &Market, id: OrderId, sequence: i64, now: Timestamp) -> Result<(Order, Incoming), Refusal> {
+    let outcome = find_outcome(&command.outcome, market)?;
+    let is_binary = market.is_binary();
+    let (book, side) = book_side(outcome, command.side, is_binary);
+    let backing = command.backing.unwrap_or(match command.side {
+        Side::Buy => Backing::Cash,
+        Side::Sell => Backing::Shares,
+    });
+    let parts = TermParts::of(command.terms, now)?;
+    if parts.max_spend.is_some() && backing == Backing::Shares {
+        return Err(Refusal::SpendWithoutCash);
+    }
+    let anything = match command.side {
+        Side::Buy => Price::MAX,
+        Side::Sell => Price::MIN,
+    };
+    let quantity = parts.quantity.unwrap_or(Shares::MAX_ORDER);
+    let order = Order {
+        id,
+        market: market.id,
+        user: command.user,
+        outcome,
+        side: command.side,
+        order_type: parts.order_type,
+        price: parts.price,
+        max_spend: parts.max_spend,
+        backing,
+        quantity,
+        filled: Shares::ZERO,
+        remaining: Shares::ZERO,
+        reserved: Credits::ZERO,
+        cost: Credits::ZERO,
+        fee: Credits::ZERO,
+        time_in_force: parts.time_in_force,
+        expires_at: parts.expires_at,
+        post_only: parts.post_only,
+        self_trade_prevention: command.self_trade_prevention,
+        client_order_id: command.client_order_id.clone(),
+        status: OrderStatus::Open,
+        end_reason: None,
+        book,
+        book_side: side,
+        book_price: parts.price.map(|p| book_price(outcome, p, is_binary)),
+        sequence,
+        created_at: now,
+        updated_at: now,
+    };
+    let incoming = Incoming {
+        user: command.user,
+        book,
+        side,
+        backing,
+        limit: book_price(outcome, parts.price.unwrap_or(anything), is_binary),
+        quantity,
+        budget: parts.max_spend,
+        self_trade_prevention: command.self_trade_prevention,
+        fee_rate: market.fee_rate,
+    };
+    Ok((order, incoming))
+}
+
+fn find_outcome(spec: &OutcomeSpec, market: &Market) -> Result<OutcomeId, Refusal> {
+    let (found, name) = match spec {
+        OutcomeSpec::Name(name) => (market.outcome_named(name), name.clone()),
+        OutcomeSpec::Id(id) => (Some(*id).filter(|id| id.index() < market.outcomes.len()), id.index().to_string()),
+    };
+    found.ok_or_else(|| {
+        let known: Vec<&str> = market.outcomes.iter().map(|o| o.name.as_str()).collect();
+        Refusal::OutcomeNotFound { name, known: known.join(", ") }
+    })
+}
+
+/// The columns that an order's terms come to.
+struct TermParts {
+    order_type: OrderType,
+    price: Option<Price>,
+    quantity: Option<Shares>,
+    max_spend: Option<Credits>,
+    time_in_force: TimeInForce,
+    expires_at: Option<Timestamp>,
+    post_only: bool,
+}
+
+impl TermParts {
+    fn of(terms: Terms, now: Timestamp) -> Result<Self, Refusal> {
+        match terms {
+            Terms::Limit { price, quantity, life, post_only } => {
+                let (time_in_force, expires_at) = match life {
+                    Life::UntilCancelled => (TimeInForce::Gtc, None),
+                    Life::Until(at) if at <= now => return Err(Refusal::ExpiryInThePast),
+                    Life::Until(at) => (TimeInForce::Gtd, Some(at)),
+                    Life::ImmediateOrCancel => (TimeInForce::Ioc, None),
+                    Life::FillOrKill => (TimeInForce::Fok, None),
+                };
+                let (order_type, price, quantity) = (OrderType::Limit, Some(price), Some(quantity));
+                Ok(Self { order_type, price, quantity, max_spend: None, time_in_force, expires_at, post_only })
+            }
+            Terms::Market { bound, fill_or_kill } => {
+                let time_in_force = if fill_or_kill { TimeInForce::Fok } else { TimeInForce::Ioc };
+                let (price, quantity, max_spend) = match bound {
+                    MarketBound::Worst { quantity, price } => (Some(price), Some(quantity), None),
+                    MarketBound::Spend { max_spend, quantity, price } => (price, quantity, Some(max_spend)),
+                };
+                let order_type = OrderType::Market;
+                Ok(Self { order_type, price, quantity, max_spend, time_in_force, expires_at: None, post_only: false })
+            }
+        }
+    }
+}
+
+/// What an amendment comes to.
+struct Amended {
+    price: Price,
+    quantity: Shares,
+    expires_at: Option<Timestamp>,
+    /// Whether only the quantity shrinks (or the date moves), so that priority is kept.
+    keeps_its_place: bool,
+    /// How many resting shares are taken off then.
+    taken_off: Shares,
+}
+
+impl Amended {
+    fn of(old: &Order, command: &AmendOrder, now: Timestamp) -> Result<Self, Refusal> {
+        let old_price = old.price.ok_or(Refusal::BadAmendment("only limit orders can be amended"))?;
+        let (price, quantity) = (command.price.unwrap_or(old_price), command.quantity.unwrap_or(old.filled.plus(old.remaining)?));
+        if command.price.is_none() && command.quantity.is_none() && command.expires_at.is_none() {
+            return Err(Refusal::BadAmendment("the amendment names neither price, quantity nor expiresAt"));
+        }
+        if command.expires_at.is_some() && old.time_in_force != TimeInForce::Gtd {
+            return Err(Refusal::BadAmendment("only a good-till-date order has an expiry to amend"));
+        }
+        if command.expires_at.is_some_and(|at| at <= now) {
+            return Err(Refusal::ExpiryInThePast);
+        }
+        if quantity <= old.filled {
+            return Err(Refusal::QuantityBelowFilled { filled: old.filled });
+        }
+        let resting = old.filled.plus(old.remaining)?;
+        let keeps_its_place = price == old_price && quantity <= resting;
+        let taken_off = if keeps_its_place { resting.minus(quantity)? } else { Shares::ZERO };
+        Ok(Self { price, quantity, expires_at: command.expires_at.or(old.expires_at), keeps_its_place, taken_off })
+    }
+}
+
+/// Whether an order resting at that price crosses the market maker: whether the maker would fill at
+/// least one share of it. For the check of invariant 7.
+#[must_use]
+pub fn crosses_maker(lmsr: &Lmsr, book: OutcomeId, side: Side, price: Price) -> bool {
+    plan::within_reach(lmsr, book, side, price) > 0
+}

@@ -1,0 +1,262 @@
+//! The loaded state that commands are executed on, and the draft of one command's changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::book::BookSide;
+use crate::ids::{AccountId, MarketId, OrderId, UserId};
+use crate::ledger::{Account, Transfer};
+use crate::market::{Market, OutcomeId};
+use crate::order::{Order, Side};
+use crate::ports::Changes;
+use crate::position::Position;
+use crate::trade::Trade;
+
+use super::Stop;
+
+/// A market and what is loaded of its books.
+#[derive(Debug, Clone)]
+pub struct MarketState {
+    /// The market.
+    pub market: Market,
+    sides: BTreeMap<(OutcomeId, Side), BookSide>,
+    unknown: [BookSide; 2],
+}
+
+impl MarketState {
+    /// A market of whose books nothing is loaded.
+    #[must_use]
+    pub const fn new(market: Market) -> Self {
+        let unknown = [BookSide::unknown(Side::Buy), BookSide::unknown(Side::Sell)];
+        Self { market, sides: BTreeMap::new(), unknown }
+    }
+
+    /// One side of one book, as far as it is loaded.
+    #[must_use]
+    pub fn side(&self, book: OutcomeId, side: Side) -> &BookSide {
+        let [bids, asks] = &self.unknown;
+        self.sides.get(&(book, side)).unwrap_or(match side {
+            Side::Buy => bids,
+            Side::Sell => asks,
+        })
+    }
+
+    pub(super) fn side_mut(&mut self, book: OutcomeId, side: Side) -> &mut BookSide {
+        self.sides.entry((book, side)).or_insert_with(|| BookSide::unknown(side))
+    }
+}
+
+/// Everything that a group of commands touches, as it was loaded under lock and changed since.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    pub(super) markets: BTreeMap<MarketId, MarketState>,
+    pub(super) accounts: BTreeMap<AccountId, Account>,
+    pub(super) orders: BTreeMap<OrderId, Order>,
+    pub(super) positions: BTreeMap<(MarketId, UserId), Position>,
+    pub(super) open_counts: BTreeMap<(MarketId, UserId), u64>,
+    pub(super) client_ids: BTreeMap<(UserId, String), OrderId>,
+    changed: Changed,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Changed {
+    markets: BTreeSet<MarketId>,
+    accounts: BTreeSet<AccountId>,
+    new_orders: BTreeSet<OrderId>,
+    orders: BTreeSet<OrderId>,
+    positions: BTreeSet<(MarketId, UserId)>,
+    trades: Vec<Trade>,
+    transfers: Vec<Transfer>,
+}
+
+impl State {
+    /// Adds a locked market.
+    pub fn add_market(&mut self, market: Market) {
+        self.markets.insert(market.id, MarketState::new(market));
+    }
+
+    /// Adds one side of a book, with its orders.
+    pub fn add_side(&mut self, market: MarketId, book: OutcomeId, side: BookSide, which: Side, orders: Vec<Order>) {
+        if let Some(state) = self.markets.get_mut(&market) {
+            state.sides.insert((book, which), side);
+            self.orders.extend(orders.into_iter().map(|o| (o.id, o)));
+        }
+    }
+
+    /// Adds an order that a command names.
+    pub fn add_order(&mut self, order: Order) {
+        self.orders.insert(order.id, order);
+    }
+
+    /// Adds a locked account.
+    pub fn add_account(&mut self, account: Account) {
+        self.accounts.insert(account.id, account);
+    }
+
+    /// Adds a position; an empty one where the user has none yet.
+    pub fn add_position(&mut self, position: Position) {
+        self.positions.insert((position.market, position.user), position);
+    }
+
+    /// Says how many orders a user has open in a market.
+    pub fn set_open_count(&mut self, user: UserId, market: MarketId, count: u64) {
+        self.open_counts.insert((market, user), count);
+    }
+
+    /// Says that a user has used a client order id.
+    pub fn add_client_id(&mut self, user: UserId, client_order_id: String, order: OrderId) {
+        self.client_ids.insert((user, client_order_id), order);
+    }
+
+    /// A market, as it now stands.
+    #[must_use]
+    pub fn market(&self, id: MarketId) -> Option<&Market> {
+        self.markets.get(&id).map(|s| &s.market)
+    }
+
+    /// An account, as it now stands.
+    #[must_use]
+    pub fn account(&self, id: AccountId) -> Option<&Account> {
+        self.accounts.get(&id)
+    }
+
+    /// An order, as it now stands.
+    #[must_use]
+    pub fn order(&self, id: OrderId) -> Option<&Order> {
+        self.orders.get(&id)
+    }
+
+    /// A position, as it now stands.
+    #[must_use]
+    pub fn position(&self, user: UserId, market: MarketId) -> Option<&Position> {
+        self.positions.get(&(market, user))
+    }
+
+    /// Everything that was changed since it was loaded.
+    #[must_use]
+    pub fn into_changes(mut self) -> Changes {
+        let changed = self.changed;
+        let take_orders = |orders: &mut BTreeMap<OrderId, Order>, ids: BTreeSet<OrderId>| -> Vec<Order> {
+            ids.into_iter().filter_map(|id| orders.remove(&id)).collect()
+        };
+        Changes {
+            new_orders: take_orders(&mut self.orders, changed.new_orders),
+            orders: take_orders(&mut self.orders, changed.orders),
+            accounts: changed.accounts.iter().filter_map(|id| self.accounts.remove(id)).collect(),
+            markets: changed.markets.iter().filter_map(|id| self.markets.remove(id)).map(|s| s.market).collect(),
+            positions: changed.positions.iter().filter_map(|id| self.positions.remove(id)).collect(),
+            trades: changed.trades,
+            transfers: changed.transfers,
+            ..Changes::default()
+        }
+    }
+
+    /// Makes a draft's changes part of the state.
+    pub(super) fn adopt(&mut self, draft: Draft) {
+        let Draft { market, accounts, orders, new_order, positions, trades, transfers, requeued, .. } = draft;
+        let market_id = market.id;
+        if let Some(state) = self.markets.get_mut(&market_id) {
+            state.market = market;
+            if let Some((id, place)) = requeued.and_then(|o: Order| Some((o.sequence, o.place()?))) {
+                state.side_mut(place.book, place.side).remove(place.price, id);
+            }
+            for order in orders.values() {
+                let side = state.side_mut(order.book, order.book_side);
+                if new_order == Some(order.id) && order.is_open() {
+                    side.insert(order);
+                } else {
+                    side.update(order);
+                }
+            }
+        }
+        self.changed.markets.insert(market_id);
+        for (id, order) in orders {
+            self.count_open(&order);
+            if new_order == Some(id) && !self.orders.contains_key(&id) {
+                if let Some(client_id) = order.client_order_id.clone() {
+                    self.client_ids.insert((order.user, client_id), id);
+                }
+                self.changed.new_orders.insert(id);
+            } else if !self.changed.new_orders.contains(&id) {
+                self.changed.orders.insert(id);
+            }
+            self.orders.insert(id, order);
+        }
+        self.changed.accounts.extend(accounts.keys());
+        self.accounts.extend(accounts);
+        for (user, position) in positions {
+            self.changed.positions.insert((market_id, user));
+            self.positions.insert((market_id, user), position);
+        }
+        self.changed.trades.extend(trades);
+        self.changed.transfers.extend(transfers);
+    }
+
+    fn count_open(&mut self, order: &Order) {
+        let was_open = self.orders.get(&order.id).is_some_and(Order::is_open);
+        if let Some(count) = self.open_counts.get_mut(&(order.market, order.user)) {
+            match (was_open, order.is_open()) {
+                (false, true) => *count += 1,
+                (true, false) => *count = count.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The changes of one command, made on copies: adopted whole, or dropped without a trace.
+pub(super) struct Draft {
+    pub(super) market: Market,
+    pub(super) accounts: BTreeMap<AccountId, Account>,
+    pub(super) orders: BTreeMap<OrderId, Order>,
+    /// The order that is new in its book: a new one, or one that lost its place by an amendment.
+    pub(super) new_order: Option<OrderId>,
+    /// The amended order as it stood before, to be taken out of its old place.
+    pub(super) requeued: Option<Order>,
+    pub(super) positions: BTreeMap<UserId, Position>,
+    pub(super) trades: Vec<Trade>,
+    pub(super) transfers: Vec<Transfer>,
+}
+
+impl Draft {
+    pub(super) fn new(market: Market) -> Self {
+        Self {
+            market,
+            accounts: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            new_order: None,
+            requeued: None,
+            positions: BTreeMap::new(),
+            trades: Vec::new(),
+            transfers: Vec::new(),
+        }
+    }
+
+    /// A copy of an account, to be changed.
+    pub(super) fn account<'a>(&'a mut self, state: &State, id: AccountId) -> Result<&'a mut Account, Stop> {
+        copy_of(&mut self.accounts, &state.accounts, id).ok_or(Stop::NotLoaded("account"))
+    }
+
+    /// A copy of an order, to be changed.
+    pub(super) fn order<'a>(&'a mut self, state: &State, id: OrderId) -> Result<&'a mut Order, Stop> {
+        copy_of(&mut self.orders, &state.orders, id).ok_or(Stop::NotLoaded("order"))
+    }
+
+    /// A copy of a user's position in the market, to be changed.
+    pub(super) fn position<'a>(&'a mut self, state: &State, user: UserId) -> Result<&'a mut Position, Stop> {
+        match self.positions.entry(user) {
+            std::collections::btree_map::Entry::Occupied(copy) => Ok(copy.into_mut()),
+            std::collections::btree_map::Entry::Vacant(gap) => {
+                let original = state.positions.get(&(self.market.id, user)).ok_or(Stop::NotLoaded("position"))?;
+                Ok(gap.insert(original.clone()))
+            }
+        }
+    }
+}
+
+fn copy_of<'a, K: Ord + Copy, V: Clone>(copies: &'a mut BTreeMap<K, V>, originals: &BTreeMap<K, V>, key: K) -> Option<&'a mut V> {
+    use std::collections::btree_map::Entry;
+    match copies.entry(key) {
+        Entry::Occupied(copy) => Some(copy.into_mut()),
+        Entry::Vacant(gap) => originals.get(&key).map(|original| gap.insert(original.clone())),
+    }
+}
