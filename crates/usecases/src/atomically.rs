@@ -1,1 +1,94 @@
-//! Placeholder.
+//! Begin, commit, roll back and run again: owned by one function.
+//!
+//! A script runs again only where the store says that nothing was done and that trying again is
+//! right: on [`StoreError::Conflict`], and where a racing command took a key that the script will
+//! find on its next run. Never on [`StoreError::OutcomeUnknown`]: the idempotency record settles that.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bellwether_domain::ports::{IdSource, StoreError, UnitOfWork, Unique};
+
+use crate::{Context, Error};
+
+/// How often a script may run in all.
+const MAX_RUNS: u32 = 12;
+/// The first pause after a conflict; it doubles with each further one, and is jittered.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+
+/// What is done in one unit of work. A plain struct, so that it can be run again.
+#[async_trait]
+pub(crate) trait Script: Send {
+    /// What comes of it.
+    type Output: Send;
+    /// Runs once, from the start. An error rolls back.
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error>;
+}
+
+/// How a run ended.
+pub(crate) enum Step<T> {
+    /// Make it durable.
+    Commit(T),
+    /// There is nothing to make durable.
+    Discard(T),
+    /// The script learned what more it has to load: run again at once.
+    Again,
+}
+
+/// Runs a script in a unit of work of its own, again on conflicts.
+pub(crate) async fn atomically<S: Script>(ctx: &Context, mut script: S) -> Result<S::Output, Error> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..MAX_RUNS {
+        match run_once(ctx, &mut script).await {
+            Ok(Some(output)) => return Ok(output),
+            Ok(None) => {}
+            Err(error) if is_worth_another_run(&error) => {
+                tracing::debug!(%error, "a unit of work runs again");
+                tokio::time::sleep(jittered(pause, &*ctx.ids)).await;
+                pause *= 2;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    run_once(ctx, &mut script).await?.ok_or_else(|| {
+        Error::Store(StoreError::Conflict("the unit of work kept asking for more to load".into()))
+    })
+}
+
+async fn run_once<S: Script>(ctx: &Context, script: &mut S) -> Result<Option<S::Output>, Error> {
+    let mut unit = ctx.store.begin().await?;
+    match script.run(ctx, &mut *unit).await {
+        Ok(Step::Commit(output)) => {
+            unit.commit().await?;
+            Ok(Some(output))
+        }
+        Ok(Step::Discard(output)) => {
+            unit.rollback().await?;
+            Ok(Some(output))
+        }
+        Ok(Step::Again) => {
+            unit.rollback().await?;
+            Ok(None)
+        }
+        Err(error) => {
+            // The error matters more than whether undoing was confirmed: a unit that is dropped is undone.
+            if let Err(undo) = unit.rollback().await {
+                tracing::warn!(error = %undo, "a roll-back was not confirmed");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn is_worth_another_run(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Store(StoreError::Conflict(_) | StoreError::Duplicate(Unique::ClientOrderId | Unique::IdempotencyKey))
+    )
+}
+
+/// Between half and all of `pause`. Fresh ids are random in their last bits, which is all that jitter needs.
+fn jittered(pause: Duration, ids: &dyn IdSource) -> Duration {
+    let [.., random] = ids.fresh().next_uuid().into_bytes();
+    pause / 2 + pause.mul_f64(f64::from(random) / 512.0)
+}

@@ -1,11 +1,153 @@
 //! The check of every invariant on a live store.
 
-use bellwether_domain::ports::Violation;
+use std::collections::BTreeMap;
+
+use bellwether_domain::exchange::crosses_maker;
+use bellwether_domain::ids::{AccountId, MarketId};
+use bellwether_domain::ledger::Transfer;
+use bellwether_domain::market::{Market, MarketStatus};
+use bellwether_domain::order::Side;
+use bellwether_domain::ports::{BestPrices, Direction, MarketFilter, MarketKey, MarketSort, PageRequest, SortValue, Start, Violation};
 
 use crate::{Context, Error};
 
+/// How many rows are read at a time.
+const PAGE: u32 = 1000;
+/// How often a market that changes while it is looked at is looked at again.
+const LOOKS: u32 = 5;
+
 /// All broken invariants, at most `limit`: the store's own sums, the hash chains of the ledger, and
-/// open orders that cross each other or the market maker.
+/// open orders that cross each other or the market maker. Right on a server at work too: what is
+/// compared was read in one snapshot, or in an order in which changes meanwhile do not show as breaches.
 pub async fn audit(ctx: &Context, limit: u32) -> Result<Vec<Violation>, Error> {
-    todo!("{ctx:p} {limit}")
+    let mut violations = ctx.queries.violations(limit).await?;
+    let room = |found: &[Violation]| usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(found.len());
+    let broken_chains = check_chains(ctx, room(&violations)).await?;
+    violations.extend(broken_chains);
+    let crossed = check_crossings(ctx, room(&violations)).await?;
+    violations.extend(crossed);
+    Ok(violations)
+}
+
+/// The end of a chain as its account knows it.
+struct Head {
+    count: i64,
+    hash: [u8; 32],
+}
+
+/// Follows every payer's chain of transfers. The accounts are read first, so transfers made
+/// meanwhile only make a chain longer than its account said.
+async fn check_chains(ctx: &Context, limit: usize) -> Result<Vec<Violation>, Error> {
+    let mut heads = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = ctx.queries.accounts_after(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        heads.extend(page.into_iter().filter(|a| a.paid_count > 0).map(|a| (a.id, Head { count: a.paid_count, hash: a.chain })));
+    }
+    let mut found = Vec::new();
+    let mut walk = ChainWalk::default();
+    let mut after = None;
+    while found.len() < limit {
+        let page = ctx.queries.chains(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some((last.from, last.paid_number));
+        for transfer in &page {
+            found.extend(walk.step(transfer, &mut heads));
+        }
+    }
+    // Every head that was not come to belongs to transfers that are gone.
+    if found.len() < limit {
+        found.extend(heads.into_iter().map(|(id, head)| broken_chain(id, &format!("has paid {} transfers, and the last of them is missing", head.count))));
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// Where a walk along the chains stands.
+#[derive(Default)]
+struct ChainWalk {
+    payer: Option<AccountId>,
+    number: i64,
+    hash: [u8; 32],
+}
+
+impl ChainWalk {
+    fn step(&mut self, transfer: &Transfer, heads: &mut BTreeMap<AccountId, Head>) -> Option<Violation> {
+        if self.payer != Some(transfer.from) {
+            *self = Self { payer: Some(transfer.from), ..Self::default() };
+        }
+        let is_next = transfer.paid_number == self.number + 1;
+        let is_whole = transfer.hash == transfer.expected_hash(&self.hash);
+        self.number = transfer.paid_number;
+        self.hash = transfer.hash;
+        let head = heads.get(&transfer.from).filter(|h| h.count == transfer.paid_number).map(|h| h.hash);
+        if head.is_some() {
+            heads.remove(&transfer.from);
+        }
+        if is_next && is_whole && head.is_none_or(|h| h == transfer.hash) {
+            return None;
+        }
+        Some(broken_chain(transfer.from, &format!("paid transfer {} (number {}) that does not fit its hash chain", transfer.id, transfer.paid_number)))
+    }
+}
+
+fn broken_chain(account: AccountId, message: &str) -> Violation {
+    Violation { invariant: 1, message: format!("account {account} {message}"), subject: Some(account.0) }
+}
+
+/// Looks for open orders that cross each other or the maker's price.
+async fn check_crossings(ctx: &Context, limit: usize) -> Result<Vec<Violation>, Error> {
+    let mut found = Vec::new();
+    for status in [MarketStatus::Open, MarketStatus::Halted] {
+        let filter = MarketFilter { status: Some(status), ..MarketFilter::default() };
+        let mut start = Start::First;
+        loop {
+            let sort = vec![(MarketSort::CreatedAt, Direction::Ascending)];
+            let page = ctx.queries.markets(&filter, &PageRequest { sort, start, limit: 100 }).await?;
+            let ids: Vec<MarketId> = page.items.iter().map(|m| m.id).collect();
+            let best = ctx.queries.best_prices(&ids).await?;
+            for market in &page.items {
+                if crossing(market, &best).is_some() {
+                    found.extend(look_again(ctx, market.id).await?);
+                }
+            }
+            let Some(last) = page.items.last().filter(|_| page.has_more && found.len() < limit) else { break };
+            start = Start::After(vec![SortValue::Int(last.created_at.as_microsecond())], last.id.0);
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// Market and prices were read one after the other: a breach counts only where the market's
+/// sequence shows that nothing happened in between.
+async fn look_again(ctx: &Context, id: MarketId) -> Result<Option<Violation>, Error> {
+    for _ in 0..LOOKS {
+        let Some(before) = ctx.queries.market(&MarketKey::Id(id)).await? else { return Ok(None) };
+        let best = ctx.queries.best_prices(&[id]).await?;
+        let Some(after) = ctx.queries.market(&MarketKey::Id(id)).await? else { return Ok(None) };
+        if before.sequence == after.sequence {
+            return Ok(crossing(&after, &best));
+        }
+    }
+    Ok(None)
+}
+
+fn crossing(market: &Market, best: &[BestPrices]) -> Option<Violation> {
+    let violation = |message: String| Violation { invariant: 7, message, subject: Some(market.id.0) };
+    best.iter().filter(|b| b.market == market.id).find_map(|b| {
+        if let (Some(bid), Some(ask)) = (b.bid, b.ask)
+            && bid >= ask
+        {
+            return Some(violation(format!("the book of outcome {} is crossed: bid {bid}, ask {ask}", b.book.index())));
+        }
+        let lmsr = &market.maker.as_ref()?.lmsr;
+        let crossed = [(Side::Buy, b.bid), (Side::Sell, b.ask)]
+            .into_iter()
+            .find_map(|(side, price)| price.filter(|p| crosses_maker(lmsr, b.book, side, *p)).map(|p| (side, p)))?;
+        let (side, price) = crossed;
+        Some(violation(format!("an order to {} outcome {} at {price} crosses the market maker", side.as_str(), b.book.index())))
+    })
 }

@@ -1,6 +1,6 @@
 //! Idempotency keys: the answer is kept in the transaction of what it answers.
 
-use bellwether_domain::ports::{AnswerKey, KeptAnswer};
+use bellwether_domain::ports::{AnswerKey, KeptAnswer, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use jiff::Timestamp;
 
@@ -58,6 +58,17 @@ impl<T: ?Sized> Keyed<T> {
             None => Ok(None),
             Some(kept) if kept.fingerprint == self.fingerprint => Ok(Some(kept)),
             Some(_) => Err(Refusal::IdempotencyMismatch.into()),
+        }
+    }
+}
+
+/// The kept answer to a request that may bear a key, within a unit of work.
+pub(crate) async fn find_answer<T: ?Sized>(unit: &mut dyn UnitOfWork, keyed: Option<&Keyed<T>>) -> Result<Option<KeptAnswer>, Error> {
+    match keyed {
+        None => Ok(None),
+        Some(keyed) => {
+            let key = keyed.key.clone();
+            keyed.replay(unit.answers().find(&[key]).await?)
         }
     }
 }

@@ -4,7 +4,7 @@
 //! [`users`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
-pub mod atomically;
+mod atomically;
 pub mod audit;
 pub mod context;
 pub mod error;

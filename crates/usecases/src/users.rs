@@ -1,9 +1,17 @@
 //! Sign-up, sign-in, and what users and administrators change about users.
 
-use bellwether_domain::ids::UserId;
+use async_trait::async_trait;
+use bellwether_domain::ids::{AccountId, SessionId, UserId};
+use bellwether_domain::ledger::{Account, Owner};
+use bellwether_domain::permissions::Permission;
+use bellwether_domain::ports::{AccessClaims, Changes, PasswordError, StoreError, Unique, UnitOfWork};
+use bellwether_domain::refusal::Refusal;
 use bellwether_domain::text::{DisplayName, Email};
-use bellwether_domain::user::User;
+use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 
+use crate::atomically::{Script, Step, atomically};
+use crate::idempotency::find_answer;
+use crate::transfers::grant_from_treasury;
 use crate::{Answered, Caller, Context, Error, Keyed};
 
 /// A request to join.
@@ -54,37 +62,201 @@ pub struct UserPatch {
 /// Signs a user up: user, account and grant in one unit of work. Refused with
 /// [`EmailTaken`](bellwether_domain::refusal::Refusal::EmailTaken).
 pub async fn sign_up(ctx: &Context, request: SignUp, keyed: Option<Keyed<User>>) -> Result<Answered<User>, Error> {
-    todo!("{ctx:p} {request:?} {keyed:?}")
+    let password_hash = ctx.hasher.hash(&request.password.0).await?;
+    let SignUp { email, display_name, .. } = request;
+    let script = SignUpScript { email, display_name, password_hash, role: Role::User, keyed };
+    match atomically(ctx, script).await {
+        Err(Error::Store(StoreError::Duplicate(Unique::Email))) => Err(Refusal::EmailTaken.into()),
+        other => other,
+    }
 }
 
 /// Makes an administrator, or makes one of the user with that address. For the command line.
 pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error> {
-    todo!("{ctx:p} {request:?}")
+    let password_hash = ctx.hasher.hash(&request.password.0).await?;
+    let SignUp { email, display_name, .. } = request;
+    if let Some(existing) = ctx.queries.user_by_email(&email.key()).await? {
+        let change = Change::Promote { password_hash };
+        return atomically(ctx, ChangeUser { id: existing.id, version: None, change }).await;
+    }
+    let script = SignUpScript { email, display_name, password_hash, role: Role::Admin, keyed: None };
+    match atomically(ctx, script).await? {
+        Answered::Fresh(user) => Ok(user),
+        Answered::Replayed(_) => Err(StoreError::Corrupt("an answer without a key".to_owned()).into()),
+    }
 }
 
 /// Checks a password and signs an access token. An unknown address takes as long as a wrong
 /// password and gets the same refusal, as does a user that may not act.
 pub async fn log_in(ctx: &Context, email: &str, password: &Password) -> Result<SignedIn, Error> {
-    todo!("{ctx:p} {email:?} {password:?}")
+    let user = match Email::parse(email) {
+        Ok(email) => ctx.queries.user_by_email(&email.key()).await?,
+        Err(_) => None,
+    };
+    let hash = user.as_ref().and_then(|u| u.password_hash.as_ref());
+    // A password that could never have been set is wrong like any other, and takes as long.
+    let is_right = match ctx.hasher.verify(&password.0, hash).await {
+        Err(PasswordError::TooLong | PasswordError::ContainsNul) => ctx.hasher.verify("", None).await?,
+        other => other?,
+    };
+    let user = user.filter(|u| is_right && u.status == UserStatus::Active).ok_or(Refusal::BadCredentials)?;
+    let now = ctx.clock.now();
+    let expires_at = now.checked_add(ctx.policy.access_token_ttl).map_err(|_| Error::Signing)?;
+    let session = SessionId(ctx.ids.fresh().next_uuid());
+    let claims = AccessClaims { user: user.id, role: user.role, session, expires_at };
+    let access_token = ctx.signer.sign(&claims, now).map_err(|_| Error::Signing)?;
+    Ok(SignedIn { access_token, expires_in_s: ctx.policy.access_token_ttl.as_secs(), user })
 }
 
 /// Who a token speaks for, as of now: none where it is invalid or the user may no longer act.
 pub async fn authenticate(ctx: &Context, token: &str) -> Result<Option<Caller>, Error> {
-    todo!("{ctx:p} {token:?}")
+    let Ok(claims) = ctx.signer.verify(token, ctx.clock.now()) else { return Ok(None) };
+    let user = ctx.queries.user(claims.user).await?;
+    Ok(user.filter(|u| u.status == UserStatus::Active).map(|u| Caller { user: u.id, role: u.role }))
 }
 
 /// A user as anybody may see it. (What of it is shown is for the caller to decide.)
 pub async fn get_user(ctx: &Context, id: UserId) -> Result<User, Error> {
-    todo!("{ctx:p} {id:?}")
+    Ok(ctx.queries.user(id).await?.ok_or(Refusal::UserNotFound)?)
 }
 
 /// Changes a user: oneself, or anybody for an administrator. `version` must be the current one
 /// where it is given.
 pub async fn update_user(ctx: &Context, caller: Caller, id: UserId, patch: UserPatch, version: Option<i64>) -> Result<User, Error> {
-    todo!("{ctx:p} {caller:?} {id:?} {patch:?} {version:?}")
+    let is_own = caller.user == id;
+    Permission::WriteUser.require(caller.role, is_own)?;
+    let guards_account = patch.email.is_some() || patch.new_password.is_some();
+    if is_own && guards_account {
+        check_current_password(ctx, id, patch.current_password.as_ref()).await?;
+    }
+    let password_hash = match &patch.new_password {
+        Some(password) => Some(ctx.hasher.hash(&password.0).await?),
+        None => None,
+    };
+    let change = Change::Edit { display_name: patch.display_name, email: patch.email, password_hash };
+    match atomically(ctx, ChangeUser { id, version, change }).await {
+        Err(Error::Store(StoreError::Duplicate(Unique::Email))) => Err(Refusal::EmailTaken.into()),
+        other => other,
+    }
 }
 
 /// Deactivates and anonymises a user, then cancels its open orders. The last administrator stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
-    todo!("{ctx:p} {caller:?} {id:?} {version:?}")
+    Permission::DeleteUser.require(caller.role, caller.user == id)?;
+    atomically(ctx, ChangeUser { id, version, change: Change::Deactivate }).await?;
+    // The user can no longer place orders. What is not cancelled here, the next tick cancels.
+    if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {
+        tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
+    }
+    Ok(())
+}
+
+async fn check_current_password(ctx: &Context, id: UserId, current: Option<&Password>) -> Result<(), Error> {
+    let user = get_user(ctx, id).await?;
+    let given = current.map_or("", |p| p.0.as_str());
+    match ctx.hasher.verify(given, user.password_hash.as_ref()).await {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(PasswordError::TooLong | PasswordError::ContainsNul) => Err(Refusal::BadCredentials.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A new user, its account and its grant.
+struct SignUpScript {
+    email: Email,
+    display_name: DisplayName,
+    password_hash: PasswordHash,
+    role: Role,
+    keyed: Option<Keyed<User>>,
+}
+
+#[async_trait]
+impl Script for SignUpScript {
+    type Output = Answered<User>;
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answered<User>>, Error> {
+        if let Some(kept) = find_answer(unit, self.keyed.as_ref()).await? {
+            return Ok(Step::Discard(Answered::Replayed(kept)));
+        }
+        let (now, mut ids) = (ctx.clock.now(), ctx.ids.fresh());
+        let user = User {
+            id: UserId(ids.next_uuid()),
+            email: Some(self.email.clone()),
+            display_name: self.display_name.clone(),
+            password_hash: Some(self.password_hash.clone()),
+            role: self.role,
+            status: UserStatus::Active,
+            email_verified: false,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut account = Account::open(AccountId::of_user(user.id), Owner::User(user.id), now);
+        let mut changes = Changes { new_users: vec![user.clone()], ..Changes::default() };
+        if ctx.policy.signup_grant.is_positive() {
+            let amount = ctx.policy.signup_grant;
+            let (treasury, made) = grant_from_treasury(unit, &mut account, amount, Some("welcome".to_owned()), &mut ids, now).await?;
+            changes.accounts.push(treasury);
+            changes.transfers.push(made);
+        }
+        changes.new_accounts.push(account);
+        changes.answers.extend(self.keyed.as_ref().map(|keyed| keyed.keep(&user, now)));
+        unit.write(&changes).await?;
+        Ok(Step::Commit(Answered::Fresh(user)))
+    }
+}
+
+/// What is to change about a user.
+enum Change {
+    Edit { display_name: Option<DisplayName>, email: Option<Email>, password_hash: Option<PasswordHash> },
+    Promote { password_hash: PasswordHash },
+    Deactivate,
+}
+
+struct ChangeUser {
+    id: UserId,
+    version: Option<i64>,
+    change: Change,
+}
+
+#[async_trait]
+impl Script for ChangeUser {
+    type Output = User;
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<User>, Error> {
+        let now = ctx.clock.now();
+        if matches!(self.change, Change::Deactivate) {
+            let admins = unit.users().lock_admins().await?;
+            if admins.iter().all(|a| a.id == self.id) && !admins.is_empty() {
+                return Err(Refusal::LastAdmin.into());
+            }
+        }
+        let mut user = unit.users().lock(&[self.id]).await?.into_iter().next().ok_or(Refusal::UserNotFound)?;
+        if user.status == UserStatus::Deactivated {
+            return Err(Refusal::UserNotFound.into());
+        }
+        if self.version.is_some_and(|v| v != user.version) {
+            return Err(Refusal::StaleVersion { current: user.version }.into());
+        }
+        match &self.change {
+            Change::Edit { display_name, email, password_hash } => {
+                if let Some(email) = email.as_ref().filter(|e| user.email.as_ref() != Some(e)) {
+                    user.email = Some(email.clone());
+                    user.email_verified = false;
+                }
+                user.display_name = display_name.clone().unwrap_or(user.display_name);
+                user.password_hash = password_hash.clone().or(user.password_hash);
+                user.touch(now);
+            }
+            Change::Promote { password_hash } => {
+                user.role = Role::Admin;
+                user.status = UserStatus::Active;
+                user.password_hash = Some(password_hash.clone());
+                user.touch(now);
+            }
+            Change::Deactivate => user.deactivate(now),
+        }
+        unit.write(&Changes { users: vec![user.clone()], ..Changes::default() }).await?;
+        Ok(Step::Commit(user))
+    }
 }

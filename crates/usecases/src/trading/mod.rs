@@ -5,14 +5,25 @@
 //! loaded state, and writes all changes at once. A refused command changes nothing and does not
 //! disturb its neighbours.
 
+mod group;
+mod load;
+mod quote;
+
+use bellwether_domain::exchange::Executed;
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::money::Credits;
-use bellwether_domain::order::{AmendOrder, Order, PlaceOrder};
+use bellwether_domain::order::{AmendOrder, Order, OrderStatus, PlaceOrder};
+use bellwether_domain::permissions::Permission;
+use bellwether_domain::ports::{Direction, OrderFilter, OrderSort, PageRequest, Start};
 use bellwether_domain::position::Position;
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::trade::Trade;
 
+use crate::atomically::atomically;
 use crate::{Answered, Caller, Context, Error, Keyed};
+use group::Group;
+pub(crate) use group::moment;
+use quote::QuoteScript;
 
 /// A command of a trader.
 #[derive(Debug, Clone)]
@@ -41,6 +52,14 @@ pub struct Placed {
     pub mirrored: bool,
     /// What it filled on arrival, in order. Prices are those of the book's outcome.
     pub fills: Vec<Trade>,
+}
+
+impl From<Executed> for Placed {
+    fn from(executed: Executed) -> Self {
+        let Executed { order, outcome, fills } = executed;
+        let mirrored = order.book != order.outcome;
+        Self { order, outcome, mirrored, fills }
+    }
 }
 
 /// What each command of a request came to.
@@ -83,22 +102,46 @@ impl Trading {
 
     /// Executes one request in one unit of work. Commands that are refused say why, each for itself.
     pub async fn submit(&self, request: Request) -> Result<Answered<Vec<Outcome>>, Error> {
-        todo!("{:p} {request:?}", &self.ctx)
+        let answers = atomically(&self.ctx, Group::of(vec![request])).await?;
+        answers.into_iter().next().unwrap_or_else(|| Ok(Answered::Fresh(Vec::new())))
     }
 
     /// Executes an order on a copy of the state and writes nothing.
     pub async fn quote(&self, order: PlaceOrder) -> Result<Quote, Error> {
-        todo!("{:p} {order:?}", &self.ctx)
+        atomically(&self.ctx, QuoteScript::of(order)).await
     }
 
     /// Cancels all open orders of a user, in one market or in all: in batches, each one unit of
     /// work. Returns the orders that it cancelled.
-    pub async fn cancel_all(&self, user: UserId, market: Option<MarketId>) -> Result<Vec<Order>, Error> {
-        todo!("{:p} {user:?} {market:?}", &self.ctx)
+    pub async fn cancel_all(&self, user: UserId, market: Option<MarketId>) -> Result<Vec<Placed>, Error> {
+        let filter = OrderFilter { user: Some(user), market, status: Some(OrderStatus::Open), client_order_id: None };
+        let page = PageRequest { sort: vec![(OrderSort::CreatedAt, Direction::Ascending)], start: Start::First, limit: 100 };
+        let mut cancelled = Vec::new();
+        loop {
+            let open = self.ctx.queries.orders(&filter, &page).await?;
+            let commands: Vec<Command> = open.items.iter().map(|o| Command::Cancel { order: o.id, user }).collect();
+            if commands.is_empty() {
+                return Ok(cancelled);
+            }
+            let Answered::Fresh(outcomes) = self.submit(Request { commands, keyed: None }).await? else {
+                return Ok(cancelled);
+            };
+            let before = cancelled.len();
+            cancelled.extend(outcomes.into_iter().flatten());
+            // Orders that ended by themselves meanwhile are no longer listed; no progress at all
+            // would mean that the list and the units of work disagree.
+            if cancelled.len() == before && !open.has_more {
+                return Ok(cancelled);
+            }
+        }
     }
 }
 
 /// An order: one's own, or any for an administrator; else not found.
 pub async fn get_order(ctx: &Context, caller: Caller, id: OrderId) -> Result<Order, Error> {
-    todo!("{ctx:p} {caller:?} {id:?}")
+    let order = ctx.queries.order(id).await?.ok_or(Refusal::OrderNotFound)?;
+    if !Permission::ReadUser.allows(caller.role, order.user == caller.user) {
+        return Err(Refusal::OrderNotFound.into());
+    }
+    Ok(order)
 }

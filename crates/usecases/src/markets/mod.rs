@@ -1,14 +1,29 @@
 //! A market's life: opened, edited, halted, closed, proposed, disputed, resolved, voided.
 
+mod change;
+mod delete;
+mod open;
+
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::{FeeRecipient, Market};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::order::{Backing, SelfTradePrevention, Side, Terms};
-use bellwether_domain::ports::MarketKey;
+use bellwether_domain::permissions::Permission;
+use bellwether_domain::ports::{MarketKey, StoreError, Unique};
+use bellwether_domain::refusal::Refusal;
 use jiff::Timestamp;
 
+use crate::atomically::atomically;
+use crate::settling::settle_soon;
 use crate::trading::Placed;
 use crate::{Answered, Caller, Context, Error, Keyed};
+pub(crate) use change::decide;
+use change::{Change, ChangeMarket};
+use delete::DeleteScript;
+use open::OpenScript;
+
+/// How many slugs are tried where the first is taken.
+const SLUG_TRIES: u32 = 5;
 
 /// A new market. Its texts are already clean and within their limits.
 #[derive(Debug, Clone)]
@@ -96,55 +111,79 @@ pub enum Verdict {
 
 /// Opens a market, endows its maker and places the opening order: all or nothing, in one unit of work.
 pub async fn open_market(ctx: &Context, caller: Caller, request: OpenMarket, keyed: Option<Keyed<Opened>>) -> Result<Answered<Opened>, Error> {
-    todo!("{ctx:p} {caller:?} {request:?} {keyed:?}")
+    let mut tries = 1;
+    loop {
+        let script = OpenScript { caller, request: request.clone(), keyed: keyed.clone() };
+        match atomically(ctx, script).await {
+            // Each try draws a fresh id, and with it another end of the slug.
+            Err(Error::Store(StoreError::Duplicate(Unique::Slug))) if tries < SLUG_TRIES => tries += 1,
+            other => return other,
+        }
+    }
 }
 
 /// A market by id or slug.
 pub async fn get_market(ctx: &Context, key: &MarketKey) -> Result<Market, Error> {
-    todo!("{ctx:p} {key:?}")
+    Ok(ctx.queries.market(key).await?.ok_or(Refusal::MarketNotFound)?)
 }
 
 /// Changes texts and times: the creator's own, or any for moderators.
 pub async fn edit_market(ctx: &Context, caller: Caller, id: MarketId, patch: MarketPatch, version: Option<i64>) -> Result<Market, Error> {
-    todo!("{ctx:p} {caller:?} {id:?} {patch:?} {version:?}")
+    atomically(ctx, ChangeMarket { caller, id, version, change: Change::Edit(patch) }).await
 }
 
 /// Deletes a market that never traded: its orders are cancelled and removed with it, its subsidy goes back.
 pub async fn delete_market(ctx: &Context, caller: Caller, id: MarketId, version: Option<i64>) -> Result<(), Error> {
-    todo!("{ctx:p} {caller:?} {id:?} {version:?}")
+    while !atomically(ctx, DeleteScript { caller, id, version }).await? {}
+    Ok(())
 }
 
 /// Stops trading; orders rest. Moderators.
 pub async fn halt_market(ctx: &Context, caller: Caller, id: MarketId) -> Result<Market, Error> {
-    todo!("{ctx:p} {caller:?} {id:?}")
+    change(ctx, caller, id, Change::Halt).await
 }
 
 /// Lets a halted market trade again. Moderators.
 pub async fn reopen_market(ctx: &Context, caller: Caller, id: MarketId) -> Result<Market, Error> {
-    todo!("{ctx:p} {caller:?} {id:?}")
+    change(ctx, caller, id, Change::Reopen).await
 }
 
 /// Ends trading early and cancels open orders. The creator or moderators.
 pub async fn close_market(ctx: &Context, caller: Caller, id: MarketId) -> Result<Market, Error> {
-    todo!("{ctx:p} {caller:?} {id:?}")
+    change(ctx, caller, id, Change::Close).await
 }
 
 /// Names the outcome; the challenge window begins, and a window of zero decides at once. The creator or moderators.
 pub async fn propose_resolution(ctx: &Context, caller: Caller, id: MarketId, verdict: Verdict, evidence_url: Option<String>) -> Result<Market, Error> {
-    todo!("{ctx:p} {caller:?} {id:?} {verdict:?} {evidence_url:?}")
+    change(ctx, caller, id, Change::Propose { verdict, evidence_url }).await
 }
 
 /// Challenges a proposal within its window. Anybody who is signed in.
 pub async fn dispute_resolution(ctx: &Context, caller: Caller, id: MarketId, reason: String) -> Result<Market, Error> {
-    todo!("{ctx:p} {caller:?} {id:?} {reason:?}")
+    change(ctx, caller, id, Change::Dispute { reason }).await
 }
 
 /// Decides a market: moderators at any point after the close; the creator where the challenge window is zero.
 pub async fn resolve_market(ctx: &Context, caller: Caller, id: MarketId, verdict: Verdict) -> Result<Market, Error> {
-    todo!("{ctx:p} {caller:?} {id:?} {verdict:?}")
+    change(ctx, caller, id, Change::Resolve { verdict }).await
 }
 
 /// Calls a market off: every share pays the last price. Moderators; the creator before the first trade.
 pub async fn void_market(ctx: &Context, caller: Caller, id: MarketId, reason: String) -> Result<Market, Error> {
-    todo!("{ctx:p} {caller:?} {id:?} {reason:?}")
+    change(ctx, caller, id, Change::Void { reason }).await
+}
+
+/// Changes the market, then does at once what little there may be to settle; the rest is for the ticks.
+async fn change(ctx: &Context, caller: Caller, id: MarketId, change: Change) -> Result<Market, Error> {
+    let market = atomically(ctx, ChangeMarket { caller, id, version: None, change }).await?;
+    if market.status.has_live_orders() {
+        return Ok(market);
+    }
+    settle_soon(ctx, id).await;
+    get_market(ctx, &MarketKey::Id(id)).await
+}
+
+/// Whether the caller may act on the market with that permission.
+fn require(permission: Permission, caller: Caller, market: &Market) -> Result<(), Refusal> {
+    permission.require(caller.role, market.creator == caller.user)
 }

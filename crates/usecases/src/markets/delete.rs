@@ -1,0 +1,74 @@
+//! Deleting a market that never traded.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bellwether_domain::ids::{AccountId, MarketId, TransferId};
+use bellwether_domain::ledger::{self, Account, Posting, Reference, TransferKind};
+use bellwether_domain::market::Market;
+use bellwether_domain::order::{EndReason, OrderStatus};
+use bellwether_domain::permissions::Permission;
+use bellwether_domain::ports::{Changes, UnitOfWork};
+use bellwether_domain::refusal::Refusal;
+
+use super::require;
+use crate::atomically::{Script, Step};
+use crate::settling::{BATCH, end_orders};
+use crate::{Caller, Context, Error};
+
+/// The script: ends a batch of open orders, or deletes the market when none is left. Whether it is deleted.
+pub(super) struct DeleteScript {
+    pub(super) caller: Caller,
+    pub(super) id: MarketId,
+    pub(super) version: Option<i64>,
+}
+
+#[async_trait]
+impl Script for DeleteScript {
+    type Output = bool;
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<bool>, Error> {
+        let market = unit.markets().lock(&[self.id]).await?.into_iter().next().ok_or(Refusal::MarketNotFound)?;
+        require(Permission::DeleteMarket, self.caller, &market)?;
+        if self.version.is_some_and(|v| v != market.version) {
+            return Err(Refusal::StaleVersion { current: market.version }.into());
+        }
+        if market.trade_count > 0 {
+            return Err(Refusal::MarketHasTraded.into());
+        }
+        let open = unit.orders().open_in_market(self.id, BATCH).await?;
+        if !open.is_empty() {
+            let changes = end_orders(unit, vec![market], open, OrderStatus::Cancelled, EndReason::MarketClosed, ctx.clock.now()).await?;
+            unit.write(&changes).await?;
+            return Ok(Step::Commit(false));
+        }
+        let mut changes = refund(ctx, unit, &market).await?;
+        changes.deleted_markets.push(self.id);
+        unit.write(&changes).await?;
+        Ok(Step::Commit(true))
+    }
+}
+
+/// Gives the market maker's money back to its funder.
+async fn refund(ctx: &Context, unit: &mut dyn UnitOfWork, market: &Market) -> Result<Changes, Error> {
+    let Some(maker) = &market.maker else { return Ok(Changes::default()) };
+    let funder = AccountId::of_user(maker.funder);
+    let mut ids = [maker.account, funder];
+    ids.sort_unstable();
+    let mut accounts: BTreeMap<AccountId, Account> = unit.accounts().lock(&ids).await?.into_iter().map(|a| (a.id, a)).collect();
+    let (Some(mut from), Some(mut to)) = (accounts.remove(&maker.account), accounts.remove(&funder)) else {
+        return Err(Refusal::AccountNotFound.into());
+    };
+    if !from.balance.is_positive() {
+        return Ok(Changes::default());
+    }
+    let posting = Posting {
+        id: TransferId(ctx.ids.fresh().next_uuid()),
+        amount: from.balance,
+        kind: TransferKind::Refund,
+        reference: Reference { market: Some(market.id), trade: None },
+        memo: None,
+    };
+    let made = ledger::transfer(&mut from, &mut to, posting, ctx.clock.now())?;
+    Ok(Changes { accounts: vec![from, to], transfers: vec![made], ..Changes::default() })
+}

@@ -1,0 +1,108 @@
+//! A group of requests in one unit of work.
+
+use async_trait::async_trait;
+use bellwether_domain::exchange::{Limits, Moment, State, Stop};
+use bellwether_domain::ids::FreshIds;
+use bellwether_domain::ports::{AnswerKey, KeptAnswer, StoreError, UnitOfWork};
+use bellwether_domain::refusal::Refusal;
+
+use super::load::{self, Depths, Loaded};
+use super::{Command, Outcome, Placed, Request};
+use crate::atomically::{Script, Step};
+use crate::{Answered, Context, Error};
+
+/// What each request of a group came to.
+pub(super) type Answers = Vec<Result<Answered<Vec<Outcome>>, Error>>;
+
+/// The script of a group.
+pub(super) struct Group {
+    requests: Vec<Request>,
+    depths: Depths,
+}
+
+impl Group {
+    pub(super) fn of(requests: Vec<Request>) -> Self {
+        Self { requests, depths: Depths::default() }
+    }
+
+    /// The kept answers to requests that were carried out before, in the order of the requests.
+    async fn replays(&self, unit: &mut dyn UnitOfWork) -> Result<Vec<Option<Result<KeptAnswer, Error>>>, Error> {
+        let keys: Vec<AnswerKey> = self.requests.iter().filter_map(|r| r.keyed.as_ref()).map(|k| k.key.clone()).collect();
+        let kept = if keys.is_empty() { Vec::new() } else { unit.answers().find(&keys).await? };
+        Ok(self
+            .requests
+            .iter()
+            .map(|request| request.keyed.as_ref().and_then(|keyed| keyed.replay(kept.clone()).transpose()))
+            .collect())
+    }
+}
+
+#[async_trait]
+impl Script for Group {
+    type Output = Answers;
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answers>, Error> {
+        let replays = self.replays(unit).await?;
+        let commands: Vec<Command> = self
+            .requests
+            .iter()
+            .zip(&replays)
+            .filter(|(_, replay)| replay.is_none())
+            .flat_map(|(request, _)| request.commands.iter().cloned())
+            .collect();
+        let Loaded { mut state, active } = load::load(unit, &commands, &self.depths).await?;
+        let (moment, mut ids) = (moment(ctx), ctx.ids.fresh());
+
+        let mut answers = Vec::with_capacity(self.requests.len());
+        let mut kept = Vec::new();
+        for (request, replay) in self.requests.iter().zip(replays) {
+            if let Some(replay) = replay {
+                answers.push(replay.map(Answered::Replayed));
+                continue;
+            }
+            let mut outcomes = Vec::with_capacity(request.commands.len());
+            for command in &request.commands {
+                if !active.contains(&load::user_of(command)) {
+                    outcomes.push(Err(Refusal::UserInactive));
+                    continue;
+                }
+                match execute(&mut state, command, &mut ids, moment) {
+                    Ok(placed) => outcomes.push(Ok(placed)),
+                    Err(Stop::Refused(refusal)) => outcomes.push(Err(refusal)),
+                    Err(Stop::NeedsDepth { market, book, side }) => {
+                        self.depths.deepen(market, book, side);
+                        return Ok(Step::Again);
+                    }
+                    Err(stop @ Stop::NotLoaded(_)) => return Err(StoreError::Corrupt(stop.to_string()).into()),
+                }
+            }
+            if let Some(keyed) = request.keyed.as_ref().filter(|_| outcomes.iter().any(Result::is_ok)) {
+                kept.push(keyed.keep(&outcomes, moment.now));
+            }
+            answers.push(Ok(Answered::Fresh(outcomes)));
+        }
+        let mut changes = state.into_changes();
+        if changes.markets.is_empty() {
+            return Ok(Step::Discard(answers));
+        }
+        changes.answers = kept;
+        unit.write(&changes).await?;
+        Ok(Step::Commit(answers))
+    }
+}
+
+/// Executes one command.
+fn execute(state: &mut State, command: &Command, ids: &mut FreshIds, moment: Moment) -> Result<Placed, Stop> {
+    let executed = match command {
+        Command::Place(place) => state.place(place, ids, moment),
+        Command::Amend(amend) => state.amend(amend, ids, moment),
+        Command::Cancel { order, user } => state.cancel(*order, *user, moment.now),
+    };
+    executed.map(Placed::from)
+}
+
+/// Now, with the house's limits.
+pub(crate) fn moment(ctx: &Context) -> Moment {
+    let limits = Limits { max_open_orders: ctx.policy.max_open_orders, max_fills: ctx.policy.max_fills };
+    Moment { now: ctx.clock.now(), limits }
+}
