@@ -10,9 +10,12 @@ use crate::interrupts::Interrupts;
 use crate::process;
 
 /// The root folder of this workspace.
-pub(crate) fn workspace_root() -> &'static Path {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
+pub(crate) fn workspace_root() -> PathBuf {
+    // `cargo run` says where it is now; where we were compiled may be gone, because checkouts move
+    // and may share one target folder.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().map_or_else(|| here.clone(), Path::to_owned)
 }
 
 /// A `cargo` command in the workspace's root, by the same Cargo that runs us.

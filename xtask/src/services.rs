@@ -22,6 +22,7 @@ use tokio::process::Command;
 use crate::interrupts::Interrupts;
 use crate::process;
 use crate::services::sandbox::Sandbox;
+pub(crate) use crate::services::sandbox::{free_port, tail};
 
 /// Which servers `cargo xtask services` starts, and for what.
 #[derive(Debug, Args)]

@@ -21,15 +21,19 @@ pub(crate) async fn run(args: &[OsString], interrupts: &Interrupts) -> anyhow::R
     let services = Services::start(Needs::ALL, interrupts).await?;
 
     let nextest = cargo::has_nextest();
+    let ci = std::env::var_os("CI").is_some();
     let mut command = cargo::cargo();
     if nextest {
         command.args(["nextest", "run", "--workspace"]);
-        if std::env::var_os("CI").is_some() {
+        if ci {
             command.args(["--profile", "ci"]);
         }
     } else {
         eprintln!("xtask: cargo-nextest is not installed; using `cargo test`, which is slower");
         command.args(["test", "--workspace"]);
+        if ci {
+            command.arg("--no-fail-fast");
+        }
     }
     command
         .args(args)

@@ -123,7 +123,15 @@ pub enum TransferKind {
 impl TransferKind {
     /// All kinds.
     pub const ALL: [Self; 9] = [
-        Self::Grant, Self::Payment, Self::Trade, Self::Fee, Self::Mint, Self::Redeem, Self::Payout, Self::Subsidy, Self::Refund,
+        Self::Grant,
+        Self::Payment,
+        Self::Trade,
+        Self::Fee,
+        Self::Mint,
+        Self::Redeem,
+        Self::Payout,
+        Self::Subsidy,
+        Self::Refund,
     ];
 
     /// The kind as it stands in the database and the API.
@@ -256,7 +264,12 @@ pub enum LedgerError {
 
 /// Moves money: debits `from`'s available balance, credits `to`, extends `from`'s chain. Changes
 /// nothing on an error. What is held is never spent: free it first.
-pub fn transfer(from: &mut Account, to: &mut Account, posting: Posting, now: Timestamp) -> Result<Transfer, LedgerError> {
+pub fn transfer(
+    from: &mut Account,
+    to: &mut Account,
+    posting: Posting,
+    now: Timestamp,
+) -> Result<Transfer, LedgerError> {
     if from.id == to.id {
         return Err(LedgerError::SameAccount);
     }

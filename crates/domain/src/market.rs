@@ -344,10 +344,7 @@ impl Market {
         if let Some(maker) = &self.maker {
             return maker.lmsr.prices_mills().into_iter().map(Some).collect();
         }
-        self.outcomes
-            .iter()
-            .map(|o| o.last_price.and_then(|p| u16::try_from(p.mills()).ok()))
-            .collect()
+        self.outcomes.iter().map(|o| o.last_price.and_then(|p| u16::try_from(p.mills()).ok())).collect()
     }
 
     /// What each share pays if the market is called off now: the last prices scaled to 1000.

@@ -215,10 +215,8 @@ impl FeeRate {
         }
         let cost = i128::from(cost.mills());
         let full = i128::from(shares.set_value()?.mills());
-        let numerator = i128::from(self.0)
-            .checked_mul(cost)
-            .and_then(|n| n.checked_mul(full - cost))
-            .ok_or(Overflow)?;
+        let numerator =
+            i128::from(self.0).checked_mul(cost).and_then(|n| n.checked_mul(full - cost)).ok_or(Overflow)?;
         let denominator = full.checked_mul(10_000).ok_or(Overflow)?;
         let fee = numerator.checked_add(denominator - 1).ok_or(Overflow)? / denominator;
         i64::try_from(fee.max(0)).map(Credits).map_err(|_| Overflow)
@@ -244,9 +242,7 @@ pub fn parse_decimal(text: &str, decimals: u32) -> Result<i64, DecimalError> {
     }
     let fraction = fraction.trim_end_matches('0');
     let given = u32::try_from(fraction.len()).map_err(|_| DecimalError::OutOfRange)?;
-    let missing = decimals
-        .checked_sub(given)
-        .ok_or(DecimalError::TooManyDecimals { allowed: decimals })?;
+    let missing = decimals.checked_sub(given).ok_or(DecimalError::TooManyDecimals { allowed: decimals })?;
     let mut value: i128 = 0;
     for byte in whole.bytes().chain(fraction.bytes()) {
         value = value

@@ -178,7 +178,9 @@ impl From<Overflow> for Refusal {
 impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
         match error {
-            LedgerError::InsufficientFunds { required, available, .. } => Self::InsufficientFunds { required, available },
+            LedgerError::InsufficientFunds { required, available, .. } => {
+                Self::InsufficientFunds { required, available }
+            }
             LedgerError::NotPositive => Self::AmountNotPositive,
             LedgerError::SameAccount => Self::TransferToSelf,
             LedgerError::ReleaseBeyondHeld { .. } | LedgerError::Overflow(_) => Self::OutOfRange,

@@ -30,7 +30,11 @@ pub fn payout_of(market: &Market, position: &Position) -> Result<Credits, Overfl
 /// Pays a batch of positions that were not paid yet, out of the collateral. All accounts must be
 /// loaded. Returns the transfers; the positions are marked as settled.
 pub fn pay_batch(
-    market: &Market, positions: &mut [Position], accounts: &mut Accounts, ids: &mut FreshIds, now: Timestamp,
+    market: &Market,
+    positions: &mut [Position],
+    accounts: &mut Accounts,
+    ids: &mut FreshIds,
+    now: Timestamp,
 ) -> Result<Vec<Transfer>, Stop> {
     let mut transfers = Vec::new();
     for position in positions.iter_mut().filter(|p| p.settled_at.is_none()) {
@@ -47,7 +51,12 @@ pub fn pay_batch(
 
 /// Ends a market whose positions are all paid: the maker's own shares are paid, its cash goes back
 /// to its funder, and the market is marked as settled. The collateral must then be empty.
-pub fn finish(market: &mut Market, accounts: &mut Accounts, ids: &mut FreshIds, now: Timestamp) -> Result<Vec<Transfer>, Stop> {
+pub fn finish(
+    market: &mut Market,
+    accounts: &mut Accounts,
+    ids: &mut FreshIds,
+    now: Timestamp,
+) -> Result<Vec<Transfer>, Stop> {
     let mut transfers = Vec::new();
     if let Some(maker) = market.maker.clone() {
         let mut owed = Credits::ZERO;
@@ -58,7 +67,16 @@ pub fn finish(market: &mut Market, accounts: &mut Accounts, ids: &mut FreshIds, 
             owed = owed.plus(Credits::from_mills(worth))?;
         }
         if owed.is_positive() {
-            transfers.push(pay(market, market.collateral(), maker.account, owed, TransferKind::Payout, accounts, ids, now)?);
+            transfers.push(pay(
+                market,
+                market.collateral(),
+                maker.account,
+                owed,
+                TransferKind::Payout,
+                accounts,
+                ids,
+                now,
+            )?);
         }
         let left = accounts.get(&maker.account).map_or(Credits::ZERO, |a| a.balance);
         if left.is_positive() {
@@ -77,8 +95,14 @@ pub fn finish(market: &mut Market, accounts: &mut Accounts, ids: &mut FreshIds, 
 
 #[expect(clippy::too_many_arguments, reason = "a posting has that many parts, and both callers name all of them")]
 fn pay(
-    market: &Market, from: AccountId, to: AccountId, amount: Credits, kind: TransferKind, accounts: &mut Accounts,
-    ids: &mut FreshIds, now: Timestamp,
+    market: &Market,
+    from: AccountId,
+    to: AccountId,
+    amount: Credits,
+    kind: TransferKind,
+    accounts: &mut Accounts,
+    ids: &mut FreshIds,
+    now: Timestamp,
 ) -> Result<Transfer, Stop> {
     let reference = Reference { market: Some(market.id), trade: None };
     let posting = Posting { id: TransferId(ids.next_uuid()), amount, kind, reference, memo: None };

@@ -93,7 +93,9 @@ impl Email {
             && host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-'));
         let local_is_good = !local.is_empty()
             && local.len() <= 64
-            && !local.chars().any(|c| c.is_whitespace() || matches!(c, '@' | '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '[' | ']'));
+            && !local.chars().any(|c| {
+                c.is_whitespace() || matches!(c, '@' | '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '[' | ']')
+            });
         if address.len() > 254 || !host_is_good || !local_is_good {
             return Err(FORM);
         }
@@ -151,7 +153,8 @@ pub struct Slug(String);
 impl Slug {
     /// Reads a slug. A text of the form of a UUID is refused, since it would be taken for an id.
     pub fn parse(text: &str) -> Result<Self, TextError> {
-        const FORM: TextError = TextError::Malformed("must be lower-case letters, digits and single hyphens, at most 80, and not an id");
+        const FORM: TextError =
+            TextError::Malformed("must be lower-case letters, digits and single hyphens, at most 80, and not an id");
         let ok = (1..=80).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !text.starts_with('-')

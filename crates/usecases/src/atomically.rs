@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bellwether_domain::ports::{IdSource, StoreError, UnitOfWork, Unique};
+use bellwether_domain::ports::{IdSource, StoreError, Unique, UnitOfWork};
 
 use crate::{Context, Error};
 
@@ -50,9 +50,9 @@ pub(crate) async fn atomically<S: Script>(ctx: &Context, mut script: S) -> Resul
             Err(error) => return Err(error),
         }
     }
-    run_once(ctx, &mut script).await?.ok_or_else(|| {
-        Error::Store(StoreError::Conflict("the unit of work kept asking for more to load".into()))
-    })
+    run_once(ctx, &mut script)
+        .await?
+        .ok_or_else(|| Error::Store(StoreError::Conflict("the unit of work kept asking for more to load".into())))
 }
 
 async fn run_once<S: Script>(ctx: &Context, script: &mut S) -> Result<Option<S::Output>, Error> {

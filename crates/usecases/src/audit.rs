@@ -7,7 +7,9 @@ use bellwether_domain::ids::{AccountId, MarketId};
 use bellwether_domain::ledger::Transfer;
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Side;
-use bellwether_domain::ports::{BestPrices, Direction, MarketFilter, MarketKey, MarketSort, PageRequest, SortValue, Start, Violation};
+use bellwether_domain::ports::{
+    BestPrices, Direction, MarketFilter, MarketKey, MarketSort, PageRequest, SortValue, Start, Violation,
+};
 
 use crate::{Context, Error};
 
@@ -44,7 +46,9 @@ async fn check_chains(ctx: &Context, limit: usize) -> Result<Vec<Violation>, Err
         let page = ctx.queries.accounts_after(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id);
-        heads.extend(page.into_iter().filter(|a| a.paid_count > 0).map(|a| (a.id, Head { count: a.paid_count, hash: a.chain })));
+        heads.extend(
+            page.into_iter().filter(|a| a.paid_count > 0).map(|a| (a.id, Head { count: a.paid_count, hash: a.chain })),
+        );
     }
     let mut found = Vec::new();
     let mut walk = ChainWalk::default();
@@ -59,7 +63,9 @@ async fn check_chains(ctx: &Context, limit: usize) -> Result<Vec<Violation>, Err
     }
     // Every head that was not come to belongs to transfers that are gone.
     if found.len() < limit {
-        found.extend(heads.into_iter().map(|(id, head)| broken_chain(id, &format!("has paid {} transfers, and the last of them is missing", head.count))));
+        found.extend(heads.into_iter().map(|(id, head)| {
+            broken_chain(id, &format!("has paid {} transfers, and the last of them is missing", head.count))
+        }));
     }
     found.truncate(limit);
     Ok(found)
@@ -89,7 +95,13 @@ impl ChainWalk {
         if is_next && is_whole && head.is_none_or(|h| h == transfer.hash) {
             return None;
         }
-        Some(broken_chain(transfer.from, &format!("paid transfer {} (number {}) that does not fit its hash chain", transfer.id, transfer.paid_number)))
+        Some(broken_chain(
+            transfer.from,
+            &format!(
+                "paid transfer {} (number {}) that does not fit its hash chain",
+                transfer.id, transfer.paid_number
+            ),
+        ))
     }
 }
 
@@ -148,6 +160,10 @@ fn crossing(market: &Market, best: &[BestPrices]) -> Option<Violation> {
             .into_iter()
             .find_map(|(side, price)| price.filter(|p| crosses_maker(lmsr, b.book, side, *p)).map(|p| (side, p)))?;
         let (side, price) = crossed;
-        Some(violation(format!("an order to {} outcome {} at {price} crosses the market maker", side.as_str(), b.book.index())))
+        Some(violation(format!(
+            "an order to {} outcome {} at {price} crosses the market maker",
+            side.as_str(),
+            b.book.index()
+        )))
     })
 }

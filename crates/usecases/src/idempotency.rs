@@ -63,7 +63,10 @@ impl<T: ?Sized> Keyed<T> {
 }
 
 /// The kept answer to a request that may bear a key, within a unit of work.
-pub(crate) async fn find_answer<T: ?Sized>(unit: &mut dyn UnitOfWork, keyed: Option<&Keyed<T>>) -> Result<Option<KeptAnswer>, Error> {
+pub(crate) async fn find_answer<T: ?Sized>(
+    unit: &mut dyn UnitOfWork,
+    keyed: Option<&Keyed<T>>,
+) -> Result<Option<KeptAnswer>, Error> {
     match keyed {
         None => Ok(None),
         Some(keyed) => {

@@ -10,7 +10,9 @@ use bellwether_domain::exchange::{State, Stop};
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, UserId};
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::{EndReason, Order, OrderStatus};
-use bellwether_domain::ports::{Changes, Direction, OrderFilter, OrderSort, PageRequest, Start, StoreError, UnitOfWork};
+use bellwether_domain::ports::{
+    Changes, Direction, OrderFilter, OrderSort, PageRequest, Start, StoreError, UnitOfWork,
+};
 use bellwether_domain::position::Position;
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::settlement::{self, Accounts};
@@ -111,7 +113,8 @@ async fn settle_some(ctx: &Context, market: MarketId) -> Result<bool, Error> {
 /// Ends the open orders of a user that was deactivated.
 pub(crate) async fn end_orders_of_deactivated(ctx: &Context, user: UserId) -> Result<(), Error> {
     let filter = OrderFilter { user: Some(user), status: Some(OrderStatus::Open), ..OrderFilter::default() };
-    let page = PageRequest { sort: vec![(OrderSort::CreatedAt, Direction::Ascending)], start: Start::First, limit: 100 };
+    let page =
+        PageRequest { sort: vec![(OrderSort::CreatedAt, Direction::Ascending)], start: Start::First, limit: 100 };
     loop {
         let open = ctx.queries.orders(&filter, &page).await?.items;
         if open.is_empty() {
@@ -125,7 +128,12 @@ pub(crate) async fn end_orders_of_deactivated(ctx: &Context, user: UserId) -> Re
 
 /// Ends open orders of locked markets and frees what they hold: what to write.
 pub(crate) async fn end_orders(
-    unit: &mut dyn UnitOfWork, markets: Vec<Market>, orders: Vec<Order>, status: OrderStatus, reason: EndReason, now: Timestamp,
+    unit: &mut dyn UnitOfWork,
+    markets: Vec<Market>,
+    orders: Vec<Order>,
+    status: OrderStatus,
+    reason: EndReason,
+    now: Timestamp,
 ) -> Result<Changes, Error> {
     let pairs: BTreeSet<(UserId, MarketId)> = orders.iter().map(|o| (o.user, o.market)).collect();
     let accounts: BTreeSet<AccountId> = orders.iter().map(|o| AccountId::of_user(o.user)).collect();
@@ -179,7 +187,8 @@ impl Script for SettleStep {
         let now = ctx.clock.now();
         let open = unit.orders().open_in_market(market.id, BATCH).await?;
         if !open.is_empty() {
-            let changes = end_orders(unit, vec![market], open, OrderStatus::Cancelled, EndReason::MarketClosed, now).await?;
+            let changes =
+                end_orders(unit, vec![market], open, OrderStatus::Cancelled, EndReason::MarketClosed, now).await?;
             unit.write(&changes).await?;
             return Ok(Step::Commit(false));
         }
@@ -194,11 +203,17 @@ impl Script for SettleStep {
     }
 }
 
-async fn pay(ctx: &Context, unit: &mut dyn UnitOfWork, market: &Market, mut unpaid: Vec<Position>) -> Result<Step<bool>, Error> {
+async fn pay(
+    ctx: &Context,
+    unit: &mut dyn UnitOfWork,
+    market: &Market,
+    mut unpaid: Vec<Position>,
+) -> Result<Step<bool>, Error> {
     let payees = unpaid.iter().map(|p| AccountId::of_user(p.user)).chain([market.collateral()]);
     let mut accounts = lock(unit, payees.collect()).await?;
     let before = accounts.clone();
-    let transfers = settlement::pay_batch(market, &mut unpaid, &mut accounts, &mut ctx.ids.fresh(), ctx.clock.now()).map_err(broken)?;
+    let transfers = settlement::pay_batch(market, &mut unpaid, &mut accounts, &mut ctx.ids.fresh(), ctx.clock.now())
+        .map_err(broken)?;
     let accounts = changed(&before, accounts);
     unit.write(&Changes { accounts, positions: unpaid, transfers, ..Changes::default() }).await?;
     Ok(Step::Commit(false))
@@ -208,7 +223,8 @@ async fn finish(ctx: &Context, unit: &mut dyn UnitOfWork, mut market: Market) ->
     let of_maker = market.maker.as_ref().map(|m| [m.account, AccountId::of_user(m.funder)]).into_iter().flatten();
     let mut accounts = lock(unit, of_maker.chain([market.collateral()]).collect()).await?;
     let before = accounts.clone();
-    let transfers = settlement::finish(&mut market, &mut accounts, &mut ctx.ids.fresh(), ctx.clock.now()).map_err(broken)?;
+    let transfers =
+        settlement::finish(&mut market, &mut accounts, &mut ctx.ids.fresh(), ctx.clock.now()).map_err(broken)?;
     let accounts = changed(&before, accounts);
     unit.write(&Changes { accounts, markets: vec![market], transfers, ..Changes::default() }).await?;
     Ok(Step::Commit(true))

@@ -37,7 +37,12 @@ pub async fn pay(ctx: &Context, request: Pay, keyed: Option<Keyed<Transfer>>) ->
 
 /// An administrator's gift from the treasury, with its reason as the memo.
 pub async fn grant(
-    ctx: &Context, caller: Caller, to: UserId, amount: Credits, reason: Option<String>, keyed: Option<Keyed<Transfer>>,
+    ctx: &Context,
+    caller: Caller,
+    to: UserId,
+    amount: Credits,
+    reason: Option<String>,
+    keyed: Option<Keyed<Transfer>>,
 ) -> Result<Answered<Transfer>, Error> {
     Permission::GrantCredits.require(caller.role, false)?;
     atomically(ctx, GrantScript { to, amount, reason, keyed }).await
@@ -66,11 +71,21 @@ pub async fn get_transfer(ctx: &Context, caller: Caller, id: TransferId) -> Resu
 /// Gives credits from the treasury to an account that is new, within a unit of work.
 /// The account is not locked by others while it is new, so locking the treasury alone cannot deadlock.
 pub(crate) async fn grant_from_treasury(
-    unit: &mut dyn UnitOfWork, to: &mut Account, amount: Credits, memo: Option<String>, ids: &mut FreshIds, now: Timestamp,
+    unit: &mut dyn UnitOfWork,
+    to: &mut Account,
+    amount: Credits,
+    memo: Option<String>,
+    ids: &mut FreshIds,
+    now: Timestamp,
 ) -> Result<(Account, Transfer), Error> {
     let mut treasury = one(unit.accounts().lock(&[AccountId::TREASURY]).await?, AccountId::TREASURY)?;
-    let posting =
-        Posting { id: TransferId(ids.next_uuid()), amount, kind: TransferKind::Grant, reference: Reference::default(), memo };
+    let posting = Posting {
+        id: TransferId(ids.next_uuid()),
+        amount,
+        kind: TransferKind::Grant,
+        reference: Reference::default(),
+        memo,
+    };
     let made = ledger::transfer(&mut treasury, to, posting, now)?;
     Ok((treasury, made))
 }
@@ -106,11 +121,22 @@ impl Script for PayScript {
         let (from, to) = (AccountId::of_user(from), AccountId::of_user(to));
         let locked = unit.accounts().lock(&[from.min(to), from.max(to)]).await?;
         let (mut payer, mut payee) = (one(locked.clone(), from)?, one(locked, to)?);
-        let posting =
-            Posting { id: TransferId(ids.next_uuid()), amount, kind: TransferKind::Payment, reference: Reference::default(), memo };
+        let posting = Posting {
+            id: TransferId(ids.next_uuid()),
+            amount,
+            kind: TransferKind::Payment,
+            reference: Reference::default(),
+            memo,
+        };
         let made = ledger::transfer(&mut payer, &mut payee, posting, now)?;
         let answers = self.keyed.iter().map(|keyed| keyed.keep(&made, now)).collect();
-        unit.write(&Changes { accounts: vec![payer, payee], transfers: vec![made.clone()], answers, ..Changes::default() }).await?;
+        unit.write(&Changes {
+            accounts: vec![payer, payee],
+            transfers: vec![made.clone()],
+            answers,
+            ..Changes::default()
+        })
+        .await?;
         Ok(Step::Commit(Answered::Fresh(made)))
     }
 }
@@ -141,7 +167,13 @@ impl Script for GrantScript {
         let posting = Posting { id: TransferId(ids.next_uuid()), amount: self.amount, kind, reference, memo };
         let made = ledger::transfer(&mut treasury, &mut payee, posting, now)?;
         let answers = self.keyed.iter().map(|keyed| keyed.keep(&made, now)).collect();
-        unit.write(&Changes { accounts: vec![treasury, payee], transfers: vec![made.clone()], answers, ..Changes::default() }).await?;
+        unit.write(&Changes {
+            accounts: vec![treasury, payee],
+            transfers: vec![made.clone()],
+            answers,
+            ..Changes::default()
+        })
+        .await?;
         Ok(Step::Commit(Answered::Fresh(made)))
     }
 }

@@ -122,7 +122,13 @@ pub async fn get_user(ctx: &Context, id: UserId) -> Result<User, Error> {
 
 /// Changes a user: oneself, or anybody for an administrator. `version` must be the current one
 /// where it is given.
-pub async fn update_user(ctx: &Context, caller: Caller, id: UserId, patch: UserPatch, version: Option<i64>) -> Result<User, Error> {
+pub async fn update_user(
+    ctx: &Context,
+    caller: Caller,
+    id: UserId,
+    patch: UserPatch,
+    version: Option<i64>,
+) -> Result<User, Error> {
     let is_own = caller.user == id;
     Permission::WriteUser.require(caller.role, is_own)?;
     let guards_account = patch.email.is_some() || patch.new_password.is_some();
@@ -195,7 +201,8 @@ impl Script for SignUpScript {
         let mut changes = Changes { new_users: vec![user.clone()], ..Changes::default() };
         if ctx.policy.signup_grant.is_positive() {
             let amount = ctx.policy.signup_grant;
-            let (treasury, made) = grant_from_treasury(unit, &mut account, amount, Some("welcome".to_owned()), &mut ids, now).await?;
+            let (treasury, made) =
+                grant_from_treasury(unit, &mut account, amount, Some("welcome".to_owned()), &mut ids, now).await?;
             changes.accounts.push(treasury);
             changes.transfers.push(made);
         }

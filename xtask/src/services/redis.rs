@@ -46,7 +46,7 @@ pub(super) async fn start(
                 "xtask: {NAME} ({}) listens on 127.0.0.1:{port}",
                 program.display()
             );
-            return Ok(format!("redis://:{password}@127.0.0.1:{port}/0"));
+            return Ok(format!("redis://default:{password}@127.0.0.1:{port}/0"));
         }
     }
     anyhow::bail!("{NAME} does not start:\n{}", tail(&log))

@@ -201,7 +201,7 @@ pub(super) fn random_password() -> String {
 }
 
 /// The end of the file `path`, for an error message.
-pub(super) fn tail(path: &Path) -> String {
+pub(crate) fn tail(path: &Path) -> String {
     const LINES: usize = 15;
     let text = fs::read_to_string(path).unwrap_or_default();
     let skipped = text.lines().count().saturating_sub(LINES);
@@ -209,4 +209,76 @@ pub(super) fn tail(path: &Path) -> String {
         .skip(skipped)
         .map(|line| format!("    {line}\n"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::kill;
+    use nix::unistd::Pid;
+
+    use super::Sandbox;
+
+    /// A sandbox with something that would run for ever; the process and the folder.
+    fn occupied() -> (Sandbox, Pid, PathBuf) {
+        let mut sandbox = Sandbox::create().expect("a sandbox");
+        let folder = sandbox.path("");
+        let log = sandbox.path("log");
+        let mut command = sandbox
+            .command(Path::new("/bin/sleep"), &folder, &log)
+            .expect("a command");
+        command.arg("1000");
+        sandbox.start("sleep", command).expect("a server");
+        assert!(sandbox.is_running("sleep"));
+        let id = sandbox.servers[0].1.id();
+        (
+            sandbox,
+            Pid::from_raw(i32::try_from(id).expect("a process id")),
+            folder,
+        )
+    }
+
+    fn is_gone(process: Pid, folder: &Path) -> bool {
+        kill(process, None).is_err() && !fs::exists(folder).expect("an answer")
+    }
+
+    #[test]
+    fn stops_its_servers_and_removes_its_folder_when_it_is_dropped() {
+        let (sandbox, process, folder) = occupied();
+        assert!(folder.is_dir());
+        drop(sandbox);
+        assert!(is_gone(process, &folder));
+    }
+
+    #[test]
+    fn stops_its_servers_and_removes_its_folder_in_a_panic() {
+        let (sandbox, process, folder) = occupied();
+        let panicked = std::thread::spawn(move || {
+            let _sandbox = sandbox;
+            panic!("on purpose");
+        });
+        assert!(panicked.join().is_err());
+        assert!(is_gone(process, &folder));
+    }
+
+    #[test]
+    fn leaves_the_cleaning_to_the_watchman_when_its_owner_is_killed() {
+        let (mut sandbox, process, folder) = occupied();
+        // What a SIGKILL does to us, seen from outside: the pipe closes and nothing is dropped.
+        let (_, pipe) = sandbox.watchman.take().expect("a watchman");
+        drop(pipe);
+        let started = Instant::now();
+        // The process is still our child: it has to be waited for before it is gone.
+        while sandbox.is_running("sleep") || folder.exists() {
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "nobody cleaned up"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(is_gone(process, &folder));
+    }
 }

@@ -6,9 +6,9 @@
 
 use jiff::Timestamp;
 
+use super::Stop;
 use super::plan::MakerDeal;
 use super::state::{Draft, State};
-use super::Stop;
 use crate::ids::{AccountId, FreshIds, OrderId, TradeId, TransferId, UserId};
 use crate::ledger::{self, Posting, Reference, TransferKind};
 use crate::market::OutcomeId;
@@ -177,7 +177,13 @@ impl Clearing<'_> {
 
     /// Moves cash and shares between the two sides of a fill.
     fn settle(
-        &mut self, bid: Party, ask: Party, book: OutcomeId, quantity: Shares, price: Price, trade: TradeId,
+        &mut self,
+        bid: Party,
+        ask: Party,
+        book: OutcomeId,
+        quantity: Shares,
+        price: Price,
+        trade: TradeId,
     ) -> Result<Settlement, Stop> {
         let for_book = price.cost(quantity)?;
         let for_rest = price.complement().cost(quantity)?;
@@ -210,7 +216,13 @@ impl Clearing<'_> {
 
     /// One side's shares and flows.
     fn exchange_for(
-        &mut self, party: Party, book: OutcomeId, side: Side, quantity: Shares, for_book: Credits, for_rest: Credits,
+        &mut self,
+        party: Party,
+        book: OutcomeId,
+        side: Side,
+        quantity: Shares,
+        for_book: Credits,
+        for_rest: Credits,
     ) -> Result<(), Stop> {
         let price = match (side, party.backing) {
             (Side::Buy, Backing::Cash) | (Side::Sell, Backing::Shares) => for_book,
@@ -295,7 +307,14 @@ impl Clearing<'_> {
         Ok(fee)
     }
 
-    fn pay(&mut self, from: AccountId, to: AccountId, amount: Credits, kind: TransferKind, trade: TradeId) -> Result<(), Stop> {
+    fn pay(
+        &mut self,
+        from: AccountId,
+        to: AccountId,
+        amount: Credits,
+        kind: TransferKind,
+        trade: TradeId,
+    ) -> Result<(), Stop> {
         let id = TransferId(self.ids.next_uuid());
         let reference = Reference { market: Some(self.draft.market.id), trade: Some(trade) };
         let posting = Posting { id, amount, kind, reference, memo: None };
@@ -307,7 +326,14 @@ impl Clearing<'_> {
         Ok(())
     }
 
-    fn record_deal(&mut self, order: OrderId, user: UserId, deal: MakerDeal, fee: Credits, trade: TradeId) -> Result<(), Stop> {
+    fn record_deal(
+        &mut self,
+        order: OrderId,
+        user: UserId,
+        deal: MakerDeal,
+        fee: Credits,
+        trade: TradeId,
+    ) -> Result<(), Stop> {
         let settlement = match (deal.side, deal.backing) {
             (Side::Buy, Backing::Cash) | (Side::Sell, Backing::Shares) => Settlement::Transfer,
             (Side::Sell, Backing::Cash) | (Side::Buy, Backing::Shares) => Settlement::Rest,
@@ -365,7 +391,12 @@ fn average_price(cost: Credits, quantity: Shares) -> Price {
 }
 
 /// The most that `quantity` shares can cost an order of this backing and place, in mills.
-pub(super) fn worst_cost(backing: Backing, side: Side, limit: Price, quantity: Shares) -> Result<Credits, crate::money::Overflow> {
+pub(super) fn worst_cost(
+    backing: Backing,
+    side: Side,
+    limit: Price,
+    quantity: Shares,
+) -> Result<Credits, crate::money::Overflow> {
     match backing {
         Backing::Cash => {
             quantity.count().checked_mul(unit_cost(side, limit)).map(Credits::from_mills).ok_or(crate::money::Overflow)

@@ -20,8 +20,8 @@ use crate::lmsr::{Lmsr, LmsrError};
 use crate::market::{Market, MarketStatus, OutcomeId};
 use crate::money::{Credits, Overflow, Price, Shares};
 use crate::order::{
-    AmendOrder, Backing, EndReason, Life, MarketBound, Order, OrderStatus, OrderType, OutcomeSpec, PlaceOrder, Side, Terms,
-    TimeInForce, book_price, book_side,
+    AmendOrder, Backing, EndReason, Life, MarketBound, Order, OrderStatus, OrderType, OutcomeSpec, PlaceOrder, Side,
+    Terms, TimeInForce, book_price, book_side,
 };
 use crate::position::Position;
 use crate::refusal::Refusal;
@@ -138,7 +138,12 @@ impl State {
 
     /// Ends an open order for any reason but a fill, whoever's it is (`user` for one who must own it).
     pub fn end_order(
-        &mut self, order: OrderId, user: Option<UserId>, status: OrderStatus, reason: EndReason, now: Timestamp,
+        &mut self,
+        order: OrderId,
+        user: Option<UserId>,
+        status: OrderStatus,
+        reason: EndReason,
+        now: Timestamp,
     ) -> Result<Executed, Stop> {
         let row = self.open_order(order, user)?;
         let mut draft = Draft::new(self.market_of(row.market)?.clone());
@@ -198,7 +203,14 @@ impl State {
 
     /// Plans and clears an incoming order that stands in the draft with nothing reserved; then
     /// rests it, ends it, or refuses by its terms.
-    fn execute(&self, draft: &mut Draft, id: OrderId, incoming: &Incoming, ids: &mut FreshIds, moment: Moment) -> Result<(), Stop> {
+    fn execute(
+        &self,
+        draft: &mut Draft,
+        id: OrderId,
+        incoming: &Incoming,
+        ids: &mut FreshIds,
+        moment: Moment,
+    ) -> Result<(), Stop> {
         self.check_means(draft, incoming)?;
         let state = self.markets.get(&draft.market.id).ok_or(Stop::NotLoaded("market"))?;
         let plan = plan::plan(state, incoming, moment.now, moment.limits.max_fills)?;
@@ -222,7 +234,12 @@ impl State {
             for (index, (holding, name)) in position.holdings.iter().zip(names).enumerate() {
                 let gives = (index == book.index()) == (side == Side::Sell);
                 if gives && holding.available() < quantity {
-                    return Err(Refusal::InsufficientShares { outcome: name, required: quantity, available: holding.available() }.into());
+                    return Err(Refusal::InsufficientShares {
+                        outcome: name,
+                        required: quantity,
+                        available: holding.available(),
+                    }
+                    .into());
                 }
             }
             return Ok(());
@@ -237,7 +254,8 @@ impl State {
 
     fn rest_or_end(&self, clearing: &mut Clearing<'_>, id: OrderId, plan: &Plan, moment: Moment) -> Result<(), Stop> {
         let order = clearing.draft.order(self, id)?.clone();
-        let may_rest = order.order_type == OrderType::Limit && matches!(order.time_in_force, TimeInForce::Gtc | TimeInForce::Gtd);
+        let may_rest =
+            order.order_type == OrderType::Limit && matches!(order.time_in_force, TimeInForce::Gtc | TimeInForce::Gtd);
         if may_rest && plan.remaining.is_positive() && !plan.stopped_by_self_trade {
             self.check_open_count(&order, moment)?;
             clearing.hold(&order, plan.remaining)?;
@@ -247,8 +265,10 @@ impl State {
             return Ok(());
         }
         let row = clearing.draft.order(self, id)?;
-        let bounded_by_spend_alone = row.quantity == Shares::MAX_ORDER && row.max_spend.is_some() && row.price.is_none();
-        if row.max_spend.is_some() && (bounded_by_spend_alone || row.filled < row.quantity) && !row.filled.is_positive() {
+        let bounded_by_spend_alone =
+            row.quantity == Shares::MAX_ORDER && row.max_spend.is_some() && row.price.is_none();
+        if row.max_spend.is_some() && (bounded_by_spend_alone || row.filled < row.quantity) && !row.filled.is_positive()
+        {
             return Err(Refusal::NothingToFill.into());
         }
         if row.filled == row.quantity {
@@ -262,7 +282,11 @@ impl State {
 
     fn check_open_count(&self, order: &Order, moment: Moment) -> Result<(), Stop> {
         let was_open = self.orders.get(&order.id).is_some_and(Order::is_open);
-        let open = self.open_counts.get(&(order.market, order.user)).copied().ok_or(Stop::NotLoaded("number of open orders"))?;
+        let open = self
+            .open_counts
+            .get(&(order.market, order.user))
+            .copied()
+            .ok_or(Stop::NotLoaded("number of open orders"))?;
         let limit = moment.limits.max_open_orders;
         if !was_open && open >= u64::from(limit) {
             return Err(Refusal::TooManyOpenOrders { limit }.into());
@@ -341,7 +365,8 @@ fn check_terms(order: &Order, plan: &Plan, incoming: &Incoming) -> Result<(), St
     }
     let must_fill = order.time_in_force == TimeInForce::Fok;
     // A fill-or-kill order bounded by its spend alone has no quantity to fall short of.
-    let is_short = plan.stopped_by_self_trade || (plan.remaining.is_positive() && incoming.quantity != Shares::MAX_ORDER);
+    let is_short =
+        plan.stopped_by_self_trade || (plan.remaining.is_positive() && incoming.quantity != Shares::MAX_ORDER);
     if must_fill && is_short {
         return Err(Refusal::FillOrKill { fillable: incoming.quantity.minus(plan.remaining)? }.into());
     }
@@ -349,7 +374,13 @@ fn check_terms(order: &Order, plan: &Plan, incoming: &Incoming) -> Result<(), St
 }
 
 /// The order's row before anything is filled, and what matching needs of it.
-fn new_order(command: &PlaceOrder, market: &Market, id: OrderId, sequence: i64, now: Timestamp) -> Result<(Order, Incoming), Refusal> {
+fn new_order(
+    command: &PlaceOrder,
+    market: &Market,
+    id: OrderId,
+    sequence: i64,
+    now: Timestamp,
+) -> Result<(Order, Incoming), Refusal> {
     let outcome = find_outcome(&command.outcome, market)?;
     let is_binary = market.is_binary();
     let (book, side) = book_side(outcome, command.side, is_binary);
@@ -473,7 +504,8 @@ struct Amended {
 impl Amended {
     fn of(old: &Order, command: &AmendOrder, now: Timestamp) -> Result<Self, Refusal> {
         let old_price = old.price.ok_or(Refusal::BadAmendment("only limit orders can be amended"))?;
-        let (price, quantity) = (command.price.unwrap_or(old_price), command.quantity.unwrap_or(old.filled.plus(old.remaining)?));
+        let (price, quantity) =
+            (command.price.unwrap_or(old_price), command.quantity.unwrap_or(old.filled.plus(old.remaining)?));
         if command.price.is_none() && command.quantity.is_none() && command.expires_at.is_none() {
             return Err(Refusal::BadAmendment("the amendment names neither price, quantity nor expiresAt"));
         }

@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::state::MarketState;
 use super::Stop;
+use super::state::MarketState;
 use crate::book::{Rank, Resting};
 use crate::ids::{OrderId, UserId};
 use crate::lmsr::Lmsr;
 use crate::market::OutcomeId;
-use crate::money::{Credits, FeeRate, Price, Shares};
+use crate::money::{Credits, FeeRate, Overflow, Price, Shares};
 use crate::order::{Backing, SelfTradePrevention, Side, unit_cost};
 use crate::refusal::Refusal;
 
@@ -68,15 +68,28 @@ pub(super) struct MakerDeal {
 }
 
 impl MakerDeal {
-    fn new(lmsr: &Lmsr, book: OutcomeId, side: Side, backing: Backing, quantity: Shares) -> Result<Self, Stop> {
+    /// A deal that leaves the marginal price within `until`. Its average is then within `until` too,
+    /// which rounding must not undo: who reserved `until x quantity` can always pay.
+    fn new(
+        lmsr: &Lmsr,
+        book: OutcomeId,
+        side: Side,
+        backing: Backing,
+        quantity: Shares,
+        until: Price,
+    ) -> Result<Self, Stop> {
         let (index, shares) = (book.index(), quantity.count());
         let full = quantity.set_value()?;
-        let (cash, cost) = match (side, backing) {
-            (Side::Buy, Backing::Cash) => same(lmsr.buy_cost(index, shares)?),
-            (Side::Sell, Backing::Shares) => same(lmsr.sell_proceeds(index, shares)?),
-            (Side::Sell, Backing::Cash) => complement(full, lmsr.buy_rest_cost(index, shares)?)?,
-            (Side::Buy, Backing::Shares) => complement(full, lmsr.sell_rest_proceeds(index, shares)?)?,
+        let at_limit = Credits::from_mills(shares.checked_mul(unit_cost(side, until)).ok_or(Overflow)?);
+        let cash = match (side, backing) {
+            (Side::Buy, Backing::Cash) => lmsr.buy_cost(index, shares)?.min(at_limit),
+            (Side::Sell, Backing::Cash) => lmsr.buy_rest_cost(index, shares)?.min(at_limit),
+            (Side::Sell, Backing::Shares) => lmsr.sell_proceeds(index, shares)?.max(full.minus(at_limit)?),
+            (Side::Buy, Backing::Shares) => lmsr.sell_rest_proceeds(index, shares)?.max(full.minus(at_limit)?),
         };
+        // The cash is the price of the book's outcome, or of the rest of the set.
+        let is_of_book = (side == Side::Buy) == (backing == Backing::Cash);
+        let cost = if is_of_book { cash } else { full.minus(cash)? };
         Ok(Self { book, side, backing, quantity, cash, cost })
     }
 
@@ -102,14 +115,6 @@ impl MakerDeal {
     }
 }
 
-fn same(cash: Credits) -> (Credits, Credits) {
-    (cash, cash)
-}
-
-fn complement(full: Credits, cash: Credits) -> Result<(Credits, Credits), Stop> {
-    Ok((cash, full.minus(cash)?))
-}
-
 /// What an incoming order does.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -125,8 +130,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Whether the order would take anything, or meet its owner's own.
     pub(super) fn takes(&self) -> bool {
-        self.stopped_by_self_trade
-            || self.steps.iter().any(|s| !matches!(s, Step::Expire { .. } | Step::Sweep { .. }))
+        self.stopped_by_self_trade || self.steps.iter().any(|s| !matches!(s, Step::Expire { .. } | Step::Sweep { .. }))
     }
 }
 
@@ -247,13 +251,13 @@ impl Planner<'_> {
         let Some(lmsr) = &self.lmsr else { return Ok(false) };
         let mut quantity = within_reach(lmsr, book, side, until).min(self.remaining.count());
         if let Some(budget) = self.budget {
-            quantity = self.affordable(lmsr, quantity, budget)?;
+            quantity = self.affordable(lmsr, quantity, budget, until)?;
         }
         if quantity < 1 {
             return Ok(false);
         }
         let quantity = Shares::new(quantity);
-        let deal = MakerDeal::new(lmsr, book, side, backing, quantity)?;
+        let deal = MakerDeal::new(lmsr, book, side, backing, quantity, until)?;
         self.spend(quantity, deal.cost, deal.cash)?;
         self.make_deal(deal, None)?;
         self.remaining = self.remaining.minus(quantity)?;
@@ -261,7 +265,7 @@ impl Planner<'_> {
     }
 
     /// The largest quantity up to `most` whose cost and fee stay within the budget.
-    fn affordable(&self, lmsr: &Lmsr, most: i64, budget: Credits) -> Result<i64, Stop> {
+    fn affordable(&self, lmsr: &Lmsr, most: i64, budget: Credits, until: Price) -> Result<i64, Stop> {
         let Incoming { book, side, fee_rate, .. } = *self.incoming;
         let without_fee = match side {
             Side::Buy => lmsr.shares_for_budget(book.index(), budget),
@@ -271,7 +275,7 @@ impl Planner<'_> {
         let (mut fits, mut too_many) = (0, most.min(without_fee).saturating_add(1));
         while fits + 1 < too_many {
             let middle = fits + (too_many - fits) / 2;
-            let deal = MakerDeal::new(lmsr, book, side, Backing::Cash, Shares::new(middle))?;
+            let deal = MakerDeal::new(lmsr, book, side, Backing::Cash, Shares::new(middle), until)?;
             let total = deal.cash.plus(fee_rate.fee(deal.quantity, deal.cost)?)?;
             if total <= budget { fits = middle } else { too_many = middle }
         }
@@ -292,9 +296,7 @@ impl Planner<'_> {
         if !quantity.is_positive() {
             return Ok(false);
         }
-        let paid = Credits::from_mills(
-            quantity.count().checked_mul(unit_cost(side, resting.price)).ok_or(crate::money::Overflow)?,
-        );
+        let paid = Credits::from_mills(quantity.count().checked_mul(unit_cost(side, resting.price)).ok_or(Overflow)?);
         self.spend(quantity, resting.price.cost(quantity)?, paid)?;
         self.push(Step::Fill { order: resting.id, quantity, price: resting.price })?;
         self.consume(book, side.opposite(), best, quantity);
@@ -309,7 +311,7 @@ impl Planner<'_> {
         let unit = i128::from(unit_cost(self.incoming.side, price)) * SCALE;
         let fee = i128::from(self.incoming.fee_rate.bps()) * i128::from(price.mills() * price.complement().mills());
         let shares = i128::from(budget.mills()) * SCALE / (unit + fee);
-        Ok(Shares::new(i64::try_from(shares).map_err(|_| crate::money::Overflow)?))
+        Ok(Shares::new(i64::try_from(shares).map_err(|_| Overflow)?))
     }
 
     fn spend(&mut self, quantity: Shares, cost: Credits, paid: Credits) -> Result<(), Stop> {
@@ -399,7 +401,7 @@ impl Planner<'_> {
         if !quantity.is_positive() {
             return Ok(false);
         }
-        let deal = MakerDeal::new(lmsr, book, side, resting.backing, quantity)?;
+        let deal = MakerDeal::new(lmsr, book, side, resting.backing, quantity, resting.price)?;
         self.make_deal(deal, Some(resting.id))?;
         self.consume(book, side, best, quantity);
         Ok(true)
@@ -422,6 +424,8 @@ fn first_crossing_price(lmsr: &Lmsr, book: OutcomeId, side: Side) -> Option<Pric
         Side::Buy => mills.ceil(),
         Side::Sell => mills.floor(),
     };
-    (1..=999).find(|m| f64::from(*m) >= rounded).and_then(|m: i32| Price::from_mills(i64::from(m)))
+    (1..=999)
+        .find(|m| f64::from(*m) >= rounded)
+        .and_then(|m: i32| Price::from_mills(i64::from(m)))
         .filter(|p| side == Side::Buy || rounded >= f64::from(i32::try_from(p.mills()).unwrap_or(0)))
 }

@@ -253,7 +253,11 @@ impl Draft {
     }
 }
 
-fn copy_of<'a, K: Ord + Copy, V: Clone>(copies: &'a mut BTreeMap<K, V>, originals: &BTreeMap<K, V>, key: K) -> Option<&'a mut V> {
+fn copy_of<'a, K: Ord + Copy, V: Clone>(
+    copies: &'a mut BTreeMap<K, V>,
+    originals: &BTreeMap<K, V>,
+    key: K,
+) -> Option<&'a mut V> {
     use std::collections::btree_map::Entry;
     match copies.entry(key) {
         Entry::Occupied(copy) => Some(copy.into_mut()),

@@ -320,7 +320,11 @@ pub trait Queries: Send + Sync {
     /// A transfer.
     async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>, StoreError>;
     /// A list of transfers.
-    async fn transfers(&self, filter: &TransferFilter, page: &PageRequest<TransferSort>) -> Result<Page<Transfer>, StoreError>;
+    async fn transfers(
+        &self,
+        filter: &TransferFilter,
+        page: &PageRequest<TransferSort>,
+    ) -> Result<Page<Transfer>, StoreError>;
 
     /// A market.
     async fn market(&self, key: &MarketKey) -> Result<Option<Market>, StoreError>;
@@ -347,7 +351,11 @@ pub trait Queries: Send + Sync {
     /// A position.
     async fn position(&self, user: UserId, market: MarketId) -> Result<Option<Position>, StoreError>;
     /// A list of positions.
-    async fn positions(&self, filter: &PositionFilter, page: &PageRequest<PositionSort>) -> Result<Page<PositionInMarket>, StoreError>;
+    async fn positions(
+        &self,
+        filter: &PositionFilter,
+        page: &PageRequest<PositionSort>,
+    ) -> Result<Page<PositionInMarket>, StoreError>;
 
     /// Work that is due at `now`, at most `limit` of each sort.
     async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError>;

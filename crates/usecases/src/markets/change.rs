@@ -91,7 +91,12 @@ impl ChangeMarket {
     }
 
     fn propose(
-        &self, market: &mut Market, verdict: &Verdict, evidence_url: Option<String>, ctx: &Context, now: Timestamp,
+        &self,
+        market: &mut Market,
+        verdict: &Verdict,
+        evidence_url: Option<String>,
+        ctx: &Context,
+        now: Timestamp,
     ) -> Result<(), Refusal> {
         let weights = weights_of(market, verdict)?;
         market.become_status(MarketStatus::Proposed, now)?;
@@ -161,7 +166,12 @@ fn dispute(market: &mut Market, caller: Caller, reason: &str, now: Timestamp) ->
 
 /// Decides a market; what it owes is paid afterwards.
 pub(crate) fn decide(
-    market: &mut Market, weights: Weights, by: Option<Caller>, reason: Option<String>, status: MarketStatus, now: Timestamp,
+    market: &mut Market,
+    weights: Weights,
+    by: Option<Caller>,
+    reason: Option<String>,
+    status: MarketStatus,
+    now: Timestamp,
 ) -> Result<(), Refusal> {
     market.become_status(status, now)?;
     market.resolution = Some(Resolution { weights, decided_by: by.map(|c| c.user), decided_at: now, reason });

@@ -38,7 +38,9 @@ impl Script for DeleteScript {
         }
         let open = unit.orders().open_in_market(self.id, BATCH).await?;
         if !open.is_empty() {
-            let changes = end_orders(unit, vec![market], open, OrderStatus::Cancelled, EndReason::MarketClosed, ctx.clock.now()).await?;
+            let changes =
+                end_orders(unit, vec![market], open, OrderStatus::Cancelled, EndReason::MarketClosed, ctx.clock.now())
+                    .await?;
             unit.write(&changes).await?;
             return Ok(Step::Commit(false));
         }
@@ -55,7 +57,8 @@ async fn refund(ctx: &Context, unit: &mut dyn UnitOfWork, market: &Market) -> Re
     let funder = AccountId::of_user(maker.funder);
     let mut ids = [maker.account, funder];
     ids.sort_unstable();
-    let mut accounts: BTreeMap<AccountId, Account> = unit.accounts().lock(&ids).await?.into_iter().map(|a| (a.id, a)).collect();
+    let mut accounts: BTreeMap<AccountId, Account> =
+        unit.accounts().lock(&ids).await?.into_iter().map(|a| (a.id, a)).collect();
     let (Some(mut from), Some(mut to)) = (accounts.remove(&maker.account), accounts.remove(&funder)) else {
         return Err(Refusal::AccountNotFound.into());
     };

@@ -110,7 +110,12 @@ pub enum Verdict {
 }
 
 /// Opens a market, endows its maker and places the opening order: all or nothing, in one unit of work.
-pub async fn open_market(ctx: &Context, caller: Caller, request: OpenMarket, keyed: Option<Keyed<Opened>>) -> Result<Answered<Opened>, Error> {
+pub async fn open_market(
+    ctx: &Context,
+    caller: Caller,
+    request: OpenMarket,
+    keyed: Option<Keyed<Opened>>,
+) -> Result<Answered<Opened>, Error> {
     let mut tries = 1;
     loop {
         let script = OpenScript { caller, request: request.clone(), keyed: keyed.clone() };
@@ -128,7 +133,13 @@ pub async fn get_market(ctx: &Context, key: &MarketKey) -> Result<Market, Error>
 }
 
 /// Changes texts and times: the creator's own, or any for moderators.
-pub async fn edit_market(ctx: &Context, caller: Caller, id: MarketId, patch: MarketPatch, version: Option<i64>) -> Result<Market, Error> {
+pub async fn edit_market(
+    ctx: &Context,
+    caller: Caller,
+    id: MarketId,
+    patch: MarketPatch,
+    version: Option<i64>,
+) -> Result<Market, Error> {
     atomically(ctx, ChangeMarket { caller, id, version, change: Change::Edit(patch) }).await
 }
 
@@ -154,7 +165,13 @@ pub async fn close_market(ctx: &Context, caller: Caller, id: MarketId) -> Result
 }
 
 /// Names the outcome; the challenge window begins, and a window of zero decides at once. The creator or moderators.
-pub async fn propose_resolution(ctx: &Context, caller: Caller, id: MarketId, verdict: Verdict, evidence_url: Option<String>) -> Result<Market, Error> {
+pub async fn propose_resolution(
+    ctx: &Context,
+    caller: Caller,
+    id: MarketId,
+    verdict: Verdict,
+    evidence_url: Option<String>,
+) -> Result<Market, Error> {
     change(ctx, caller, id, Change::Propose { verdict, evidence_url }).await
 }
 

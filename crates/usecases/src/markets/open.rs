@@ -123,7 +123,13 @@ impl OpenScript {
     }
 
     async fn place(
-        &self, ctx: &Context, unit: &mut dyn UnitOfWork, state: &mut State, market: MarketId, order: &OpeningOrder, ids: &mut FreshIds,
+        &self,
+        ctx: &Context,
+        unit: &mut dyn UnitOfWork,
+        state: &mut State,
+        market: MarketId,
+        order: &OpeningOrder,
+        ids: &mut FreshIds,
     ) -> Result<Placed, Error> {
         let user = self.caller.user;
         if let Some(client_id) = &order.client_order_id {
@@ -159,15 +165,20 @@ impl OpenScript {
 
 /// The market maker, its account with the subsidy on it, the transfer, and the funder after it.
 fn endow(
-    market: &Market, liquidity: &Liquidity, state: &State, ids: &mut FreshIds, now: Timestamp,
+    market: &Market,
+    liquidity: &Liquidity,
+    state: &State,
+    ids: &mut FreshIds,
+    now: Timestamp,
 ) -> Result<(Maker, Account, Transfer, Account), Error> {
     let outcomes = market.outcomes.len();
     let probabilities = liquidity.probabilities.clone().unwrap_or_else(|| even(outcomes));
     if probabilities.len() != outcomes {
         return Err(Refusal::BadLiquidity("there must be one probability for each outcome").into());
     }
-    let lmsr = Lmsr::from_subsidy(liquidity.subsidy, &probabilities)
-        .map_err(|_| Refusal::BadLiquidity("the probabilities must be at least 0.001 and add up to 1, and the subsidy above zero"))?;
+    let lmsr = Lmsr::from_subsidy(liquidity.subsidy, &probabilities).map_err(|_| {
+        Refusal::BadLiquidity("the probabilities must be at least 0.001 and add up to 1, and the subsidy above zero")
+    })?;
     let mut account = Account::open(AccountId(ids.next_uuid()), Owner::Maker(market.id), now);
     let mut funder = state.account(AccountId::of_user(market.creator)).cloned().ok_or(Refusal::AccountNotFound)?;
     let posting = Posting {

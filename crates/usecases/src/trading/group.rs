@@ -27,7 +27,8 @@ impl Group {
 
     /// The kept answers to requests that were carried out before, in the order of the requests.
     async fn replays(&self, unit: &mut dyn UnitOfWork) -> Result<Vec<Option<Result<KeptAnswer, Error>>>, Error> {
-        let keys: Vec<AnswerKey> = self.requests.iter().filter_map(|r| r.keyed.as_ref()).map(|k| k.key.clone()).collect();
+        let keys: Vec<AnswerKey> =
+            self.requests.iter().filter_map(|r| r.keyed.as_ref()).map(|k| k.key.clone()).collect();
         let kept = if keys.is_empty() { Vec::new() } else { unit.answers().find(&keys).await? };
         Ok(self
             .requests

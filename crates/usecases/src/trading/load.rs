@@ -7,7 +7,9 @@ use bellwether_domain::exchange::State;
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, UserId};
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::money::{FeeRate, Price, Shares};
-use bellwether_domain::order::{AmendOrder, Order, OutcomeSpec, PlaceOrder, Side, Terms, MarketBound, book_price, book_side};
+use bellwether_domain::order::{
+    AmendOrder, MarketBound, Order, OutcomeSpec, PlaceOrder, Side, Terms, book_price, book_side,
+};
 use bellwether_domain::ports::{BookRequest, StoreError, UnitOfWork};
 use bellwether_domain::position::Position;
 use bellwether_domain::user::UserStatus;
@@ -48,10 +50,21 @@ pub(crate) struct Loaded {
 }
 
 /// Locks and loads everything that the commands touch: markets, then accounts, each in id order.
-pub(crate) async fn load(unit: &mut dyn UnitOfWork, commands: &[Command], depths: &Depths) -> Result<Loaded, StoreError> {
+pub(crate) async fn load(
+    unit: &mut dyn UnitOfWork,
+    commands: &[Command],
+    depths: &Depths,
+) -> Result<Loaded, StoreError> {
     let users: BTreeSet<UserId> = commands.iter().map(user_of).collect();
     let user_ids: Vec<UserId> = users.iter().copied().collect();
-    let active = unit.users().load(&user_ids).await?.into_iter().filter(|u| u.status == UserStatus::Active).map(|u| u.id).collect();
+    let active = unit
+        .users()
+        .load(&user_ids)
+        .await?
+        .into_iter()
+        .filter(|u| u.status == UserStatus::Active)
+        .map(|u| u.id)
+        .collect();
 
     let named_ids: Vec<OrderId> = commands.iter().filter_map(order_of).collect::<BTreeSet<_>>().into_iter().collect();
     let mut market_ids: BTreeSet<MarketId> = commands.iter().filter_map(market_of).collect();
@@ -63,7 +76,8 @@ pub(crate) async fn load(unit: &mut dyn UnitOfWork, commands: &[Command], depths
     let named = if named_ids.is_empty() { Vec::new() } else { unit.orders().load(&named_ids).await? };
 
     let mut state = State::default();
-    let mut pairs: BTreeSet<(UserId, MarketId)> = commands.iter().filter_map(|c| Some((user_of(c), market_of(c)?))).collect();
+    let mut pairs: BTreeSet<(UserId, MarketId)> =
+        commands.iter().filter_map(|c| Some((user_of(c), market_of(c)?))).collect();
     pairs.extend(named.iter().map(|o| (o.user, o.market)));
     let sides = load_sides(unit, commands, &markets, &named, depths).await?;
     pairs.extend(sides.iter().flat_map(|(_, _, orders)| orders.iter().map(|o| (o.user, o.market))));
@@ -85,7 +99,11 @@ pub(crate) async fn load(unit: &mut dyn UnitOfWork, commands: &[Command], depths
 }
 
 async fn load_sides(
-    unit: &mut dyn UnitOfWork, commands: &[Command], markets: &[Market], named: &[Order], depths: &Depths,
+    unit: &mut dyn UnitOfWork,
+    commands: &[Command],
+    markets: &[Market],
+    named: &[Order],
+    depths: &Depths,
 ) -> Result<Vec<(SideKey, BookSide, Vec<Order>)>, StoreError> {
     let appetites = appetites(commands, markets, named);
     let keys: BTreeSet<SideKey> = appetites.keys().chain(depths.0.keys()).copied().collect();
@@ -107,7 +125,11 @@ async fn load_sides(
         .map(|(request, mut orders)| {
             let key = (request.market, request.book, request.side);
             // A side that did not do at first is taken as deep as it was asked for.
-            let depth = if depths.0.contains_key(&key) { request.depth } else { trim(&mut orders, appetites.get(&key), request.depth) };
+            let depth = if depths.0.contains_key(&key) {
+                request.depth
+            } else {
+                trim(&mut orders, appetites.get(&key), request.depth)
+            };
             (key, BookSide::loaded(request.side, &orders, request.limit, depth), orders)
         })
         .collect())
@@ -176,7 +198,11 @@ fn appetite_of_place<'m>(place: &PlaceOrder, market: &'m Market) -> Option<(&'m 
     Some((market, book, side, Appetite { limit, quantity }))
 }
 
-fn appetite_of_amend<'m>(amend: &AmendOrder, order: &Order, market: &'m Market) -> Option<(&'m Market, OutcomeId, Side, Appetite)> {
+fn appetite_of_amend<'m>(
+    amend: &AmendOrder,
+    order: &Order,
+    market: &'m Market,
+) -> Option<(&'m Market, OutcomeId, Side, Appetite)> {
     let price = amend.price.or(order.price)?;
     let limit = Some(book_price(order.outcome, price, market.is_binary()));
     let quantity = amend.quantity.unwrap_or(order.quantity).count();
@@ -212,7 +238,12 @@ async fn load_client_ids(unit: &mut dyn UnitOfWork, commands: &[Command], state:
     Ok(())
 }
 
-async fn load_open_counts(unit: &mut dyn UnitOfWork, commands: &[Command], named: &[Order], state: &mut State) -> Result<(), StoreError> {
+async fn load_open_counts(
+    unit: &mut dyn UnitOfWork,
+    commands: &[Command],
+    named: &[Order],
+    state: &mut State,
+) -> Result<(), StoreError> {
     let mut pairs: BTreeSet<(UserId, MarketId)> = commands
         .iter()
         .filter_map(|c| match c {
@@ -233,7 +264,10 @@ async fn load_open_counts(unit: &mut dyn UnitOfWork, commands: &[Command], named
 }
 
 async fn load_accounts(
-    unit: &mut dyn UnitOfWork, pairs: &BTreeSet<(UserId, MarketId)>, markets: &[Market], state: &mut State,
+    unit: &mut dyn UnitOfWork,
+    pairs: &BTreeSet<(UserId, MarketId)>,
+    markets: &[Market],
+    state: &mut State,
 ) -> Result<(), StoreError> {
     let mut ids: BTreeSet<AccountId> = pairs.iter().map(|(user, _)| AccountId::of_user(*user)).collect();
     for market in markets {
@@ -250,7 +284,10 @@ async fn load_accounts(
 }
 
 async fn load_positions(
-    unit: &mut dyn UnitOfWork, pairs: &BTreeSet<(UserId, MarketId)>, markets: &[Market], state: &mut State,
+    unit: &mut dyn UnitOfWork,
+    pairs: &BTreeSet<(UserId, MarketId)>,
+    markets: &[Market],
+    state: &mut State,
 ) -> Result<(), StoreError> {
     for (user, market) in pairs {
         if let Some(market) = find(markets, *market) {

@@ -115,7 +115,8 @@ impl Trading {
     /// work. Returns the orders that it cancelled.
     pub async fn cancel_all(&self, user: UserId, market: Option<MarketId>) -> Result<Vec<Placed>, Error> {
         let filter = OrderFilter { user: Some(user), market, status: Some(OrderStatus::Open), client_order_id: None };
-        let page = PageRequest { sort: vec![(OrderSort::CreatedAt, Direction::Ascending)], start: Start::First, limit: 100 };
+        let page =
+            PageRequest { sort: vec![(OrderSort::CreatedAt, Direction::Ascending)], start: Start::First, limit: 100 };
         let mut cancelled = Vec::new();
         loop {
             let open = self.ctx.queries.orders(&filter, &page).await?;
