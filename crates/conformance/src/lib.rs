@@ -138,7 +138,7 @@ pub fn run<H, C, F>(harness: H, case: C) -> anyhow::Result<()>
 where
     H: Harness,
     C: FnOnce(World) -> F,
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    F: Future<Output = anyhow::Result<()>>,
 {
     // At least four threads, so that tasks race on small machines too.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
@@ -155,10 +155,9 @@ where
                 },
             };
             let (world, guard) = World::of(subject);
-            // A task of its own: what the case does runs on the runtime's threads, as in a server.
-            let outcome = tokio::spawn(case(world)).await;
+            let outcome = case(world).await;
             drop(guard);
-            outcome?
+            outcome
         });
         match limited.await {
             Ok(result) => result,
@@ -177,7 +176,7 @@ macro_rules! conformance {
         fn harness() -> impl $crate::Harness {
             $harness
         }
-        $crate::each_case!($crate::tests_of);
+        $crate::each_case! { $crate::tests_of }
     };
 }
 

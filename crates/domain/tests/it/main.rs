@@ -1,5 +1,12 @@
 //! Tests of the rules, without any infrastructure.
-#![expect(unreachable_pub, reason = "the modules of a test binary share what is theirs")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    unreachable_pub,
+    reason = "a test fails by panicking; the modules of a test binary share what is theirs"
+)]
 
 mod examples;
 mod invariants;

@@ -137,8 +137,11 @@ fn perform(world: &mut World, act: &Act) -> bool {
                 }
                 (terms, _) => terms,
             };
-            let (user, terms) =
-                if backing == Some(Backing::Shares) { owner_of(world, market, user, outcome, side, terms) } else { (user, terms) };
+            let (user, terms) = if backing == Some(Backing::Shares) {
+                owner_of(world, market, user, outcome, side, terms)
+            } else {
+                (user, terms)
+            };
             let mut order = world.order(market, user, outcome, side, terms);
             order.backing = backing;
             order.self_trade_prevention = stp;

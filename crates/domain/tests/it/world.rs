@@ -20,7 +20,6 @@ use bellwether_domain::settlement;
 use bellwether_domain::text::Slug;
 use bellwether_domain::trade::Trade;
 use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
 
 pub struct World {
     pub now: Timestamp,
@@ -54,7 +53,7 @@ impl World {
             now,
             ids: FreshIds::seeded(now, 7),
             limits: Limits { max_open_orders: 50, max_fills: 500 },
-            depth: 4,
+            depth: 1,
             users: Vec::new(),
             accounts: BTreeMap::new(),
             markets: BTreeMap::new(),
@@ -324,10 +323,6 @@ impl World {
         let position = self.positions.get(&(market, self.users[user]));
         position.map_or(0, |p| p.holdings[outcome].quantity.count())
     }
-}
-
-pub fn nil() -> Uuid {
-    Uuid::nil()
 }
 
 pub fn with_backing(mut order: PlaceOrder, backing: Backing) -> PlaceOrder {

@@ -29,7 +29,7 @@ pub(crate) struct Depths(BTreeMap<SideKey, u32>);
 impl Depths {
     /// Asks for more of a side: four times as much as the last time.
     pub(crate) fn deepen(&mut self, market: MarketId, book: OutcomeId, side: Side) {
-        let depth = self.0.entry((market, book, side)).or_insert(FIRST_DEPTH / 4);
+        let depth = self.0.entry((market, book, side)).or_insert(FIRST_DEPTH);
         *depth = depth.saturating_mul(4);
     }
 }

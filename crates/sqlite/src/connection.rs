@@ -1,0 +1,155 @@
+//! One SQLite connection: how it is set up, and how statements run on it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bellwether_domain::ports::StoreError;
+use diesel::connection::{CacheSize, InstrumentationEvent, SimpleConnection};
+use diesel::sqlite::SqliteConnection;
+use diesel::{Connection as _, RunQueryDsl};
+
+use crate::error::{Fault, Trouble, fault, store_error};
+use crate::sql::{Row, Sql};
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The one that writes.
+    Write,
+    /// One of those that only read.
+    Read,
+}
+
+/// An open connection.
+pub(crate) struct Connection {
+    inner: SqliteConnection,
+    /// The message of an error after which nothing on this connection can be relied on.
+    damage: Option<String>,
+}
+
+impl Connection {
+    /// Opens a connection to a file that exists and sets it up.
+    pub(crate) fn open(path: &Path, purpose: Purpose, busy_timeout: Duration, counter: &Arc<AtomicU64>) -> Result<Self, StoreError> {
+        let trouble = |reason: String| Trouble::Open { path: path.display().to_string(), reason };
+        // An absolute path is never taken for a URI or for a name such as `:memory:`.
+        let absolute = std::path::absolute(path).map_err(|e| trouble(e.to_string()))?;
+        let url = absolute.to_str().ok_or_else(|| trouble("its path is not UTF-8".to_owned()))?;
+        let mut inner = SqliteConnection::establish(url).map_err(|e| trouble(e.to_string()))?;
+        let counter = Arc::clone(counter);
+        inner.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if matches!(event, InstrumentationEvent::StartQuery { .. }) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        inner.set_prepared_statement_cache_size(CacheSize::Unbounded);
+        let mut connection = Self { inner, damage: None };
+        connection.set_up(purpose, busy_timeout)?;
+        Ok(connection)
+    }
+
+    /// The busy timeout comes first, so that what follows waits for a lock rather than fails.
+    fn set_up(&mut self, purpose: Purpose, busy_timeout: Duration) -> Result<(), StoreError> {
+        self.batch(&format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis()))?;
+        if purpose == Purpose::Write {
+            self.batch("PRAGMA journal_mode = WAL")?;
+        }
+        for pragma in [
+            "PRAGMA synchronous = FULL",
+            "PRAGMA foreign_keys = ON",
+            "PRAGMA trusted_schema = OFF",
+            "PRAGMA cache_size = -32768",
+            "PRAGMA temp_store = MEMORY",
+            "PRAGMA journal_size_limit = 67108864",
+        ] {
+            self.batch(pragma)?;
+        }
+        if purpose == Purpose::Read {
+            self.batch("PRAGMA query_only = ON")?;
+        }
+        self.assert_durable()
+    }
+
+    /// Refuses a connection that would acknowledge what a loss of power undoes.
+    fn assert_durable(&mut self) -> Result<(), StoreError> {
+        let synchronous = self.one(Sql::new("PRAGMA synchronous"))?.map(|mut row| row.int()).transpose()?;
+        let journal = self.one(Sql::new("PRAGMA journal_mode"))?.map(|mut row| row.text()).transpose()?;
+        match (synchronous, journal.as_deref()) {
+            (Some(2), Some("wal")) => Ok(()),
+            found => Err(StoreError::Corrupt(format!(
+                "SQLite must run with synchronous = 2 (FULL) and journal_mode = wal, but has {found:?}; \
+                 is the database on a file system that cannot share memory?"
+            ))),
+        }
+    }
+
+    /// Runs fixed statements that are not worth keeping.
+    pub(crate) fn batch(&mut self, text: &str) -> Result<(), StoreError> {
+        self.inner.batch_execute(text).map_err(|e| self.note(e))
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub(crate) fn run(&mut self, sql: Sql) -> Result<usize, StoreError> {
+        sql.check()?;
+        sql.execute(&mut self.inner).map_err(|e| self.note(e))
+    }
+
+    /// Runs a statement and keeps diesel's error, for those who must tell faults apart.
+    pub(crate) fn try_run(&mut self, sql: Sql) -> Result<usize, diesel::result::Error> {
+        sql.execute(&mut self.inner)
+    }
+
+    /// Runs a query.
+    pub(crate) fn rows(&mut self, sql: Sql) -> Result<Vec<Row>, StoreError> {
+        sql.check()?;
+        sql.load(&mut self.inner).map_err(|e| self.note(e))
+    }
+
+    /// Runs a query and reads each row; a row that cannot be read is told with what it is of.
+    pub(crate) fn read<T>(&mut self, what: &str, sql: Sql, read: impl Fn(&mut Row) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+        let rows = self.rows(sql)?;
+        rows.into_iter().map(|mut row| read(&mut row).map_err(|e| in_table(what, e))).collect()
+    }
+
+    /// The first row of a query.
+    pub(crate) fn one(&mut self, sql: Sql) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(sql)?.into_iter().next())
+    }
+
+    /// Runs several queries that see one state of the database.
+    pub(crate) fn snapshot<T>(&mut self, reads: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.run(Sql::new("BEGIN"))?;
+        let result = reads(self);
+        let ended = self.run(Sql::new("COMMIT"));
+        if ended.is_err() {
+            self.damage.get_or_insert_with(|| "a read transaction did not end".to_owned());
+        }
+        result
+    }
+
+    /// The connection itself, for migrations.
+    pub(crate) const fn diesel(&mut self) -> &mut SqliteConnection {
+        &mut self.inner
+    }
+
+    /// Why nothing on this connection can be relied on any more, if so.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    fn note(&mut self, error: diesel::result::Error) -> StoreError {
+        if fault(&error) == Fault::Damaged {
+            self.damage = Some(error.to_string());
+        }
+        store_error(error)
+    }
+}
+
+/// Says what an unreadable row is of.
+fn in_table(what: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Corrupt(message) => StoreError::Corrupt(format!("{what}: {message}")),
+        other => other,
+    }
+}

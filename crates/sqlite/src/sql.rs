@@ -1,0 +1,382 @@
+//! Statements with their values, and rows read one column after the other.
+//!
+//! A statement is a text and a list of values. Diesel keeps it prepared on each connection by its
+//! text, so texts are made of constants and question marks alone. Batches are one statement with
+//! as many `(?, …)` as there are rows: each number of rows has a text of its own, and those of
+//! small batches, which orders are made of, stay prepared; long ones are prepared when they come,
+//! which is little beside running them. Values are bound, never written into the text or through
+//! JSON, so every 64-bit integer, float, blob and text arrives as it was.
+
+use std::borrow::Cow;
+
+use bellwether_domain::ids::{AccountId, MarketId, OrderId, TradeId, TransferId, UserId};
+use bellwether_domain::market::OutcomeId;
+use bellwether_domain::money::{Credits, Price, Shares};
+use bellwether_domain::ports::StoreError;
+use diesel::deserialize::{self, FromSql, QueryableByName};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::row::{Field, NamedRow, Row as _};
+use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text, Untyped};
+use diesel::sqlite::{Sqlite, SqliteConnection, SqliteType};
+use diesel::{QueryResult, RunQueryDsl};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Statements with at most so many values stay prepared.
+const MOST_CACHED_VALUES: usize = 256;
+
+/// SQLite takes at most 32,766 values in one statement.
+pub(crate) const MOST_VALUES: usize = 32_000;
+
+/// A value that goes into or comes out of SQLite.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    /// No value.
+    Null,
+    /// An integer, a boolean, or microseconds since 1970.
+    Int(i64),
+    /// A float.
+    Real(f64),
+    /// An id.
+    Id([u8; 16]),
+    /// A hash.
+    Hash([u8; 32]),
+    /// A text.
+    Text(String),
+}
+
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+macro_rules! values {
+    ($($type:ty => |$v:ident| $make:expr,)+) => {
+        $(impl From<$type> for Value {
+            fn from($v: $type) -> Self {
+                $make
+            }
+        })+
+    };
+}
+
+values! {
+    i64 => |v| Self::Int(v),
+    u32 => |v| Self::Int(i64::from(v)),
+    u16 => |v| Self::Int(i64::from(v)),
+    u8 => |v| Self::Int(i64::from(v)),
+    bool => |v| Self::Int(i64::from(v)),
+    f64 => |v| Self::Real(v),
+    &str => |v| Self::Text(v.to_owned()),
+    String => |v| Self::Text(v),
+    &String => |v| Self::Text(v.clone()),
+    Timestamp => |v| Self::Int(v.as_microsecond()),
+    Uuid => |v| Self::Id(v.into_bytes()),
+    UserId => |v| v.0.into(),
+    AccountId => |v| v.0.into(),
+    MarketId => |v| v.0.into(),
+    OrderId => |v| v.0.into(),
+    TradeId => |v| v.0.into(),
+    TransferId => |v| v.0.into(),
+    [u8; 32] => |v| Self::Hash(v),
+    Credits => |v| Self::Int(v.mills()),
+    Shares => |v| Self::Int(v.count()),
+    Price => |v| Self::Int(v.mills()),
+    OutcomeId => |v| Self::Int(i64::from(u8::try_from(v.index()).unwrap_or(u8::MAX))),
+}
+
+/// A list of values in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Values(pub(crate) Vec<Value>);
+
+impl Values {
+    /// Adds a value.
+    pub(crate) fn add(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.0.push(value.into());
+        self
+    }
+}
+
+/// A statement and its values.
+#[derive(Debug)]
+pub(crate) struct Sql {
+    text: Cow<'static, str>,
+    values: Values,
+}
+
+impl Sql {
+    /// A statement of that text.
+    pub(crate) fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { text: text.into(), values: Values::default() }
+    }
+
+    /// Adds a value, for a question mark that is in the text.
+    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.add(value);
+        self
+    }
+
+    /// Adds text.
+    pub(crate) fn push(&mut self, text: &str) {
+        self.text.to_mut().push_str(text);
+    }
+
+    /// Adds text, chained.
+    pub(crate) fn then(mut self, text: &str) -> Self {
+        self.push(text);
+        self
+    }
+
+    /// The values, to add to.
+    pub(crate) const fn values(&mut self) -> &mut Values {
+        &mut self.values
+    }
+
+    /// Adds `(?, ?, …)`.
+    pub(crate) fn list<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        let text = self.text.to_mut();
+        text.push('(');
+        for (index, value) in values.into_iter().enumerate() {
+            text.push_str(if index == 0 { "?" } else { ",?" });
+            self.values.add(value);
+        }
+        text.push(')');
+        self
+    }
+
+    /// Adds `(?, …), (?, …), …`: a row of so many columns for each thing.
+    pub(crate) fn rows<T>(mut self, columns: usize, things: impl IntoIterator<Item = T>, bind: impl Fn(T, &mut Values)) -> Self {
+        let mut row = String::with_capacity(columns.saturating_mul(2).saturating_add(2));
+        row.push('(');
+        for index in 0..columns {
+            row.push_str(if index == 0 { "?" } else { ",?" });
+        }
+        row.push(')');
+        let text = self.text.to_mut();
+        for (index, thing) in things.into_iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(&row);
+            bind(thing, &mut self.values);
+        }
+        self
+    }
+
+    /// SQLite stores U+0000 but reads a text only up to it; PostgreSQL refuses it. So does this.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let cut = self.values.0.iter().any(|value| matches!(value, Value::Text(text) if text.contains('\0')));
+        if cut { Err(StoreError::Corrupt("a text contains U+0000, which no store keeps".to_owned())) } else { Ok(()) }
+    }
+}
+
+impl QueryFragment<Sqlite> for Sql {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        if self.values.0.len() > MOST_CACHED_VALUES {
+            out.unsafe_to_cache_prepared();
+        }
+        out.push_sql(&self.text);
+        for value in &self.values.0 {
+            match value {
+                Value::Null => out.push_bind_param_value_only::<Nullable<BigInt>, Option<i64>>(&None)?,
+                Value::Int(value) => out.push_bind_param_value_only::<BigInt, i64>(value)?,
+                Value::Real(value) => out.push_bind_param_value_only::<Double, f64>(value)?,
+                Value::Id(value) => out.push_bind_param_value_only::<Binary, [u8]>(value.as_slice())?,
+                Value::Hash(value) => out.push_bind_param_value_only::<Binary, [u8]>(value.as_slice())?,
+                Value::Text(value) => out.push_bind_param_value_only::<Text, str>(value.as_str())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl QueryId for Sql {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for Sql {
+    type SqlType = Untyped;
+}
+
+impl RunQueryDsl<SqliteConnection> for Sql {}
+
+/// A row, read from its first column to its last.
+#[derive(Debug)]
+pub(crate) struct Row {
+    values: std::vec::IntoIter<Value>,
+    width: usize,
+}
+
+impl QueryableByName<Sqlite> for Row {
+    fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> deserialize::Result<Self> {
+        let width = row.field_count();
+        let mut values = Vec::with_capacity(width);
+        for index in 0..width {
+            let field = diesel::row::Row::get(row, index).ok_or("a column is missing")?;
+            values.push(read(&field)?);
+        }
+        Ok(Self { values: values.into_iter(), width })
+    }
+}
+
+fn read<'a>(field: &impl Field<'a, Sqlite>) -> deserialize::Result<Value> {
+    let Some(value) = field.value() else { return Ok(Value::Null) };
+    Ok(match value.value_type() {
+        None => Value::Null,
+        Some(SqliteType::Text) => Value::Text(<String as FromSql<Text, Sqlite>>::from_sql(value)?),
+        Some(SqliteType::Double | SqliteType::Float) => Value::Real(<f64 as FromSql<Double, Sqlite>>::from_sql(value)?),
+        Some(SqliteType::Binary) => {
+            let bytes = <Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value)?;
+            match bytes.len() {
+                16 => Value::Id(bytes.as_slice().try_into()?),
+                _ => Value::Hash(bytes.as_slice().try_into().map_err(|_| "neither an id nor a hash")?),
+            }
+        }
+        Some(_) => Value::Int(<i64 as FromSql<BigInt, Sqlite>>::from_sql(value)?),
+    })
+}
+
+impl Row {
+    fn next(&mut self) -> Result<Value, StoreError> {
+        self.values.next().ok_or_else(|| StoreError::Corrupt("a row ends too early".to_owned()))
+    }
+
+    /// What was read last is not what it should be.
+    pub(crate) fn unreadable(&self, wanted: &str) -> StoreError {
+        let column = self.width.saturating_sub(self.values.len());
+        StoreError::Corrupt(format!("column {column} of a row is not {wanted}"))
+    }
+
+    /// An integer, where there is one.
+    pub(crate) fn opt_int(&mut self) -> Result<Option<i64>, StoreError> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Int(value) => Ok(Some(value)),
+            _ => Err(self.unreadable("an integer")),
+        }
+    }
+
+    /// A text, where there is one.
+    pub(crate) fn opt_text(&mut self) -> Result<Option<String>, StoreError> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Text(value) => Ok(Some(value)),
+            _ => Err(self.unreadable("a text")),
+        }
+    }
+
+    /// A float, where there is one.
+    pub(crate) fn opt_real(&mut self) -> Result<Option<f64>, StoreError> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Real(value) => Ok(Some(value)),
+            _ => Err(self.unreadable("a float")),
+        }
+    }
+
+    /// An id, where there is one.
+    pub(crate) fn opt_id(&mut self) -> Result<Option<Uuid>, StoreError> {
+        match self.next()? {
+            Value::Null => Ok(None),
+            Value::Id(value) => Ok(Some(Uuid::from_bytes(value))),
+            _ => Err(self.unreadable("an id")),
+        }
+    }
+
+    /// A hash.
+    pub(crate) fn hash(&mut self) -> Result<[u8; 32], StoreError> {
+        match self.next()? {
+            Value::Hash(value) => Ok(value),
+            _ => Err(self.unreadable("a hash")),
+        }
+    }
+
+    /// What the integer stands for, where there is one.
+    pub(crate) fn opt_from_int<T>(&mut self, what: &str, read: impl FnOnce(i64) -> Option<T>) -> Result<Option<T>, StoreError> {
+        let Some(value) = self.opt_int()? else { return Ok(None) };
+        read(value).map(Some).ok_or_else(|| self.unreadable(what))
+    }
+
+    /// What the integer stands for.
+    pub(crate) fn from_int<T>(&mut self, what: &str, read: impl FnOnce(i64) -> Option<T>) -> Result<T, StoreError> {
+        self.opt_from_int(what, read)?.ok_or_else(|| self.unreadable(what))
+    }
+
+    /// What the text stands for, where there is one.
+    pub(crate) fn opt_from_text<T>(&mut self, what: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
+        let Some(value) = self.opt_text()? else { return Ok(None) };
+        read(&value).map(Some).ok_or_else(|| self.unreadable(what))
+    }
+
+    /// What the text stands for.
+    pub(crate) fn from_text<T>(&mut self, what: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+        self.opt_from_text(what, read)?.ok_or_else(|| self.unreadable(what))
+    }
+
+    /// An integer.
+    pub(crate) fn int(&mut self) -> Result<i64, StoreError> {
+        self.from_int("an integer", Some)
+    }
+
+    /// A count.
+    pub(crate) fn count(&mut self) -> Result<u64, StoreError> {
+        self.from_int("a count", |value| u64::try_from(value).ok())
+    }
+
+    /// A text.
+    pub(crate) fn text(&mut self) -> Result<String, StoreError> {
+        self.opt_text()?.ok_or_else(|| self.unreadable("a text"))
+    }
+
+    /// An id.
+    pub(crate) fn id(&mut self) -> Result<Uuid, StoreError> {
+        self.opt_id()?.ok_or_else(|| self.unreadable("an id"))
+    }
+
+    /// A boolean.
+    pub(crate) fn flag(&mut self) -> Result<bool, StoreError> {
+        self.from_int("0 or 1", |value| (value == 0 || value == 1).then_some(value == 1))
+    }
+
+    /// A moment, where there is one.
+    pub(crate) fn opt_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        self.opt_from_int("a time", |value| Timestamp::from_microsecond(value).ok())
+    }
+
+    /// A moment.
+    pub(crate) fn time(&mut self) -> Result<Timestamp, StoreError> {
+        self.opt_time()?.ok_or_else(|| self.unreadable("a time"))
+    }
+
+    /// Money.
+    pub(crate) fn credits(&mut self) -> Result<Credits, StoreError> {
+        self.int().map(Credits::from_mills)
+    }
+
+    /// Shares.
+    pub(crate) fn shares(&mut self) -> Result<Shares, StoreError> {
+        self.int().map(Shares::new)
+    }
+
+    /// A price, where there is one.
+    pub(crate) fn opt_price(&mut self) -> Result<Option<Price>, StoreError> {
+        self.opt_from_int("a price", Price::from_mills)
+    }
+
+    /// A price.
+    pub(crate) fn price(&mut self) -> Result<Price, StoreError> {
+        self.opt_price()?.ok_or_else(|| self.unreadable("a price"))
+    }
+
+    /// A number of mills that fits 16 bits, where there is one.
+    pub(crate) fn opt_mills(&mut self) -> Result<Option<u16>, StoreError> {
+        self.opt_from_int("a weight", |value| u16::try_from(value).ok())
+    }
+
+    /// An outcome.
+    pub(crate) fn outcome(&mut self) -> Result<OutcomeId, StoreError> {
+        self.from_int("an outcome", |value| usize::try_from(value).ok().and_then(OutcomeId::new))
+    }
+}

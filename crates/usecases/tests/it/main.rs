@@ -1,0 +1,17 @@
+//! Use cases against mocks of the ports: what they ask of the world, in which order, and what they
+//! do when it fails.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    unreachable_pub,
+    reason = "a test fails by panicking; the modules of a test binary share what is theirs"
+)]
+
+mod mocks;
+mod money;
+mod orders;
+mod settling;
+mod sign_in;
+mod units;

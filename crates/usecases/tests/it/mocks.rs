@@ -1,0 +1,154 @@
+//! A context of mocks, and rows to put into them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use bellwether_domain::ids::{AccountId, FreshIds, MarketId, UserId};
+use bellwether_domain::ledger::{Account, Owner};
+use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
+use bellwether_domain::money::{Credits, FeeRate};
+use bellwether_domain::ports::*;
+use bellwether_domain::text::{DisplayName, Email, Slug};
+use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use bellwether_usecases::{Context, Policy};
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+pub fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+/// A user id that is easy to tell apart.
+pub fn user_id(n: u128) -> UserId {
+    UserId(Uuid::from_u128(0x7000_8000_0000_0000_0100 + n))
+}
+
+pub fn market_id(n: u128) -> MarketId {
+    MarketId(Uuid::from_u128(0x7000_8000_0000_0000_0200 + n))
+}
+
+pub fn user(n: u128) -> User {
+    User {
+        id: user_id(n),
+        email: Some(Email::parse(&format!("user{n}@example.org")).unwrap()),
+        display_name: DisplayName::parse(&format!("User {n}")).unwrap(),
+        password_hash: Some(PasswordHash::new(format!("hash of user {n}"))),
+        role: Role::User,
+        status: UserStatus::Active,
+        email_verified: false,
+        version: 1,
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+pub fn account(n: u128, mills: i64) -> Account {
+    let id = user_id(n);
+    let mut account = Account::open(AccountId::of_user(id), Owner::User(id), now());
+    account.balance = Credits::from_mills(mills);
+    account
+}
+
+pub fn market(n: u128, status: MarketStatus) -> Market {
+    let id = market_id(n);
+    Market {
+        id,
+        slug: Slug::from_question("a market", &n.to_string()),
+        question: "A market?".to_owned(),
+        description: String::new(),
+        category: None,
+        tags: Vec::new(),
+        creator: user_id(9),
+        outcomes: ["YES", "NO"].map(|name| Outcome { name: name.to_owned(), last_price: None }).to_vec(),
+        status,
+        closes_at: now() + SignedDuration::from_hours(1),
+        fee_rate: FeeRate::ZERO,
+        fee_recipient: FeeRecipient::House,
+        maker: None,
+        volume: Credits::ZERO,
+        trade_count: 0,
+        sequence: 0,
+        proposal: None,
+        resolution: None,
+        settled_at: None,
+        version: 1,
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+/// A unit of work made of the mocks that a test sets up; those that are not set up may not be called.
+#[derive(Default)]
+pub struct Unit {
+    pub users: MockUsers,
+    pub accounts: MockAccounts,
+    pub markets: MockMarkets,
+    pub orders: MockOrders,
+    pub positions: MockPositions,
+    pub answers: MockAnswers,
+    pub unit: MockUnitOfWork,
+}
+
+impl Unit {
+    pub fn boxed(self) -> Box<dyn UnitOfWork> {
+        let mut unit = self.unit;
+        unit.expect_users().return_var(Box::new(self.users) as Box<dyn Users>);
+        unit.expect_accounts().return_var(Box::new(self.accounts) as Box<dyn Accounts>);
+        unit.expect_markets().return_var(Box::new(self.markets) as Box<dyn Markets>);
+        unit.expect_orders().return_var(Box::new(self.orders) as Box<dyn Orders>);
+        unit.expect_positions().return_var(Box::new(self.positions) as Box<dyn Positions>);
+        unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
+        Box::new(unit)
+    }
+
+    /// Commits once.
+    pub fn commits(mut self) -> Self {
+        self.unit.expect_commit().times(1).returning(|| Ok(()));
+        self
+    }
+
+    /// Is rolled back once, and never written.
+    pub fn rolls_back(mut self) -> Self {
+        self.unit.expect_rollback().times(1).returning(|| Ok(()));
+        self
+    }
+}
+
+/// A store that hands out what `make` makes, `times` times.
+pub fn store(times: usize, make: impl Fn(u32) -> Unit + Send + Sync + 'static) -> MockStore {
+    let mut store = MockStore::new();
+    let count = AtomicU32::new(0);
+    store.expect_begin().times(times).returning(move || Ok(make(count.fetch_add(1, Ordering::SeqCst)).boxed()));
+    store
+}
+
+pub fn conflict() -> StoreError {
+    StoreError::Conflict("deadlock".into())
+}
+
+/// A context on that store; every other port is a mock without expectations but the clock and the ids.
+pub fn context(store: MockStore) -> Context {
+    context_with(store, MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new())
+}
+
+pub fn context_with(
+    store: MockStore,
+    queries: MockQueries,
+    hasher: MockPasswordHasher,
+    signer: MockTokenSigner,
+) -> Context {
+    let mut clock = MockClock::new();
+    clock.expect_now().returning(now);
+    let mut ids = MockIdSource::new();
+    let seed = AtomicU64::new(1);
+    ids.expect_fresh().returning(move || FreshIds::seeded(now(), seed.fetch_add(1, Ordering::SeqCst)));
+    Context {
+        store: Arc::new(store),
+        queries: Arc::new(queries),
+        clock: Arc::new(clock),
+        ids: Arc::new(ids),
+        hasher: Arc::new(hasher),
+        signer: Arc::new(signer),
+        policy: Policy::default(),
+    }
+}

@@ -1,0 +1,119 @@
+//! Payments and grants.
+
+use bellwether_domain::ledger::Transfer;
+use bellwether_domain::money::Credits;
+use bellwether_domain::ports::{AnswerKey, KeptAnswer, MockStore};
+use bellwether_domain::refusal::Refusal;
+use bellwether_domain::user::{Role, UserStatus};
+use bellwether_usecases::transfers::{Pay, grant, pay};
+use bellwether_usecases::{Answered, Caller, Error, Keyed, Rendered};
+
+use crate::mocks::{Unit, account, context, now, store, user, user_id};
+
+fn request(mills: i64) -> Pay {
+    Pay { from: user_id(1), to: user_id(2), amount: Credits::from_mills(mills), memo: Some("lunch".to_owned()) }
+}
+
+fn keyed(fingerprint: u8) -> Keyed<Transfer> {
+    let key = AnswerKey { user: user_id(1), route: "POST /api/v1/transfers".to_owned(), key: "k-1".to_owned() };
+    let render = |transfer: &Transfer| Rendered { status: 201, location: None, body: transfer.amount.to_string() };
+    Keyed { key, fingerprint: [fingerprint; 32], render }
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> Refusal {
+    match result {
+        Err(Error::Refused(refusal)) => refusal,
+        other => panic!("not a refusal: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_payment_writes_both_accounts_the_transfer_and_the_answer_at_once() {
+    let ctx = context(store(1, |_| {
+        let mut unit = Unit::default();
+        unit.answers.expect_find().returning(|_| Ok(Vec::new()));
+        unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+        unit.accounts
+            .expect_lock()
+            .withf(|ids| ids.is_sorted() && ids.len() == 2)
+            .returning(|_| Ok(vec![account(1, 1000), account(2, 10)]));
+        unit.unit
+            .expect_write()
+            .times(1)
+            .withf(|changes| {
+                let balances: Vec<i64> = changes.accounts.iter().map(|a| a.balance.mills()).collect();
+                balances == [400, 610] && changes.transfers.len() == 1 && changes.answers[0].body == "0.600"
+            })
+            .returning(|_| Ok(()));
+        unit.commits()
+    }));
+    let made = pay(&ctx, request(600), Some(keyed(1))).await.unwrap();
+    assert!(matches!(made, Answered::Fresh(t) if t.memo.as_deref() == Some("lunch")));
+}
+
+/// Threat 31.
+#[tokio::test]
+async fn the_same_key_and_request_gets_the_kept_answer_and_another_request_is_refused() {
+    let make = |_| {
+        let mut unit = Unit::default();
+        unit.answers.expect_find().returning(|keys| {
+            let (key, body) = (keys[0].clone(), "0.600".to_owned());
+            Ok(vec![KeptAnswer { key, fingerprint: [1; 32], status: 201, location: None, body, created_at: now() }])
+        });
+        unit.rolls_back()
+    };
+    let replayed = pay(&context(store(1, make)), request(600), Some(keyed(1))).await.unwrap();
+    assert!(matches!(replayed, Answered::Replayed(kept) if kept.body == "0.600"));
+    let refused = pay(&context(store(1, make)), request(601), Some(keyed(2))).await;
+    assert_eq!(refusal(refused), Refusal::IdempotencyMismatch);
+}
+
+#[tokio::test]
+async fn a_payment_to_oneself_does_not_even_begin() {
+    let request = Pay { to: user_id(1), ..request(1) };
+    assert_eq!(refusal(pay(&context(MockStore::new()), request, None).await), Refusal::TransferToSelf);
+}
+
+#[tokio::test]
+async fn too_little_money_is_refused_with_what_is_available() {
+    let ctx = context(store(1, |_| {
+        let mut unit = Unit::default();
+        unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+        unit.accounts.expect_lock().returning(|_| {
+            let mut payer = account(1, 1000);
+            payer.held = Credits::from_mills(300);
+            Ok(vec![payer, account(2, 0)])
+        });
+        unit.rolls_back()
+    }));
+    let (required, available) = (Credits::from_mills(701), Credits::from_mills(700));
+    assert_eq!(refusal(pay(&ctx, request(701), None).await), Refusal::InsufficientFunds { required, available });
+}
+
+#[tokio::test]
+async fn neither_a_suspended_payer_nor_a_deleted_payee_takes_part() {
+    for (payer, payee, expected) in [
+        (UserStatus::Suspended, UserStatus::Active, Refusal::UserInactive),
+        (UserStatus::Active, UserStatus::Deactivated, Refusal::UserNotFound),
+    ] {
+        let ctx = context(store(1, move |_| {
+            let mut unit = Unit::default();
+            unit.users.expect_load().returning(move |_| {
+                let (mut one, mut two) = (user(1), user(2));
+                (one.status, two.status) = (payer, payee);
+                Ok(vec![one, two])
+            });
+            unit.rolls_back()
+        }));
+        assert_eq!(refusal(pay(&ctx, request(1), None).await), expected);
+    }
+}
+
+#[tokio::test]
+async fn only_administrators_grant_credits() {
+    for role in [Role::User, Role::Moderator] {
+        let caller = Caller { user: user_id(1), role };
+        let refused = grant(&context(MockStore::new()), caller, user_id(2), Credits::from_mills(1), None, None).await;
+        assert!(matches!(refusal(refused), Refusal::Forbidden(_)));
+    }
+}

@@ -1,0 +1,160 @@
+//! Orders in groups.
+
+use bellwether_domain::ids::{AccountId, OrderId};
+use bellwether_domain::ledger::{Account, Owner};
+use bellwether_domain::market::{MarketStatus, OutcomeId};
+use bellwether_domain::money::{Credits, Price, Shares};
+use bellwether_domain::order::{
+    Backing, Life, Order, OrderStatus, OrderType, OutcomeSpec, PlaceOrder, SelfTradePrevention, Side, Terms,
+    TimeInForce,
+};
+use bellwether_domain::refusal::Refusal;
+use bellwether_usecases::Answered;
+use bellwether_usecases::trading::{Command, Outcome, Request, Trading};
+use uuid::Uuid;
+
+use crate::mocks::{Unit, account, context, market, market_id, now, store, user, user_id};
+
+fn buy(n: u128, outcome: &str, mills: i64, quantity: i64) -> Command {
+    Command::Place(PlaceOrder {
+        market: market_id(1),
+        user: user_id(n),
+        outcome: OutcomeSpec::Name(outcome.to_owned()),
+        side: Side::Buy,
+        terms: Terms::Limit {
+            price: Price::from_mills(mills).unwrap(),
+            quantity: Shares::new(quantity),
+            life: Life::UntilCancelled,
+            post_only: false,
+        },
+        backing: None,
+        self_trade_prevention: SelfTradePrevention::CancelNewest,
+        client_order_id: None,
+    })
+}
+
+/// An open bid of user 2 on YES.
+fn resting(n: u128, mills: i64, quantity: i64) -> Order {
+    let price = Price::from_mills(mills);
+    Order {
+        id: OrderId(Uuid::from_u128(n)),
+        market: market_id(1),
+        user: user_id(2),
+        outcome: OutcomeId::FIRST,
+        side: Side::Buy,
+        order_type: OrderType::Limit,
+        price,
+        max_spend: None,
+        backing: Backing::Cash,
+        quantity: Shares::new(quantity),
+        filled: Shares::ZERO,
+        remaining: Shares::new(quantity),
+        reserved: Credits::from_mills(mills * quantity),
+        cost: Credits::ZERO,
+        fee: Credits::ZERO,
+        time_in_force: TimeInForce::Gtc,
+        expires_at: None,
+        post_only: false,
+        self_trade_prevention: SelfTradePrevention::CancelNewest,
+        client_order_id: None,
+        status: OrderStatus::Open,
+        end_reason: None,
+        book: OutcomeId::FIRST,
+        book_side: Side::Buy,
+        book_price: price,
+        sequence: i64::try_from(n).unwrap(),
+        created_at: now(),
+        updated_at: now(),
+    }
+}
+
+/// A unit with one open market, users 1 and 2 with 100 credits each, and these resting bids of user 2.
+fn unit_with(bids: Vec<Order>, status: MarketStatus) -> Unit {
+    let mut unit = Unit::default();
+    let held: i64 = bids.iter().map(|b| b.reserved.mills()).sum();
+    unit.users.expect_load().returning(|ids| Ok(ids.iter().zip(1..).map(|(_, n)| user(n)).collect()));
+    unit.markets.expect_lock().times(1).returning(move |_| Ok(vec![market(1, status)]));
+    unit.orders.expect_book().returning(move |requests| {
+        let of = |r: &bellwether_domain::ports::BookRequest| {
+            let wanted =
+                bids.iter().filter(|b| b.book_side == r.side && r.limit.is_none_or(|l| b.book_price >= Some(l)));
+            wanted.take(usize::try_from(r.depth).unwrap()).cloned().collect()
+        };
+        Ok(requests.iter().map(of).collect())
+    });
+    unit.orders.expect_count_open().returning(|pairs| Ok(vec![0; pairs.len()]));
+    unit.accounts.expect_lock().withf(|ids| ids.is_sorted()).returning(move |_| {
+        let (mut two, collateral) = (account(2, 100_000), AccountId::of_market(market_id(1)));
+        two.held = Credits::from_mills(held);
+        Ok(vec![account(1, 100_000), two, Account::open(collateral, Owner::Market(market_id(1)), now())])
+    });
+    unit.positions.expect_load().returning(|_| Ok(Vec::new()));
+    unit
+}
+
+async fn submit(trading: &Trading, commands: Vec<Command>) -> Vec<Outcome> {
+    match trading.submit(Request { commands, keyed: None }).await.unwrap() {
+        Answered::Fresh(outcomes) => outcomes,
+        Answered::Replayed(_) => panic!("nothing was kept"),
+    }
+}
+
+#[tokio::test]
+async fn one_refused_command_of_a_batch_does_not_disturb_its_neighbours() {
+    let ctx = context(store(1, |_| {
+        let mut unit = unit_with(Vec::new(), MarketStatus::Open);
+        unit.unit.expect_write().times(1).withf(|c| c.new_orders.len() == 2).returning(|_| Ok(()));
+        unit.commits()
+    }));
+    let outcomes =
+        submit(&Trading::new(ctx), vec![buy(1, "YES", 500, 2), buy(1, "YES", 999, 1_000_000), buy(1, "no", 100, 3)])
+            .await;
+    assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
+    assert!(matches!(outcomes[1], Err(Refusal::InsufficientFunds { .. })));
+}
+
+/// Threat 38.
+#[tokio::test]
+async fn a_group_in_which_everything_is_refused_writes_nothing() {
+    let ctx = context(store(1, |_| unit_with(Vec::new(), MarketStatus::Closed).rolls_back()));
+    let outcomes = submit(&Trading::new(ctx), vec![buy(1, "YES", 500, 2)]).await;
+    assert_eq!(outcomes[0], Err(Refusal::MarketNotOpen(MarketStatus::Closed)));
+}
+
+#[tokio::test]
+async fn commands_of_one_group_fill_each_other_in_one_write() {
+    let ctx = context(store(1, |_| {
+        let mut unit = unit_with(Vec::new(), MarketStatus::Open);
+        unit.unit
+            .expect_write()
+            .times(1)
+            .withf(|c| {
+                c.new_orders.len() == 2
+                    && c.orders.is_empty()
+                    && c.trades.len() == 1
+                    && c.transfers.len() == 2
+                    && c.markets.len() == 1
+            })
+            .returning(|_| Ok(()));
+        unit.commits()
+    }));
+    let outcomes = submit(&Trading::new(ctx), vec![buy(1, "YES", 600, 5), buy(2, "NO", 400, 5)]).await;
+    assert_eq!(outcomes[1].as_ref().unwrap().order.status, OrderStatus::Filled);
+    assert!(outcomes[1].as_ref().unwrap().mirrored);
+}
+
+/// A store loads only the best orders: an order that needs more of them asks for more, in a fresh unit of work.
+#[tokio::test]
+async fn loads_more_of_the_book_when_the_first_orders_do_not_do() {
+    let bids: Vec<Order> = (1..=100).map(|n| resting(n, 60, 1)).collect();
+    let ctx = context(store(2, move |run| {
+        let mut unit = unit_with(bids.clone(), MarketStatus::Open);
+        if run == 0 {
+            return unit.rolls_back();
+        }
+        unit.unit.expect_write().times(1).withf(|c| c.trades.len() == 100).returning(|_| Ok(()));
+        unit.commits()
+    }));
+    let outcomes = submit(&Trading::new(ctx), vec![buy(1, "NO", 940, 100)]).await;
+    assert_eq!(outcomes[0].as_ref().unwrap().fills.len(), 100);
+}

@@ -1,0 +1,153 @@
+//! Sign-up and sign-in.
+
+use bellwether_domain::ids::AccountId;
+use bellwether_domain::ledger::{Account, Owner};
+use bellwether_domain::money::Credits;
+use bellwether_domain::ports::{
+    AccessClaims, MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, PasswordError, StoreError, Unique,
+};
+use bellwether_domain::refusal::Refusal;
+use bellwether_domain::text::{DisplayName, Email};
+use bellwether_domain::user::{PasswordHash, Role, UserStatus};
+use bellwether_usecases::users::{Password, SignUp, authenticate, deactivate_user, log_in, sign_up};
+use bellwether_usecases::{Answered, Caller, Error};
+
+use crate::mocks::{Unit, context_with, now, store, user, user_id};
+
+fn request() -> SignUp {
+    SignUp {
+        email: Email::parse("new@example.org").unwrap(),
+        display_name: DisplayName::parse("New").unwrap(),
+        password: Password("correct horse".to_owned()),
+    }
+}
+
+fn hasher() -> MockPasswordHasher {
+    let mut hasher = MockPasswordHasher::new();
+    hasher.expect_hash().returning(|_| Ok(PasswordHash::new("hashed".to_owned())));
+    hasher
+}
+
+#[tokio::test]
+async fn signing_up_makes_user_account_and_grant_in_one_write() {
+    let store = store(1, |_| {
+        let mut unit = Unit::default();
+        let treasury = || Account::open(AccountId::TREASURY, Owner::Treasury, now());
+        unit.accounts.expect_lock().withf(|ids| ids == [AccountId::TREASURY]).returning(move |_| Ok(vec![treasury()]));
+        unit.unit
+            .expect_write()
+            .times(1)
+            .withf(|c| {
+                let grant = Credits::from_mills(1_000_000);
+                c.new_users.len() == 1 && c.new_accounts[0].balance == grant && c.transfers[0].amount == grant
+            })
+            .returning(|_| Ok(()));
+        unit.commits()
+    });
+    let ctx = context_with(store, MockQueries::new(), hasher(), MockTokenSigner::new());
+    assert!(matches!(sign_up(&ctx, request(), None).await.unwrap(), Answered::Fresh(u) if u.role == Role::User));
+}
+
+/// Threat 2.
+#[tokio::test]
+async fn a_taken_address_is_refused_and_leaves_nothing() {
+    let store = store(1, |_| {
+        let mut unit = Unit::default();
+        let treasury = || Account::open(AccountId::TREASURY, Owner::Treasury, now());
+        unit.accounts.expect_lock().returning(move |_| Ok(vec![treasury()]));
+        unit.unit.expect_write().returning(|_| Err(StoreError::Duplicate(Unique::Email)));
+        unit.rolls_back()
+    });
+    let ctx = context_with(store, MockQueries::new(), hasher(), MockTokenSigner::new());
+    assert!(matches!(sign_up(&ctx, request(), None).await, Err(Error::Refused(Refusal::EmailTaken))));
+}
+
+/// Threat 1: an unknown address costs a verification too, and every failure has the same words.
+#[tokio::test]
+async fn every_failed_sign_in_verifies_once_and_answers_the_same() {
+    let known = || {
+        let mut queries = MockQueries::new();
+        queries.expect_user_by_email().returning(|_| Ok(Some(user(1))));
+        queries
+    };
+    let unknown = || {
+        let mut queries = MockQueries::new();
+        queries.expect_user_by_email().returning(|_| Ok(None));
+        queries
+    };
+    let suspended = || {
+        let mut queries = MockQueries::new();
+        queries.expect_user_by_email().returning(|_| {
+            let mut user = user(1);
+            user.status = UserStatus::Suspended;
+            Ok(Some(user))
+        });
+        queries
+    };
+    for (queries, email, is_right, has_hash) in [
+        (known(), "user1@example.org", false, true),
+        (unknown(), "nobody@example.org", false, false),
+        (MockQueries::new(), "no address at all", false, false),
+        (suspended(), "user1@example.org", true, true),
+    ] {
+        let mut hasher = MockPasswordHasher::new();
+        hasher
+            .expect_verify()
+            .times(1)
+            .withf(move |_, hash| hash.is_some() == has_hash)
+            .returning(move |_, _| Ok(is_right));
+        let ctx = context_with(MockStore::new(), queries, hasher, MockTokenSigner::new());
+        let error = log_in(&ctx, email, &Password("whatever".to_owned())).await.unwrap_err();
+        assert!(matches!(error, Error::Refused(Refusal::BadCredentials)), "{email}");
+    }
+}
+
+/// Threat 3: a password that could never have been set is wrong like any other.
+#[tokio::test]
+async fn an_impossible_password_is_wrong_and_takes_as_long() {
+    let mut queries = MockQueries::new();
+    queries.expect_user_by_email().returning(|_| Ok(Some(user(1))));
+    let mut hasher = MockPasswordHasher::new();
+    hasher.expect_verify().times(1).withf(|_, hash| hash.is_some()).returning(|_, _| Err(PasswordError::TooLong));
+    hasher.expect_verify().times(1).withf(|_, hash| hash.is_none()).returning(|_, _| Ok(false));
+    let ctx = context_with(MockStore::new(), queries, hasher, MockTokenSigner::new());
+    let error = log_in(&ctx, "user1@example.org", &Password("x".repeat(100))).await.unwrap_err();
+    assert!(matches!(error, Error::Refused(Refusal::BadCredentials)));
+}
+
+/// Threat 16: what a user may do is what the store says now, not what the token said then.
+#[tokio::test]
+async fn a_token_speaks_for_the_user_as_it_is_now() {
+    for (status, role, expected) in [
+        (UserStatus::Active, Role::User, Some(Role::User)),
+        (UserStatus::Suspended, Role::Admin, None),
+        (UserStatus::Deactivated, Role::User, None),
+    ] {
+        let mut signer = MockTokenSigner::new();
+        signer.expect_verify().returning(|_, now| {
+            let session = bellwether_domain::ids::SessionId(uuid::Uuid::nil());
+            Ok(AccessClaims { user: user_id(1), role: Role::Admin, session, expires_at: now })
+        });
+        let mut queries = MockQueries::new();
+        queries.expect_user().returning(move |_| {
+            let mut user = user(1);
+            (user.status, user.role) = (status, role);
+            Ok(Some(user))
+        });
+        let ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), signer);
+        let caller = authenticate(&ctx, "a token").await.unwrap();
+        assert_eq!(caller, expected.map(|role| Caller { user: user_id(1), role }));
+    }
+}
+
+#[tokio::test]
+async fn the_last_administrator_stays() {
+    let store = store(1, |_| {
+        let mut unit = Unit::default();
+        unit.users.expect_lock_admins().returning(|| Ok(vec![user(1)]));
+        unit.rolls_back()
+    });
+    let ctx = context_with(store, MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new());
+    let caller = Caller { user: user_id(1), role: Role::Admin };
+    assert!(matches!(deactivate_user(&ctx, caller, user_id(1), None).await, Err(Error::Refused(Refusal::LastAdmin))));
+}
