@@ -1,1 +1,40 @@
-//! Placeholder.
+//! The storage ports on one SQLite file: the embedded default.
+//!
+//! [`SqliteStore`] implements [`Store`](bellwether_domain::ports::Store) and
+//! [`Queries`](bellwether_domain::ports::Queries). What lives where:
+//!
+//! - `store`, `writer`, `readers`, `connection`: the file, the thread that writes, the connections
+//!   that read, and how each is set up. WAL, `synchronous = FULL`, one writer.
+//! - `unit`, `write`: units of work and how a decision's changes become statements.
+//! - `sql`, `lists`: statements, rows, and pages of lists.
+//! - `users`, `accounts`, `markets`, `orders`, `positions`, `trades`, `answers`: each thing's rows,
+//!   by columns that `schema` names.
+//! - `due`, `audit`: work that time makes due, and the invariants that SQL can check.
+//! - `migrations`: the schema's steps, embedded.
+//! - `error`: what SQLite's errors mean to the ports.
+
+mod accounts;
+mod answers;
+mod audit;
+mod connection;
+mod due;
+mod error;
+mod lists;
+mod markets;
+mod migrations;
+mod orders;
+mod positions;
+mod queries;
+mod readers;
+mod schema;
+mod sql;
+mod store;
+mod trades;
+mod unit;
+mod users;
+mod write;
+mod writer;
+
+pub use migrations::MIGRATIONS;
+pub use store::{SqliteOptions, SqliteStore};
+pub use unit::SqliteUnitOfWork;

@@ -239,7 +239,7 @@ fn read<'a>(field: &impl Field<'a, Sqlite>) -> deserialize::Result<Value> {
 }
 
 impl Row {
-    fn next(&mut self) -> Result<Value, StoreError> {
+    fn take(&mut self) -> Result<Value, StoreError> {
         self.values.next().ok_or_else(|| StoreError::Corrupt("a row ends too early".to_owned()))
     }
 
@@ -251,7 +251,7 @@ impl Row {
 
     /// An integer, where there is one.
     pub(crate) fn opt_int(&mut self) -> Result<Option<i64>, StoreError> {
-        match self.next()? {
+        match self.take()? {
             Value::Null => Ok(None),
             Value::Int(value) => Ok(Some(value)),
             _ => Err(self.unreadable("an integer")),
@@ -260,7 +260,7 @@ impl Row {
 
     /// A text, where there is one.
     pub(crate) fn opt_text(&mut self) -> Result<Option<String>, StoreError> {
-        match self.next()? {
+        match self.take()? {
             Value::Null => Ok(None),
             Value::Text(value) => Ok(Some(value)),
             _ => Err(self.unreadable("a text")),
@@ -269,7 +269,7 @@ impl Row {
 
     /// A float, where there is one.
     pub(crate) fn opt_real(&mut self) -> Result<Option<f64>, StoreError> {
-        match self.next()? {
+        match self.take()? {
             Value::Null => Ok(None),
             Value::Real(value) => Ok(Some(value)),
             _ => Err(self.unreadable("a float")),
@@ -278,7 +278,7 @@ impl Row {
 
     /// An id, where there is one.
     pub(crate) fn opt_id(&mut self) -> Result<Option<Uuid>, StoreError> {
-        match self.next()? {
+        match self.take()? {
             Value::Null => Ok(None),
             Value::Id(value) => Ok(Some(Uuid::from_bytes(value))),
             _ => Err(self.unreadable("an id")),
@@ -287,7 +287,7 @@ impl Row {
 
     /// A hash.
     pub(crate) fn hash(&mut self) -> Result<[u8; 32], StoreError> {
-        match self.next()? {
+        match self.take()? {
             Value::Hash(value) => Ok(value),
             _ => Err(self.unreadable("a hash")),
         }

@@ -265,11 +265,11 @@ impl State {
             return Ok(());
         }
         let row = clearing.draft.order(self, id)?;
-        let bounded_by_spend_alone =
-            row.quantity == Shares::MAX_ORDER && row.max_spend.is_some() && row.price.is_none();
-        if row.max_spend.is_some() && (bounded_by_spend_alone || row.filled < row.quantity) && !row.filled.is_positive()
-        {
-            return Err(Refusal::NothingToFill.into());
+        if is_bounded_by_spend_alone(row) {
+            if !row.filled.is_positive() {
+                return Err(Refusal::NothingToFill.into());
+            }
+            row.quantity = row.filled;
         }
         if row.filled == row.quantity {
             row.end(OrderStatus::Filled, None, moment.now);
@@ -358,15 +358,19 @@ fn name_shortfall(stop: Stop, before: Credits) -> Stop {
     }
 }
 
+/// Whether the order buys what its money buys, and has no quantity to fall short of.
+fn is_bounded_by_spend_alone(order: &Order) -> bool {
+    order.max_spend.is_some() && order.quantity == Shares::MAX_ORDER
+}
+
 /// Refuses by the order's own terms.
 fn check_terms(order: &Order, plan: &Plan, incoming: &Incoming) -> Result<(), Stop> {
     if order.post_only && plan.takes() {
         return Err(Refusal::PostOnlyWouldTake.into());
     }
     let must_fill = order.time_in_force == TimeInForce::Fok;
-    // A fill-or-kill order bounded by its spend alone has no quantity to fall short of.
-    let is_short =
-        plan.stopped_by_self_trade || (plan.remaining.is_positive() && incoming.quantity != Shares::MAX_ORDER);
+    let falls_short = plan.remaining.is_positive() && !is_bounded_by_spend_alone(order);
+    let is_short = plan.stopped_by_self_trade || falls_short;
     if must_fill && is_short {
         return Err(Refusal::FillOrKill { fillable: incoming.quantity.minus(plan.remaining)? }.into());
     }

@@ -1,0 +1,138 @@
+//! Entity tags: `"version.digest"`. The digest covers the answer's data byte for byte, which makes
+//! the tag strong; the version is what a change is guarded by.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderMap, IF_MATCH};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use crate::faults::Fault;
+
+/// The tag of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Etag(String);
+
+impl Etag {
+    /// The tag of `data` at a version; 0 for what has none.
+    pub(crate) fn of(version: i64, data: &str) -> Self {
+        let digest = Sha256::digest(data.as_bytes());
+        let short = digest.get(..15).unwrap_or_default();
+        Self(format!("{version}.{}", URL_SAFE_NO_PAD.encode(short)))
+    }
+
+    /// The tag as a header.
+    pub(crate) fn header(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
+    /// The tag in `If-None-Match` that stands for this answer, in any encoding, as the client sent
+    /// it. The comparison is weak, as the standard asks.
+    pub(crate) fn find_in(&self, if_none_match: &str) -> Option<String> {
+        tags(if_none_match)?
+            .into_iter()
+            .find(|tag| tag.text == "*" || without_encoding(tag.text) == self.0)
+            .map(|tag| if tag.text == "*" { self.header() } else { format!("\"{}\"", tag.text) })
+    }
+}
+
+/// The tag of the same answer in another encoding: a strong tag must differ.
+pub(crate) fn encoded_tag(header: &str, encoding: &str) -> Option<String> {
+    header.strip_suffix('"').map(|tag| format!("{tag}-{encoding}\""))
+}
+
+fn without_encoding(tag: &str) -> &str {
+    ["-br", "-gzip", "-deflate"].iter().find_map(|suffix| tag.strip_suffix(suffix)).unwrap_or(tag)
+}
+
+/// The version that a change must find, by `If-Match`: none for `*`. Without the header 428, with
+/// tags that cannot be the current one 412.
+pub(crate) fn required_version(headers: &HeaderMap) -> Result<Option<i64>, Fault> {
+    let malformed = || Fault::malformed("BAD_REQUEST", "If-Match must be an entity tag in double quotes, or *");
+    let mut given = headers.get_all(IF_MATCH).peekable();
+    if given.peek().is_none() {
+        let message = "say in If-Match which version this changes: the ETag of the last answer";
+        return Err(Fault::new(StatusCode::PRECONDITION_REQUIRED, "PRECONDITION_REQUIRED", message));
+    }
+    let mut newest = None;
+    for header in given {
+        for tag in header.to_str().ok().and_then(tags).ok_or_else(malformed)? {
+            if tag.text == "*" {
+                return Ok(None);
+            }
+            let version = tag.text.split_once('.').and_then(|(version, _)| version.parse::<i64>().ok());
+            newest = newest.max(version.filter(|_| !tag.is_weak));
+        }
+    }
+    // Versions only grow, so of several tags that were given out only the newest can be current.
+    newest.map(Some).ok_or_else(|| {
+        let message = "If-Match names no version of this: load it again";
+        Fault::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message)
+    })
+}
+
+struct Tag<'a> {
+    text: &'a str,
+    is_weak: bool,
+}
+
+/// The tags of a header; none where it is malformed.
+fn tags(header: &str) -> Option<Vec<Tag<'_>>> {
+    let tag = |part: &'_ str| -> Option<(usize, usize, bool)> {
+        let is_weak = part.starts_with("W/");
+        let quoted = part.strip_prefix("W/").unwrap_or(part);
+        let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
+        let from = part.len() - quoted.len() + 1;
+        (!inner.contains('"')).then_some((from, from + inner.len(), is_weak))
+    };
+    let parse = |part| match part {
+        "*" => Some(Tag { text: "*", is_weak: false }),
+        part => tag(part).and_then(|(from, to, is_weak)| part.get(from..to).map(|text| Tag { text, is_weak })),
+    };
+    header.split(',').map(str::trim).map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn required(value: &str) -> Result<Option<i64>, u16> {
+        let mut headers = HeaderMap::new();
+        headers.insert(IF_MATCH, HeaderValue::from_str(value).unwrap());
+        required_version(&headers).map_err(|fault| fault.status().as_u16())
+    }
+
+    #[test]
+    fn differs_with_version_and_data() {
+        let tag = Etag::of(3, "{}");
+        assert_ne!(tag, Etag::of(4, "{}"));
+        assert_ne!(tag, Etag::of(3, "{ }"));
+        assert!(tag.header().starts_with("\"3."));
+    }
+
+    #[test]
+    fn finds_itself_in_any_encoding() {
+        let tag = Etag::of(3, "{}");
+        let plain = tag.header();
+        let zipped = encoded_tag(&plain, "gzip").unwrap();
+        assert_eq!(tag.find_in(&plain), Some(plain.clone()));
+        assert_eq!(tag.find_in(&format!("\"x\", W/{zipped}")), Some(zipped));
+        assert_eq!(tag.find_in("*"), Some(plain));
+        for other in ["\"3.x\"", "3.x", "", "\"", "W/"] {
+            assert_eq!(tag.find_in(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn takes_the_version_of_a_strong_tag() {
+        assert_eq!(required(&Etag::of(7, "x").header()), Ok(Some(7)));
+        assert_eq!(required("\"3.a\", \"5.b-gzip\""), Ok(Some(5)));
+        assert_eq!(required("*"), Ok(None));
+        assert_eq!(required_version(&HeaderMap::new()).unwrap_err().status().as_u16(), 428);
+        for (bad, status) in [("W/\"3.a\"", 412), ("\"abc\"", 412), ("3", 400), ("\"a", 400), ("", 400), ("\"\"", 412)] {
+            assert_eq!(required(bad), Err(status), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Reading named values, from a body or a query string, such that every fault is found at once and
+//! each is named by its path.
+//!
+//! A reader takes what it needs from [`Fields`] into `Option`s, `None` standing for a value that
+//! could not be read and whose fault is noted already; only at its end it asks for all of them:
+//!
+//! ```ignore
+//! read(&body, Place::Body, |fields| {
+//!     let to = fields.required("toUserId").and_then(|n| n.id().map(UserId));
+//!     let amount = fields.required("amount").and_then(|n| n.amount());
+//!     Some(Pay { to: to?, amount: amount? })
+//! })
+//! ```
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use bellwether_domain::money::{Credits, FeeRate, Price, Shares};
+use bellwether_domain::text::{Lines, clean};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::decimal::{self, Complaint};
+use crate::faults::{Detail, Fault};
+use crate::json::Json;
+
+/// The most faults that one answer lists.
+const MOST_FAULTS: usize = 100;
+/// Times are kept from 1970 to the end of 9999: what every store and client can hold.
+const TIMES: std::ops::RangeInclusive<i64> = 0..=253_402_300_799;
+
+/// Where the values stand; it decides how an unknown name is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Body,
+    Query,
+}
+
+/// The faults found so far.
+#[derive(Debug, Default)]
+struct Collector {
+    /// Names nobody knows, and combinations that mean nothing: 400.
+    unknown: Vec<Detail>,
+    /// Values that are not accepted: 422.
+    invalid: Vec<Detail>,
+}
+
+/// Reads an object. An unknown name is answered before any value that is not accepted.
+pub(crate) fn read<T>(json: &Json, place: Place, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Fault> {
+    let faults = RefCell::new(Collector::default());
+    let value = Node { json, path: String::new(), faults: &faults }.object(reader);
+    let Collector { mut unknown, mut invalid } = faults.into_inner();
+    unknown.truncate(MOST_FAULTS);
+    invalid.truncate(MOST_FAULTS);
+    match (value, unknown.is_empty(), invalid.is_empty()) {
+        (_, false, _) => Err(Fault::unknown(if place == Place::Body { "UNKNOWN_FIELD" } else { "UNKNOWN_PARAMETER" }, unknown)),
+        (_, true, false) => Err(Fault::invalid(invalid)),
+        (Some(value), true, true) => Ok(value),
+        (None, true, true) => Err(Fault::internal("a reader gave up without saying why")),
+    }
+}
+
+/// The members of an object, each taken by name. What is never taken is unknown.
+#[derive(Debug)]
+pub(crate) struct Fields<'a> {
+    members: &'a BTreeMap<String, Json>,
+    path: &'a str,
+    faults: &'a RefCell<Collector>,
+    taken: RefCell<Vec<&'static str>>,
+}
+
+/// A member that may be absent, and may be `null` where that means something: removal.
+pub(crate) enum Member<'a> {
+    Absent,
+    Null,
+    Given(Node<'a>),
+}
+
+impl<'a> Fields<'a> {
+    /// A member that must be there.
+    pub(crate) fn required(&self, name: &'static str) -> Option<Node<'a>> {
+        match self.member(name) {
+            Member::Given(node) => Some(node),
+            Member::Absent | Member::Null => self.fail(name, "required", "is required"),
+        }
+    }
+
+    /// A member that may be left out or `null`.
+    pub(crate) fn optional(&self, name: &'static str) -> Option<Node<'a>> {
+        match self.member(name) {
+            Member::Given(node) => Some(node),
+            Member::Absent | Member::Null => None,
+        }
+    }
+
+    /// A member that may be left out but not removed.
+    pub(crate) fn unless_absent(&self, name: &'static str) -> Option<Node<'a>> {
+        match self.member(name) {
+            Member::Given(node) => Some(node),
+            Member::Null => self.fail(name, "required", "cannot be removed"),
+            Member::Absent => None,
+        }
+    }
+
+    /// A member in all its three states.
+    pub(crate) fn member(&self, name: &'static str) -> Member<'a> {
+        self.taken.borrow_mut().push(name);
+        match self.members.get(name) {
+            None => Member::Absent,
+            Some(Json::Null) => Member::Null,
+            Some(json) => Member::Given(Node { json, path: self.path_of(name), faults: self.faults }),
+        }
+    }
+
+    /// Notes a fault of a member.
+    pub(crate) fn fail<T>(&self, name: &str, code: &'static str, message: impl Into<String>) -> Option<T> {
+        self.faults.borrow_mut().invalid.push(Detail::of(self.path_of(name), code, message));
+        None
+    }
+
+    /// Notes a member that means nothing here: 400.
+    pub(crate) fn reject<T>(&self, name: &str, code: &'static str, message: impl Into<String>) -> Option<T> {
+        self.faults.borrow_mut().unknown.push(Detail::of(self.path_of(name), code, message));
+        None
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    fn note_unknown(&self) {
+        let taken = self.taken.borrow();
+        for name in self.members.keys().filter(|name| !taken.contains(&name.as_str())) {
+            self.reject::<()>(name, "unknown", "is not known here");
+        }
+    }
+}
+
+/// A value and its path.
+#[derive(Debug, Clone)]
+pub(crate) struct Node<'a> {
+    json: &'a Json,
+    path: String,
+    faults: &'a RefCell<Collector>,
+}
+
+impl<'a> Node<'a> {
+    /// Notes a fault of this value.
+    pub(crate) fn fail<T>(&self, code: &'static str, message: impl Into<String>) -> Option<T> {
+        let path = if self.path.is_empty() { "body" } else { &self.path };
+        self.faults.borrow_mut().invalid.push(Detail::of(path, code, message));
+        None
+    }
+
+    /// Notes that this value names something that there is not: 400.
+    pub(crate) fn reject<T>(&self, code: &'static str, message: impl Into<String>) -> Option<T> {
+        self.faults.borrow_mut().unknown.push(Detail::of(self.path.as_str(), code, message));
+        None
+    }
+
+    fn take<T>(&self, result: Result<T, Complaint>) -> Option<T> {
+        result.map_or_else(|(code, message)| self.fail(code, message), Some)
+    }
+
+    fn wrong_sort<T>(&self, wanted: &str) -> Option<T> {
+        self.fail("type", format!("must be {wanted}, not {}", self.json.sort()))
+    }
+
+    /// Its members, read by `reader`; those that it leaves are unknown.
+    pub(crate) fn object<T>(&self, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Option<T> {
+        let Json::Object(members) = self.json else { return self.wrong_sort("an object") };
+        let fields = Fields { members, path: &self.path, faults: self.faults, taken: RefCell::default() };
+        let value = reader(&fields);
+        fields.note_unknown();
+        value
+    }
+
+    /// Its members whatever their names: for maps.
+    pub(crate) fn entries(&self) -> Option<Vec<(&'a str, Node<'a>)>> {
+        let Json::Object(members) = self.json else { return self.wrong_sort("an object") };
+        let node = |(name, json): (&'a String, &'a Json)| {
+            (name.as_str(), Node { json, path: format!("{}.{name}", self.path), faults: self.faults })
+        };
+        Some(members.iter().map(node).collect())
+    }
+
+    /// Its items, each read by `reader`; so many at least and at most.
+    pub(crate) fn list<T>(&self, least: usize, most: usize, reader: impl Fn(&Node<'a>) -> Option<T>) -> Option<Vec<T>> {
+        let Json::List(items) = self.json else { return self.wrong_sort("a list") };
+        if !(least..=most).contains(&items.len()) {
+            return self.fail("length", format!("must have {least} to {most} items"));
+        }
+        let node = |(index, json)| Node { json, path: format!("{}[{index}]", self.path), faults: self.faults };
+        // Every item is read before any is missed, so that all faults are found.
+        let read: Vec<Option<T>> = items.iter().enumerate().map(node).map(|item| reader(&item)).collect();
+        read.into_iter().collect()
+    }
+
+    /// Whether it is a list.
+    pub(crate) const fn is_list(&self) -> bool {
+        matches!(self.json, Json::List(_))
+    }
+
+    /// A string, as it is.
+    pub(crate) fn string(&self) -> Option<&'a str> {
+        if let Json::Text(text) = self.json { Some(text) } else { self.wrong_sort("a string") }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        if let Json::Bool(value) = self.json { Some(*value) } else { self.wrong_sort("true or false") }
+    }
+
+    /// A string that `parse` accepts.
+    pub(crate) fn parsed<T, E: std::fmt::Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        parse(self.string()?).map_or_else(|e| self.fail("invalid", e.to_string()), Some)
+    }
+
+    /// A text of so many characters, cleaned.
+    pub(crate) fn text(&self, lines: Lines, least: usize, most: usize) -> Option<String> {
+        self.parsed(|text| clean(text, lines, least, most))
+    }
+
+    /// One of the names in `all`.
+    pub(crate) fn one_of<T: Copy>(&self, all: &[T], name_of: impl Fn(T) -> &'static str) -> Option<T> {
+        let given = self.string()?;
+        all.iter().copied().find(|v| name_of(*v) == given).or_else(|| {
+            let names: Vec<&str> = all.iter().map(|v| name_of(*v)).collect();
+            self.fail("unknown_value", format!("must be one of {}", names.join(", ")))
+        })
+    }
+
+    /// A UUID in its usual form.
+    pub(crate) fn id(&self) -> Option<Uuid> {
+        self.parsed(|text| parse_id(text).ok_or("must be an id of the form 0193a5e0-0000-7000-8000-000000000000"))
+    }
+
+    /// A moment as RFC 3339 writes it, cut to microseconds.
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        const FORM: &str = "must be a time such as 2030-01-31T12:00:00Z, from 1970 to 9999";
+        self.parsed(|text| {
+            let is_plain = text.len() <= 40 && text.is_ascii() && !text.contains('[');
+            let time = text.parse::<Timestamp>().ok().filter(|t| is_plain && TIMES.contains(&t.as_second()));
+            time.and_then(|t| Timestamp::from_microsecond(t.as_microsecond()).ok()).ok_or(FORM)
+        })
+    }
+
+    /// Money above zero.
+    pub(crate) fn amount(&self) -> Option<Credits> {
+        self.take(decimal::amount(self.json))
+    }
+
+    /// A price.
+    pub(crate) fn price(&self) -> Option<Price> {
+        self.take(decimal::price(self.json))
+    }
+
+    /// A number of shares in one order.
+    pub(crate) fn shares(&self) -> Option<Shares> {
+        self.whole(1, Shares::MAX_ORDER.count()).map(Shares::new)
+    }
+
+    /// A fee rate.
+    pub(crate) fn rate(&self) -> Option<FeeRate> {
+        self.take(decimal::rate(self.json))
+    }
+
+    /// A part of one, in mills.
+    pub(crate) fn part(&self) -> Option<u16> {
+        self.take(decimal::part(self.json))
+    }
+
+    /// A whole number.
+    pub(crate) fn whole(&self, least: i64, most: i64) -> Option<i64> {
+        self.take(decimal::whole(self.json, least, most))
+    }
+}
+
+/// A UUID in its hyphenated form alone, which is the one that is answered.
+pub(crate) fn parse_id(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+
+    use super::*;
+    use crate::json::parse;
+
+    fn fields_of(fault: &Fault) -> Vec<&str> {
+        fault.details().iter().filter_map(|d| d.field.as_deref()).collect()
+    }
+
+    fn read_sample(body: &str) -> Result<(Credits, Option<Vec<String>>), Fault> {
+        read(&parse(body.as_bytes()).unwrap(), Place::Body, |fields| {
+            let amount = fields.required("amount").and_then(|n| n.amount());
+            let tags = fields.optional("tags").map(|n| n.list(0, 3, |item| item.text(Lines::One, 1, 5)));
+            let inner = fields.optional("inner").map(|n| n.object(|f| f.required("at").and_then(|n| n.time())));
+            if let Some(at) = inner {
+                at?;
+            }
+            Some((amount?, tags.map_or(Some(None), |t| t.map(Some))?))
+        })
+    }
+
+    #[test]
+    fn reads_what_is_right() {
+        let (amount, tags) = read_sample(r#"{"amount":"1.5","tags":["a"],"inner":{"at":"2030-01-01T00:00:00Z"}}"#).unwrap();
+        assert_eq!((amount.mills(), tags), (1500, Some(vec!["a".to_owned()])));
+        assert_eq!(read_sample(r#"{"amount":2,"tags":null}"#).unwrap().1, None);
+    }
+
+    #[test]
+    fn lists_every_fault_at_once_by_its_path() {
+        let fault = read_sample(r#"{"tags":["a",1,"toolong"],"inner":{"at":"yesterday"}}"#).unwrap_err();
+        assert_eq!(fault.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(fields_of(&fault), ["amount", "tags[1]", "tags[2]", "inner.at"]);
+    }
+
+    /// Threat 15.
+    #[test]
+    fn names_all_unknown_fields_before_any_other_fault() {
+        let fault = read_sample(r#"{"role":"admin","balance":1,"inner":{"at":7,"x":1}}"#).unwrap_err();
+        assert_eq!((fault.status(), fault.code()), (StatusCode::BAD_REQUEST, "UNKNOWN_FIELD"));
+        assert_eq!(fields_of(&fault), ["inner.x", "balance", "role"]);
+    }
+
+    #[test]
+    fn refuses_a_body_that_is_no_object() {
+        for body in ["[]", "1", "null", "\"x\""] {
+            let fault = read_sample(body).unwrap_err();
+            assert_eq!((fault.status(), fields_of(&fault)), (StatusCode::UNPROCESSABLE_ENTITY, vec!["body"]));
+        }
+    }
+
+    #[test]
+    fn takes_times_of_rfc_3339_alone_and_cuts_them_to_microseconds() {
+        let read_time = |text: &str| {
+            let tree = Json::Object(BTreeMap::from([("at".to_owned(), Json::Text(text.to_owned()))]));
+            read(&tree, Place::Body, |f| f.required("at").and_then(|n| n.time())).map(|t| t.to_string())
+        };
+        assert_eq!(read_time("2030-01-01T01:00:00.1234567+01:00").unwrap(), "2030-01-01T00:00:00.123456Z");
+        for bad in ["2030-01-01", "2030-01-01T00:00:00", "2030-01-01T00:00:00+00:00[UTC]", "-000001-01-01T00:00:00Z", "now", ""] {
+            assert!(read_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn takes_ids_in_their_hyphenated_form_alone() {
+        assert!(parse_id("0193a5e0-0000-7000-8000-000000000000").is_some());
+        for bad in ["0193a5e0000070008000000000000000", "{0193a5e0-0000-7000-8000-000000000000}", "x", ""] {
+            assert!(parse_id(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Pages of lists: `limit` with `page` or `offset`, counted, or with `cursor`, not counted; and
+//! `sort` over an allow-list, the id always breaking ties.
+//!
+//! Without any of them the first page is answered, counted. An empty `cursor` begins a walk that
+//! never counts.
+
+use std::fmt::Debug;
+
+use bellwether_domain::ledger::Transfer;
+use bellwether_domain::market::Market;
+use bellwether_domain::order::Order;
+use bellwether_domain::ports::{
+    Direction, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort, Sealer, SortValue, Start, TradeSort, TransferSort,
+    UserSort,
+};
+use bellwether_domain::trade::Trade;
+use bellwether_domain::user::User;
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::cursor::Cursor;
+use crate::faults::Fault;
+use crate::fields::Fields;
+
+const DEFAULT_LIMIT: i64 = 20;
+const MOST: i64 = 100;
+/// No list is as long: what lies behind is an empty page.
+const LAST_OFFSET: i64 = 1_000_000_000;
+
+/// What a list can be sorted by: the names in the API, and a row's value for a cursor.
+pub(crate) trait Sorted: Copy + Debug + PartialEq + 'static {
+    /// The rows of the list.
+    type Row;
+    /// The allow-list.
+    const KEYS: &'static [(&'static str, Self)];
+    /// The order where none is asked for.
+    const DEFAULT: (Self, Direction);
+    /// A row's value.
+    fn value(self, row: &Self::Row) -> SortValue;
+}
+
+fn moment(time: Timestamp) -> SortValue {
+    SortValue::Int(time.as_microsecond())
+}
+
+impl Sorted for UserSort {
+    type Row = User;
+    const KEYS: &'static [(&'static str, Self)] = &[("createdAt", Self::CreatedAt), ("displayName", Self::DisplayName)];
+    const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
+    fn value(self, row: &User) -> SortValue {
+        match self {
+            Self::CreatedAt => moment(row.created_at),
+            Self::DisplayName => SortValue::Text(row.display_name.as_str().to_owned()),
+        }
+    }
+}
+
+impl Sorted for MarketSort {
+    type Row = Market;
+    const KEYS: &'static [(&'static str, Self)] =
+        &[("createdAt", Self::CreatedAt), ("closesAt", Self::ClosesAt), ("volume", Self::Volume)];
+    const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
+    fn value(self, row: &Market) -> SortValue {
+        match self {
+            Self::CreatedAt => moment(row.created_at),
+            Self::ClosesAt => moment(row.closes_at),
+            Self::Volume => SortValue::Int(row.volume.mills()),
+        }
+    }
+}
+
+impl Sorted for OrderSort {
+    type Row = Order;
+    const KEYS: &'static [(&'static str, Self)] = &[("createdAt", Self::CreatedAt), ("updatedAt", Self::UpdatedAt)];
+    const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
+    fn value(self, row: &Order) -> SortValue {
+        match self {
+            Self::CreatedAt => moment(row.created_at),
+            Self::UpdatedAt => moment(row.updated_at),
+        }
+    }
+}
+
+impl Sorted for TradeSort {
+    type Row = Trade;
+    const KEYS: &'static [(&'static str, Self)] = &[("createdAt", Self::CreatedAt)];
+    const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
+    fn value(self, row: &Trade) -> SortValue {
+        moment(row.created_at)
+    }
+}
+
+impl Sorted for TransferSort {
+    type Row = Transfer;
+    const KEYS: &'static [(&'static str, Self)] = &[("createdAt", Self::CreatedAt)];
+    const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
+    fn value(self, row: &Transfer) -> SortValue {
+        moment(row.created_at)
+    }
+}
+
+impl Sorted for PositionSort {
+    type Row = PositionInMarket;
+    const KEYS: &'static [(&'static str, Self)] = &[("spent", Self::Spent)];
+    const DEFAULT: (Self, Direction) = (Self::Spent, Direction::Descending);
+    fn value(self, row: &PositionInMarket) -> SortValue {
+        SortValue::Int(row.position.spent.mills())
+    }
+}
+
+/// Which page is wanted; its cursor is not opened yet.
+#[derive(Debug)]
+pub(crate) struct Wanted<K> {
+    limit: i64,
+    offset: i64,
+    cursor: Option<String>,
+    sort: Vec<(K, Direction)>,
+}
+
+impl<K: Sorted> Wanted<K> {
+    /// Reads `limit`, `page`, `offset`, `cursor` and `sort`.
+    pub(crate) fn read(fields: &Fields<'_>) -> Option<Self> {
+        let limit = fields.optional("limit").map_or(Some(DEFAULT_LIMIT), |n| n.whole(1, MOST));
+        let page = fields.optional("page").map(|n| n.whole(1, LAST_OFFSET / MOST));
+        let offset = fields.optional("offset").map(|n| n.whole(0, LAST_OFFSET));
+        let cursor = fields.optional("cursor").map(|n| n.string().map(str::to_owned));
+        let sort = read_sort(fields);
+        let given = [page.is_some(), offset.is_some(), cursor.is_some()];
+        if given.into_iter().filter(|g| *g).count() > 1 {
+            return fields.reject("page", "conflict", "cannot be combined with offset or cursor: give one of the three");
+        }
+        let limit = limit?;
+        let offset = match (page, offset) {
+            (Some(page), _) => (page? - 1).saturating_mul(limit),
+            (None, Some(offset)) => offset?,
+            (None, None) => 0,
+        };
+        let cursor = match cursor {
+            Some(cursor) => Some(cursor?),
+            None => None,
+        };
+        Some(Self { limit, offset, cursor, sort: sort? })
+    }
+
+    /// The page of the list `name` under `filter`, for the store. The filter's `Debug` names all of
+    /// its fields, so a cursor is bound to every one of them.
+    pub(crate) fn bind(self, name: &str, filter: &impl Debug, sealer: &dyn Sealer) -> Result<Paging<K>, Fault> {
+        let binding = format!("{name} {:?} {filter:?}", self.sort);
+        let start = match self.cursor.as_deref() {
+            None => Start::Offset(u64::try_from(self.offset).unwrap_or(0)),
+            Some("") => Start::First,
+            Some(text) => {
+                let cursor = Cursor::open(text, &binding, sealer)?;
+                Start::After(cursor.values, cursor.id)
+            }
+        };
+        let limit = u32::try_from(self.limit).unwrap_or(1);
+        Ok(Paging { request: PageRequest { sort: self.sort, start, limit }, offset: self.offset, binding })
+    }
+}
+
+fn read_sort<K: Sorted>(fields: &Fields<'_>) -> Option<Vec<(K, Direction)>> {
+    let Some(node) = fields.optional("sort") else { return Some(vec![K::DEFAULT]) };
+    let mut sort: Vec<(K, Direction)> = Vec::new();
+    for part in node.string()?.split(',') {
+        let (name, direction) = match part.strip_prefix('-') {
+            Some(name) => (name, Direction::Descending),
+            None => (part, Direction::Ascending),
+        };
+        let Some((_, key)) = K::KEYS.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = K::KEYS.iter().map(|(known, _)| *known).collect();
+            return node.reject("unknown", format!("cannot be {name:?}: it takes {}, each with or without a minus", known.join(", ")));
+        };
+        if sort.iter().any(|(k, _)| k == key) {
+            return node.reject("duplicate", format!("names {name:?} twice"));
+        }
+        sort.push((*key, direction));
+    }
+    Some(sort)
+}
+
+/// A page that was asked for.
+#[derive(Debug)]
+pub(crate) struct Paging<K> {
+    /// What the store is asked.
+    pub(crate) request: PageRequest<K>,
+    offset: i64,
+    binding: String,
+}
+
+impl<K: Sorted> Paging<K> {
+    /// What the answer says about the page that the store gave.
+    pub(crate) fn describe(&self, page: &Page<K::Row>, id_of: impl Fn(&K::Row) -> Uuid, sealer: &dyn Sealer) -> Pagination {
+        let next_cursor = page.items.last().filter(|_| page.has_more).map(|row| {
+            let values = self.request.sort.iter().map(|(key, _)| key.value(row)).collect();
+            Cursor { values, id: id_of(row) }.seal(&self.binding, sealer)
+        });
+        let Some(total) = page.total else {
+            return Pagination::Walk { limit: self.request.limit, has_more: page.has_more, next_cursor };
+        };
+        let size = u64::from(self.request.limit.max(1));
+        let offset = u64::try_from(self.offset).unwrap_or(0);
+        Pagination::Counted {
+            page: offset / size + 1,
+            page_size: self.request.limit,
+            total,
+            total_pages: total.div_ceil(size),
+            has_next: page.has_more,
+            has_prev: offset > 0,
+            next_cursor,
+        }
+    }
+}
+
+/// The `pagination` of an answer's `meta`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub(crate) enum Pagination {
+    /// By page or offset.
+    Counted {
+        page: u64,
+        page_size: u32,
+        total: u64,
+        total_pages: u64,
+        has_next: bool,
+        has_prev: bool,
+        /// Goes on from here without counting.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
+    },
+    /// By cursor.
+    Walk { limit: u32, has_more: bool, next_cursor: Option<String> },
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+
+    use super::*;
+    use crate::cursor::tests::TestSealer;
+    use crate::query::read_query;
+
+    fn wanted(query: &str) -> Result<Wanted<TradeSort>, Fault> {
+        read_query(query, Wanted::read)
+    }
+
+    fn markets(query: &str) -> Result<Wanted<MarketSort>, Fault> {
+        read_query(query, Wanted::read)
+    }
+
+    fn start(query: &str) -> Start {
+        wanted(query).unwrap().bind("trades", &(), &TestSealer).unwrap().request.start
+    }
+
+    #[test]
+    fn begins_where_it_is_asked_to() {
+        assert_eq!(start(""), Start::Offset(0));
+        assert_eq!(start("page=3&limit=10"), Start::Offset(20));
+        assert_eq!(start("offset=7"), Start::Offset(7));
+        assert_eq!(start("cursor="), Start::First);
+    }
+
+    #[test]
+    fn reads_several_sort_keys() {
+        let sort = markets("sort=-volume,createdAt").unwrap().sort;
+        assert_eq!(sort, [(MarketSort::Volume, Direction::Descending), (MarketSort::CreatedAt, Direction::Ascending)]);
+    }
+
+    #[test]
+    fn refuses_what_is_not_on_the_lists() {
+        for (query, status) in [
+            ("sort=passwordHash", 400),
+            ("sort=", 400),
+            ("sort=volume,volume", 400),
+            ("sort=createdAt;drop", 400),
+            ("page=1&offset=1", 400),
+            ("page=1&cursor=", 400),
+            ("limit=0", 422),
+            ("limit=101", 422),
+            ("limit=x", 422),
+            ("limit=1.5", 422),
+            ("page=0", 422),
+            ("offset=-1", 422),
+            ("offset=18446744073709551616", 422),
+        ] {
+            assert_eq!(markets(query).unwrap_err().status(), StatusCode::from_u16(status).unwrap(), "{query}");
+        }
+    }
+
+    /// Threat 22.
+    #[test]
+    fn binds_a_cursor_to_the_list_its_order_and_its_filters() {
+        let cursor = Cursor { values: vec![SortValue::Int(1)], id: Uuid::from_u128(1) };
+        let binding = format!("markets {:?} {:?}", vec![MarketSort::DEFAULT], "open");
+        let query = format!("cursor={}", cursor.seal(&binding, &TestSealer));
+        let paging = markets(&query).unwrap().bind("markets", &"open", &TestSealer).unwrap();
+        assert_eq!(paging.request.start, Start::After(cursor.values, cursor.id));
+        assert!(markets(&query).unwrap().bind("markets", &"closed", &TestSealer).is_err());
+        assert!(markets(&query).unwrap().bind("trades", &"open", &TestSealer).is_err());
+        let resorted = format!("{query}&sort=volume");
+        assert!(markets(&resorted).unwrap().bind("markets", &"open", &TestSealer).is_err());
+    }
+
+    #[test]
+    fn counts_pages_only_where_rows_were_counted() {
+        let paging = wanted("page=2&limit=10").unwrap().bind("trades", &(), &TestSealer).unwrap();
+        let page = Page { items: vec![], total: Some(21), has_more: true };
+        let shown = serde_json::to_value(paging.describe(&page, |t| t.id.0, &TestSealer)).unwrap();
+        let expected = serde_json::json!({
+            "page": 2, "pageSize": 10, "total": 21, "totalPages": 3, "hasNext": true, "hasPrev": true
+        });
+        assert_eq!(shown, expected);
+        let page = Page { items: vec![], total: None, has_more: false };
+        let shown = serde_json::to_value(paging.describe(&page, |t| t.id.0, &TestSealer)).unwrap();
+        assert_eq!(shown, serde_json::json!({ "limit": 10, "hasMore": false, "nextCursor": null }));
+    }
+}

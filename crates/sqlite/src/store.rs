@@ -1,0 +1,93 @@
+//! Opening the file, beginning units of work, and the options of both.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bellwether_domain::ports::{Store, StoreError, UnitOfWork};
+
+use crate::connection::{Connection, Purpose};
+use crate::error::Trouble;
+use crate::readers::Readers;
+use crate::unit::SqliteUnitOfWork;
+use crate::writer::WriterHandle;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// How long a unit of work waits for its turn before it is refused.
+    pub begin_timeout: Duration,
+    /// How long a read waits for a connection before it is refused.
+    pub read_timeout: Duration,
+    /// How long SQLite waits for a lock that another process holds.
+    pub busy_timeout: Duration,
+    /// How many connections read at the same time.
+    pub readers: usize,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        let timeout = Duration::from_secs(5);
+        Self { begin_timeout: timeout, read_timeout: timeout, busy_timeout: timeout, readers: 4 }
+    }
+}
+
+/// Everything in one SQLite file: one connection writes, a few read beside it.
+///
+/// Only one process should have the file open for writing at a time; others wait for its lock.
+pub struct SqliteStore {
+    pub(crate) writer: WriterHandle,
+    pub(crate) readers: Readers,
+    counter: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").field("statements", &self.statements()).finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file, making it (readable by its owner alone) where there is none; its folder must
+    /// exist. Does not migrate: see [`migrate_up`](Self::migrate_up).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] where it cannot be opened; [`StoreError::Corrupt`] where it is no
+    /// database or SQLite would not write durably.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        make_file(path)?;
+        let counter = Arc::new(AtomicU64::new(0));
+        let connection = Connection::open(path, Purpose::Write, options.busy_timeout, &counter)?;
+        let writer = WriterHandle::start(connection, options.begin_timeout)?;
+        let readers =
+            Readers::new(path.to_owned(), options.readers, options.read_timeout, options.busy_timeout, Arc::clone(&counter));
+        Ok(Self { writer, readers, counter })
+    }
+
+    /// How many statements all connections have executed so far, those of transactions included.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.counter.load(Ordering::Relaxed)
+    }
+}
+
+/// SQLite gives its write-ahead log and its index the permissions of the file.
+fn make_file(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let opened = options.open(path);
+    opened.map(drop).map_err(|e| Trouble::Open { path: path.display().to_string(), reason: e.to_string() }.into())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
+        Ok(Box::new(SqliteUnitOfWork::new(self.writer.begin().await?)))
+    }
+}

@@ -1,0 +1,102 @@
+//! A unit of work: one transaction on the writer's thread, each call one hop to it.
+//!
+//! `BEGIN IMMEDIATE` takes SQLite's only write lock, so a row that is loaded in a unit is locked
+//! already: `lock` and `load` are the same here.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bellwether_domain::ids::MarketId;
+use bellwether_domain::market::Market;
+use bellwether_domain::ports::{Accounts, Answers, Changes, Markets, Orders, Positions, StoreError, UnitOfWork, Users};
+
+use crate::connection::Connection;
+use crate::error::Trouble;
+use crate::write;
+use crate::writer::Transaction;
+
+/// A [`UnitOfWork`] on SQLite.
+pub struct SqliteUnitOfWork {
+    transaction: Transaction,
+    /// A call failed or was abandoned half way: what the transaction holds is not what was decided.
+    spoilt: bool,
+    /// The markets as this unit last saw them, so that a trade writes only what trades change.
+    pub(crate) seen_markets: HashMap<MarketId, Market>,
+}
+
+impl std::fmt::Debug for SqliteUnitOfWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteUnitOfWork").field("spoilt", &self.spoilt).finish_non_exhaustive()
+    }
+}
+
+impl SqliteUnitOfWork {
+    pub(crate) fn new(transaction: Transaction) -> Self {
+        Self { transaction, spoilt: false, seen_markets: HashMap::new() }
+    }
+
+    /// Runs statements in one hop. A call that is dropped before its answer spoils the unit.
+    pub(crate) async fn call<R: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&mut Connection) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        self.refuse_if_spoilt()?;
+        self.spoilt = true;
+        let result = self.transaction.run(job).await?;
+        self.spoilt = false;
+        Ok(result)
+    }
+
+    fn refuse_if_spoilt(&self) -> Result<(), StoreError> {
+        if self.spoilt { Err(Trouble::UnitSpoilt.into()) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl UnitOfWork for SqliteUnitOfWork {
+    fn users(&mut self) -> &mut dyn Users {
+        self
+    }
+
+    fn accounts(&mut self) -> &mut dyn Accounts {
+        self
+    }
+
+    fn markets(&mut self) -> &mut dyn Markets {
+        self
+    }
+
+    fn orders(&mut self) -> &mut dyn Orders {
+        self
+    }
+
+    fn positions(&mut self) -> &mut dyn Positions {
+        self
+    }
+
+    fn answers(&mut self) -> &mut dyn Answers {
+        self
+    }
+
+    async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        // Built here, so that the writer's thread only runs what is ready.
+        let steps = write::steps(changes, &self.seen_markets);
+        self.call(move |connection| write::run(connection, steps)).await?;
+        for market in changes.new_markets.iter().chain(&changes.markets) {
+            self.seen_markets.insert(market.id, market.clone());
+        }
+        for market in &changes.deleted_markets {
+            self.seen_markets.remove(market);
+        }
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.refuse_if_spoilt()?;
+        self.transaction.commit().await
+    }
+
+    async fn rollback(self: Box<Self>) -> Result<(), StoreError> {
+        self.transaction.rollback().await
+    }
+}

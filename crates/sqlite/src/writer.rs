@@ -1,0 +1,221 @@
+//! The one connection that writes, on a thread of its own.
+//!
+//! Jobs come through a channel and run one after the other. Whoever has the permit has the
+//! transaction; the permit is given back by a job, after the transaction has ended, so that the
+//! next holder never finds it open.
+//!
+//! # When a write fails
+//!
+//! - Disk full ([`Fault::Full`]): SQLite says so while it writes, before it syncs, so the
+//!   transaction is certainly not committed. It is rolled back and, where that succeeds, writing
+//!   may go on once there is room.
+//! - An I/O error, a damaged file, any doubtful end of a commit: the writer is poisoned. It
+//!   refuses every further transaction until the store is opened anew, since after a failed sync
+//!   nobody knows what is on the disk, and trying again may seem to succeed where it did not.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bellwether_domain::ports::StoreError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::connection::Connection;
+use crate::error::{Fault, Trouble, fault, store_error};
+use crate::sql::Sql;
+
+type Job = Box<dyn FnOnce(&mut Writer) + Send>;
+
+/// Why the writer refuses to write, once it does.
+type Poison = Arc<OnceLock<String>>;
+
+/// The writing connection, on its thread.
+pub(crate) struct Writer {
+    connection: Connection,
+    poison: Poison,
+}
+
+impl Writer {
+    fn refuse_if_poisoned(&self) -> Result<(), StoreError> {
+        self.poison.get().map_or(Ok(()), |why| Err(Trouble::Poisoned(why.clone()).into()))
+    }
+
+    fn poison(&self, why: String) {
+        tracing::error!(%why, "the store stops writing");
+        // Whatever came first is what counts.
+        let _ = self.poison.set(why);
+    }
+
+    /// Begins a transaction that may write.
+    pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
+        self.refuse_if_poisoned()?;
+        self.connection.try_run(Sql::new("BEGIN IMMEDIATE")).map(drop).map_err(|error| match fault(&error) {
+            Fault::Busy => Trouble::LockedOutside(error.into()).into(),
+            Fault::Damaged => {
+                self.poison(error.to_string());
+                Trouble::Poisoned(error.to_string()).into()
+            }
+            _ => store_error(error),
+        })
+    }
+
+    /// Runs a part of a transaction.
+    fn work<R>(&mut self, job: impl FnOnce(&mut Connection) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        self.refuse_if_poisoned()?;
+        let result = job(&mut self.connection);
+        if let Some(damage) = self.connection.damage() {
+            self.poison(damage.to_owned());
+        }
+        result
+    }
+
+    /// Commits. Only `Ok` is durable; an error other than `OutcomeUnknown` means that nothing was done.
+    fn commit(&mut self) -> Result<(), StoreError> {
+        if let Err(refusal) = self.refuse_if_poisoned() {
+            self.rollback();
+            return Err(refusal);
+        }
+        let Err(error) = self.connection.try_run(Sql::new("COMMIT")) else { return Ok(()) };
+        let undone = self.rollback();
+        match fault(&error) {
+            Fault::Busy | Fault::Full if undone => Err(store_error(error)),
+            _ => {
+                self.poison(format!("a commit failed: {error}"));
+                Err(StoreError::OutcomeUnknown(error.into()))
+            }
+        }
+    }
+
+    /// Undoes everything since the transaction began. Whether none is open now.
+    pub(crate) fn rollback(&mut self) -> bool {
+        match self.connection.try_run(Sql::new("ROLLBACK")) {
+            Ok(_) => true,
+            // SQLite has rolled back by itself, as it does after some errors, or nothing was begun.
+            Err(error) if error.to_string().contains("no transaction is active") => true,
+            Err(error) => {
+                self.poison(format!("a rollback failed: {error}"));
+                false
+            }
+        }
+    }
+}
+
+/// Sends jobs to the writer's thread.
+#[derive(Clone)]
+pub(crate) struct WriterHandle {
+    jobs: Sender<Job>,
+    permits: Arc<Semaphore>,
+    poison: Poison,
+    timeout: Duration,
+}
+
+impl WriterHandle {
+    /// Starts the thread. It ends, and closes the connection, when nobody can send it jobs any more.
+    pub(crate) fn start(connection: Connection, timeout: Duration) -> Result<Self, StoreError> {
+        let (jobs, incoming) = channel();
+        let poison = Poison::default();
+        let writer = Writer { connection, poison: Arc::clone(&poison) };
+        std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || serve(writer, &incoming))
+            .map_err(|e| StoreError::Unavailable(e.into()))?;
+        Ok(Self { jobs, permits: Arc::new(Semaphore::new(1)), poison, timeout })
+    }
+
+    /// Why the store refuses to write, if it does.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.poison.get().map_or(Ok(()), |why| Err(Trouble::Poisoned(why.clone()).into()))
+    }
+
+    /// Waits for its turn, in the order of asking, and begins a transaction.
+    pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
+        let mut transaction = self.claim().await?;
+        transaction.send(Writer::begin).await?;
+        Ok(transaction)
+    }
+
+    /// Waits for its turn to use the connection, without a transaction.
+    pub(crate) async fn claim(&self) -> Result<Transaction, StoreError> {
+        self.check()?;
+        let turn = tokio::time::timeout(self.timeout, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = turn
+            .map_err(|_| Trouble::TimedOut("turn to write", self.timeout.as_millis()))?
+            .map_err(|_| Trouble::Stopped("writer"))?;
+        Ok(Transaction { jobs: self.jobs.clone(), permit: Some(permit) })
+    }
+}
+
+fn serve(mut writer: Writer, incoming: &Receiver<Job>) {
+    while let Ok(job) = incoming.recv() {
+        job(&mut writer);
+    }
+}
+
+/// The right to use the writer. Dropped, it sends the rollback off and blocks nobody: jobs run in
+/// order, so a call that was abandoned has ended by then, and the permit is given back after it.
+pub(crate) struct Transaction {
+    jobs: Sender<Job>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Transaction {
+    /// Runs a part of the transaction on the writer's thread.
+    pub(crate) async fn run<R: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&mut Connection) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        self.send(|writer| writer.work(job)).await
+    }
+
+    async fn send<R: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&mut Writer) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |writer| {
+            // The caller may have gone; then its rollback follows.
+            let _ = answer.send(job(writer));
+        });
+        self.jobs.send(job).map_err(|_| Trouble::Stopped("writer"))?;
+        answered.await.map_err(|_| Trouble::Stopped("writer"))?
+    }
+
+    /// Commits and gives the permit back. Runs to its end even if nobody waits for it.
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let permit = self.permit.take();
+        let job: Job = Box::new(move |writer| {
+            let result = writer.commit();
+            drop(permit);
+            let _ = answer.send(result);
+        });
+        self.jobs.send(job).map_err(|_| Trouble::Stopped("writer"))?;
+        answered.await.map_err(|_| StoreError::OutcomeUnknown(Box::new(Trouble::Stopped("writer"))))?
+    }
+
+    /// Rolls back, gives the permit back, and waits for it.
+    pub(crate) async fn rollback(mut self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let permit = self.permit.take();
+        let job: Job = Box::new(move |writer| {
+            writer.rollback();
+            drop(permit);
+            let _ = answer.send(());
+        });
+        self.jobs.send(job).map_err(|_| Trouble::Stopped("writer"))?;
+        answered.await.map_err(|_| Trouble::Stopped("writer").into())
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            let job: Job = Box::new(move |writer| {
+                writer.rollback();
+                drop(permit);
+            });
+            // Where the thread has ended, its connection is closed and the transaction with it.
+            let _ = self.jobs.send(job);
+        }
+    }
+}
