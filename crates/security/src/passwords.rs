@@ -1,0 +1,143 @@
+//! Passwords, hashed with bcrypt in a bounded number of threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bellwether_domain::ports::{PasswordError, PasswordHasher};
+use bellwether_domain::user::PasswordHash;
+use tokio::sync::Semaphore;
+
+/// How many may wait for each thread that hashes.
+const WAITING_PER_THREAD: usize = 32;
+
+/// Hashes with bcrypt. Hashing keeps a core busy for a quarter of a second at cost 12, so at most
+/// `threads` run at once, and of those who wait only so many that nobody waits for long.
+#[derive(Debug)]
+pub struct BcryptHasher {
+    cost: u32,
+    /// Verified where there is no user, so that it takes as long as where there is one.
+    dummy: PasswordHash,
+    slots: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+    most_waiting: usize,
+}
+
+impl BcryptHasher {
+    /// A hasher of that cost (4 to 31; each step doubles the work) on so many threads.
+    pub fn new(cost: u32, threads: usize) -> Result<Self, PasswordError> {
+        let dummy = bcrypt::hash("a password that nobody has", cost).map_err(|_| PasswordError::Failed)?;
+        Ok(Self {
+            cost,
+            dummy: PasswordHash::new(dummy),
+            slots: Arc::new(Semaphore::new(threads.max(1))),
+            waiting: Arc::new(AtomicUsize::new(0)),
+            most_waiting: threads.max(1).saturating_mul(WAITING_PER_THREAD),
+        })
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static) -> Result<T, PasswordError> {
+        let place = Place::take(&self.waiting, self.most_waiting)?;
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| PasswordError::Failed)?;
+        drop(place);
+        let done = tokio::task::spawn_blocking(move || {
+            // The slot is kept by the work itself: a caller that goes away does not free the core.
+            let _slot = slot;
+            work()
+        });
+        done.await.map_err(|_| PasswordError::Failed)?
+    }
+}
+
+/// A place among those who wait.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(waiting: &Arc<AtomicUsize>, most: usize) -> Result<Self, PasswordError> {
+        let place = Self(Arc::clone(waiting));
+        if waiting.fetch_add(1, Ordering::Relaxed) < most { Ok(place) } else { Err(PasswordError::Busy) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// bcrypt reads 72 bytes and stops at NUL: what it would not read whole is refused.
+fn check(password: &str) -> Result<(), PasswordError> {
+    if password.len() > 72 {
+        return Err(PasswordError::TooLong);
+    }
+    if password.contains('\0') { Err(PasswordError::ContainsNul) } else { Ok(()) }
+}
+
+#[async_trait]
+impl PasswordHasher for BcryptHasher {
+    async fn hash(&self, password: &str) -> Result<PasswordHash, PasswordError> {
+        check(password)?;
+        let (password, cost) = (password.to_owned(), self.cost);
+        // With at most 72 bytes and no NUL nothing is truncated; the library's non-truncating calls refuse 72 itself.
+        self.run(move || bcrypt::hash(password, cost).map(PasswordHash::new).map_err(|_| PasswordError::Failed)).await
+    }
+
+    async fn verify<'a>(&self, password: &str, hash: Option<&'a PasswordHash>) -> Result<bool, PasswordError> {
+        check(password)?;
+        let (password, exists) = (password.to_owned(), hash.is_some());
+        let hash = hash.unwrap_or(&self.dummy).clone();
+        self.run(move || bcrypt::verify(password, hash.expose()).map(|ok| ok && exists).map_err(|_| PasswordError::Failed)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hasher() -> BcryptHasher {
+        BcryptHasher::new(4, 2).unwrap()
+    }
+
+    /// Threat 3.
+    #[tokio::test]
+    async fn every_byte_of_a_password_counts_up_to_72() {
+        let hasher = hasher();
+        let long = "é".repeat(35) + "ab";
+        assert_eq!(long.len(), 72);
+        let hash = hasher.hash(&long).await.unwrap();
+        assert_eq!(hasher.verify(&long, Some(&hash)).await, Ok(true));
+        let other = "é".repeat(35) + "ac";
+        assert_eq!(hasher.verify(&other, Some(&hash)).await, Ok(false));
+        assert_eq!(hasher.verify(&long[..71], Some(&hash)).await, Ok(false));
+        assert_eq!(hasher.hash(&"x".repeat(73)).await, Err(PasswordError::TooLong));
+        assert_eq!(hasher.hash("a\0b").await, Err(PasswordError::ContainsNul));
+    }
+
+    /// Threat 1.
+    #[tokio::test]
+    async fn nobody_has_the_password_of_the_dummy() {
+        let hasher = hasher();
+        assert_eq!(hasher.verify("a password that nobody has", None).await, Ok(false));
+    }
+
+    /// Threat 61.
+    #[tokio::test]
+    async fn more_than_can_be_served_soon_are_turned_away() {
+        let hasher = Arc::new(BcryptHasher::new(4, 1).unwrap());
+        let busy = Arc::clone(&hasher.slots).acquire_owned().await.unwrap();
+        let waiting: Vec<_> = (0..WAITING_PER_THREAD)
+            .map(|_| {
+                let hasher = Arc::clone(&hasher);
+                tokio::spawn(async move { hasher.hash("pass phrase").await })
+            })
+            .collect();
+        while hasher.waiting.load(Ordering::Relaxed) < WAITING_PER_THREAD {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hasher.hash("pass phrase").await, Err(PasswordError::Busy));
+        drop(busy);
+        for task in waiting {
+            task.await.unwrap().unwrap();
+        }
+    }
+}
