@@ -1,5 +1,61 @@
 //! `bellwether`: a self-hosted prediction-market server in one binary.
 
+mod admin;
+mod audit;
+mod cli;
+mod config;
+mod demo;
+mod doctor;
+mod logging;
+mod migrate;
 mod replay;
+mod serve;
+mod settings;
+mod ticker;
+mod wiring;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+// Not `actix_web::main`: storage runs on this multi-thread runtime, and actix's workers beside it.
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bellwether: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let command = cli.command.clone().unwrap_or(Command::Serve);
+    if let Command::Replay(args) = command {
+        return replay::run(args).await.map(|()| ExitCode::SUCCESS);
+    }
+    let settings = settings::Settings::load(&cli)?;
+    let config = config::Config::read(&settings)?;
+    match command {
+        Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
+        Command::Migrate(action) => migrate::run(&config, action).await.map(|()| ExitCode::SUCCESS),
+        Command::Admin(action) => admin::run(&config, action).await.map(|()| ExitCode::SUCCESS),
+        Command::Audit(args) => audit::run(&config, args).await,
+        Command::Demo => demo::run(&config).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor => doctor::run(&config).await,
+        Command::Config(cli::ConfigAction::Print) => {
+            print_line(&settings.to_toml());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Replay(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Writes a line to standard output: what a command was asked for, as against what it logs.
+#[expect(clippy::print_stdout, reason = "commands answer on standard output, here and nowhere else")]
+pub(crate) fn print_line(line: &str) {
+    println!("{line}");
+}

@@ -78,18 +78,16 @@ struct Tag<'a> {
 
 /// The tags of a header; none where it is malformed.
 fn tags(header: &str) -> Option<Vec<Tag<'_>>> {
-    let tag = |part: &'_ str| -> Option<(usize, usize, bool)> {
-        let is_weak = part.starts_with("W/");
-        let quoted = part.strip_prefix("W/").unwrap_or(part);
-        let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
-        let from = part.len() - quoted.len() + 1;
-        (!inner.contains('"')).then_some((from, from + inner.len(), is_weak))
-    };
-    let parse = |part| match part {
-        "*" => Some(Tag { text: "*", is_weak: false }),
-        part => tag(part).and_then(|(from, to, is_weak)| part.get(from..to).map(|text| Tag { text, is_weak })),
-    };
-    header.split(',').map(str::trim).map(parse).collect()
+    header.split(',').map(|part| tag(part.trim())).collect()
+}
+
+fn tag(part: &str) -> Option<Tag<'_>> {
+    if part == "*" {
+        return Some(Tag { text: part, is_weak: false });
+    }
+    let quoted = part.strip_prefix("W/").unwrap_or(part);
+    let text = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    (!text.contains('"')).then_some(Tag { text, is_weak: quoted.len() < part.len() })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 /// How many objects and lists may stand in each other.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// The key under which `serde_json`, with `arbitrary_precision`, hands over a number's text. A
+/// The key under which `serde_json`, with `arbitrary_precision`, hands over any other number's text. A
 /// sender who writes this key gets a number of that text, which is then read as strictly as any.
 const NUMBER: &str = "$serde_json::private::Number";
 
@@ -85,6 +85,15 @@ impl<'de> Visitor<'de> for AtDepth {
 
     fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
         Ok(Json::Bool(value))
+    }
+
+    // Integers of up to 64 bits come as such, and their text is the only one that JSON allows them.
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Number(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Number(value.to_string()))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Json, E> {

@@ -1,1 +1,43 @@
-//! Placeholder.
+//! The REST API over HTTP: an inbound adapter, from requests to use cases and back.
+//!
+//! A request passes [`middleware`] (its id, its log line, the envelope of errors) into a handler,
+//! which authenticates ([`auth`]), reads ([`query`], [`body`], [`fields`]), runs a use case or a
+//! query on the runtime of the stores ([`App`]), and answers ([`envelope`]). Reading gathers every
+//! fault before it gives up; [`faults`] alone knows which status and code an error has.
+//!
+//! What is not here: rules and permissions (the domain's and the use cases'), and storage.
+
+mod accounts;
+mod app;
+mod auth;
+mod body;
+mod books;
+mod call;
+mod cors;
+mod cursor;
+mod decimal;
+mod envelope;
+mod etag;
+mod faults;
+mod fields;
+mod health;
+mod idempotency;
+mod json;
+mod markets;
+mod middleware;
+mod orders;
+mod paging;
+mod positions;
+mod query;
+mod routes;
+mod server;
+mod sessions;
+mod trace;
+mod trades;
+mod transfers;
+mod users;
+mod wire;
+
+pub use app::{App, HttpOptions};
+pub use routes::configure;
+pub use server::{server, service};

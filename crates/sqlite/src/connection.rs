@@ -27,6 +27,9 @@ pub(crate) struct Connection {
     inner: SqliteConnection,
     /// The message of an error after which nothing on this connection can be relied on.
     damage: Option<String>,
+    /// Whether what reads see is one state already. On the writing connection it always is, since
+    /// the writer has begun a transaction before anything runs.
+    in_snapshot: bool,
 }
 
 impl Connection {
@@ -44,7 +47,7 @@ impl Connection {
             }
         });
         inner.set_prepared_statement_cache_size(CacheSize::Unbounded);
-        let mut connection = Self { inner, damage: None };
+        let mut connection = Self { inner, damage: None, in_snapshot: purpose == Purpose::Write };
         connection.set_up(purpose, busy_timeout)?;
         Ok(connection)
     }
@@ -117,10 +120,15 @@ impl Connection {
         Ok(self.rows(sql)?.into_iter().next())
     }
 
-    /// Runs several queries that see one state of the database.
+    /// Runs several queries that see one state of the database: that of the snapshot around it, if there is one.
     pub(crate) fn snapshot<T>(&mut self, reads: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.in_snapshot {
+            return reads(self);
+        }
         self.run(Sql::new("BEGIN"))?;
+        self.in_snapshot = true;
         let result = reads(self);
+        self.in_snapshot = false;
         let ended = self.run(Sql::new("COMMIT"));
         if ended.is_err() {
             self.damage.get_or_insert_with(|| "a read transaction did not end".to_owned());

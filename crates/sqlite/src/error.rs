@@ -65,13 +65,15 @@ pub(crate) fn store_error(error: Error) -> StoreError {
 
 /// Which rule a message such as `UNIQUE constraint failed: orders.user_id, orders.client_order_id` names.
 fn broken_rule(error: &Error) -> StoreError {
-    const RULES: [(&str, Unique); 10] = [
+    const RULES: [(&str, Unique); 11] = [
         ("users.email_key", Unique::Email),
         ("markets.slug", Unique::Slug),
         ("orders.user_id, orders.client_order_id", Unique::ClientOrderId),
         ("answers.user_id, answers.route, answers.key", Unique::IdempotencyKey),
         ("users.id", Unique::Id),
         ("accounts.id", Unique::Id),
+        // An account's id follows from its owner's, so both rules are broken together.
+        ("accounts.owner_kind, accounts.owner_id", Unique::Id),
         ("transfers.id", Unique::Id),
         ("markets.id", Unique::Id),
         ("orders.id", Unique::Id),

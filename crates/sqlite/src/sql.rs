@@ -15,7 +15,7 @@ use bellwether_domain::money::{Credits, Price, Shares};
 use bellwether_domain::ports::StoreError;
 use diesel::deserialize::{self, FromSql, QueryableByName};
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::row::{Field, NamedRow, Row as _};
+use diesel::row::{Field, NamedRow};
 use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text, Untyped};
 use diesel::sqlite::{Sqlite, SqliteConnection, SqliteType};
 use diesel::{QueryResult, RunQueryDsl};

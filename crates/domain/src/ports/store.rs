@@ -104,7 +104,8 @@ pub struct Changes {
     pub new_markets: Vec<Market>,
     /// Markets that changed, with their outcomes and their maker's state.
     pub markets: Vec<Market>,
-    /// Markets that are deleted; only those without orders and trades can be.
+    /// Markets that are deleted, with their ended orders and empty positions. One with trades cannot be:
+    /// [`StoreError::Corrupt`].
     pub deleted_markets: Vec<MarketId>,
     /// Orders that were accepted, in their final state.
     pub new_orders: Vec<Order>,

@@ -1,0 +1,37 @@
+//! `bellwether admin`.
+
+use std::io::Read;
+
+use anyhow::{Context, bail};
+use bellwether_domain::text::{DisplayName, Email};
+use bellwether_usecases::users::{Password, SignUp, create_admin};
+
+use crate::cli::AdminAction;
+use crate::config::Config;
+use crate::print_line;
+use crate::wiring;
+
+/// The longest password that is read: bcrypt reads 72 bytes, and a line may end in a line break.
+const MAX_INPUT: u64 = 4096;
+
+/// Makes an administrator. May be run beside a running server.
+pub async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
+    let AdminAction::Create { email, display_name, password_stdin: _ } = action;
+    let email = Email::parse(&email).map_err(|e| anyhow::anyhow!("--email: {e}"))?;
+    let display_name = DisplayName::parse(&display_name).map_err(|e| anyhow::anyhow!("--display-name: {e}"))?;
+    let password = read_password()?;
+    let ctx = wiring::command_context(config).await?;
+    let user = create_admin(&ctx, SignUp { email, display_name, password }).await?;
+    print_line(&format!("{} is an administrator (id {})", user.display_name.as_str(), user.id));
+    Ok(())
+}
+
+fn read_password() -> anyhow::Result<Password> {
+    let mut text = String::new();
+    std::io::stdin().take(MAX_INPUT).read_to_string(&mut text).context("reading the password from standard input")?;
+    let password = text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
+    if password.chars().count() < 8 {
+        bail!("the password must have at least 8 characters");
+    }
+    Ok(Password(password.to_owned()))
+}

@@ -1,0 +1,37 @@
+//! `bellwether audit`.
+
+use std::process::ExitCode;
+
+use bellwether_usecases::audit::audit;
+use serde_json::json;
+
+use crate::cli::AuditArgs;
+use crate::config::Config;
+use crate::print_line;
+use crate::wiring;
+
+/// Checks every invariant: 0 when all hold, 1 when one is broken. (2, by `main`, when it could not check.)
+pub async fn run(config: &Config, args: AuditArgs) -> anyhow::Result<ExitCode> {
+    let ctx = wiring::command_context(config).await?;
+    let violations = audit(&ctx, args.limit).await?;
+    let is_clean = violations.is_empty();
+    if args.json {
+        let list: Vec<_> = violations
+            .iter()
+            .map(|v| json!({"invariant": v.invariant, "message": v.message, "subject": v.subject.map(|s| s.to_string())}))
+            .collect();
+        print_line(&json!({"ok": is_clean, "violations": list}).to_string());
+    } else if is_clean {
+        print_line("every invariant holds");
+    } else {
+        for violation in &violations {
+            print_line(&format!("invariant {}: {}", violation.invariant, violation.message));
+        }
+        print_line(&format!("{} violations{}", violations.len(), more(violations.len(), args.limit)));
+    }
+    Ok(ExitCode::from(u8::from(!is_clean)))
+}
+
+fn more(found: usize, limit: u32) -> &'static str {
+    if u32::try_from(found).is_ok_and(|n| n >= limit) { " or more; raise --limit to see them" } else { "" }
+}

@@ -1,0 +1,119 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::replay::ReplayArgs;
+
+/// A self-hosted prediction-market server.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "bellwether", version, about)]
+pub struct Cli {
+    /// The configuration file; by default bellwether.toml in the data folder, if it is there.
+    #[arg(long, global = true, env = "BELLWETHER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to listen, such as 127.0.0.1:8080.
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// The folder for the database and the key.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE.
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// redis://HOST:PORT.
+    #[arg(long, global = true, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// What to do; serve, where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+impl Cli {
+    /// The settings that were given as flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<(&'static str, &str)> {
+        let given = [
+            ("listen", &self.listen),
+            ("data_dir", &self.data_dir),
+            ("database_url", &self.database_url),
+            ("redis_url", &self.redis_url),
+        ];
+        given.into_iter().filter_map(|(key, value)| value.as_deref().map(|v| (key, v))).collect()
+    }
+}
+
+/// What the program can do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Serve the API. Migrates the database first.
+    Serve,
+    /// Change the database's schema.
+    #[command(subcommand)]
+    Migrate(MigrateAction),
+    /// Look after administrators.
+    #[command(subcommand)]
+    Admin(AdminAction),
+    /// Check every invariant against the database. Exit code 1 and a list when one is broken.
+    Audit(AuditArgs),
+    /// Send recorded trades through the API of a running server, and check the outcome.
+    Replay(ReplayArgs),
+    /// Fill an empty server with lively markets.
+    Demo,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigAction),
+    /// Check the set-up and say how to mend it.
+    Doctor,
+}
+
+/// Migrations.
+#[derive(Debug, Clone, Subcommand)]
+pub enum MigrateAction {
+    /// Apply what is pending.
+    Up,
+    /// Revert the newest migrations. The rows that they hold are lost.
+    Down {
+        /// How many.
+        #[arg(long, default_value_t = 1)]
+        steps: usize,
+    },
+    /// List all migrations.
+    Status,
+}
+
+/// Administrators.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AdminAction {
+    /// Make an administrator, or make one of the user with that address.
+    Create {
+        /// The address to sign in with.
+        #[arg(long)]
+        email: String,
+        /// The name that others see.
+        #[arg(long)]
+        display_name: String,
+        /// Read the password from standard input. (There is no flag for the password itself: others could read it.)
+        #[arg(long, required = true)]
+        password_stdin: bool,
+    },
+}
+
+/// How to audit.
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// Answer in JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// List at most so many violations.
+    #[arg(long, default_value_t = 100)]
+    pub limit: u32,
+}
+
+/// The configuration.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ConfigAction {
+    /// Print the values in force, and where each comes from. Secrets are masked.
+    Print,
+}

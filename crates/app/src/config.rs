@@ -1,0 +1,237 @@
+//! The configuration: settings, read and checked. Every bad value is named at once.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::bail;
+use bellwether_domain::money::Credits;
+use bellwether_http::HttpOptions;
+use bellwether_usecases::Policy;
+use jiff::SignedDuration;
+
+use crate::settings::{Settings, masked};
+
+/// Which database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server.
+    Postgres(String),
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, else JSON.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// The database.
+    pub database: Database,
+    /// The most connections to it.
+    pub database_connections: usize,
+    /// Whether a Redis was named.
+    pub has_redis: bool,
+    /// The configured secret, if there is one.
+    pub secret_key: Option<Secret>,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// Which logs.
+    pub log_level: String,
+    /// The house's rules.
+    pub policy: Policy,
+    /// The cost of bcrypt.
+    pub password_cost: u32,
+    /// How the HTTP server behaves.
+    pub http: HttpOptions,
+    /// How often it is looked for what is due.
+    pub tick_interval: Duration,
+}
+
+/// A secret text. Its `Debug` shows nothing.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Config {
+    /// Reads the settings, or says everything that is wrong with them.
+    pub fn read(settings: &Settings) -> anyhow::Result<Self> {
+        let mut reader = Reader { settings, faults: Vec::new() };
+        let data_dir = PathBuf::from(settings.get("data_dir"));
+        let policy = Policy {
+            signup_grant: reader.read("signup_grant", "an amount such as 1000 or \"12.5\"", |t| {
+                Credits::parse(t).ok().filter(|c| *c >= Credits::ZERO)
+            }),
+            challenge_window: reader.duration("challenge_window", SignedDuration::ZERO, SignedDuration::from_hours(24 * 365)),
+            max_open_orders: reader.number("max_open_orders", 1, 100_000),
+            max_fills: reader.number("max_fills", 1, 100_000),
+            access_token_ttl: reader.duration("access_token_ttl", SignedDuration::from_secs(1), SignedDuration::from_hours(24)),
+            ..Policy::default()
+        };
+        let http = HttpOptions {
+            workers: NonZeroUsize::new(reader.number("workers", 0, 256)),
+            max_connections: reader.number("max_connections", 1, 1_000_000),
+            max_in_flight: reader.number("max_in_flight", 1, 1_000_000),
+            shutdown_timeout: reader.std_duration("shutdown_timeout", SignedDuration::ZERO, SignedDuration::from_mins(10)),
+            allowed_origins: list(settings.get("allowed_origins")),
+            currency: reader.read("currency", "1 to 20 characters", |t| (1..=20).contains(&t.chars().count()).then(|| t.to_owned())),
+            ..HttpOptions::default()
+        };
+        let config = Self {
+            listen: reader.read("listen", "an address and port such as 127.0.0.1:8080", |t| SocketAddr::from_str(t).ok()),
+            database: reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir)),
+            database_connections: reader.number("database_connections", 1, 1000),
+            has_redis: !settings.get("redis_url").is_empty(),
+            secret_key: Some(settings.get("secret_key")).filter(|s| !s.is_empty()).map(|s| Secret(s.to_owned())),
+            log_format: reader.read("log_format", "auto, json or pretty", |t| match t {
+                "auto" => Some(LogFormat::Auto),
+                "json" => Some(LogFormat::Json),
+                "pretty" => Some(LogFormat::Pretty),
+                _ => None,
+            }),
+            log_level: settings.get("log_level").to_owned(),
+            password_cost: reader.number("password_cost", 4, 31),
+            tick_interval: reader.std_duration("tick_interval", SignedDuration::from_millis(10), SignedDuration::from_hours(1)),
+            data_dir,
+            policy,
+            http,
+        };
+        if reader.faults.is_empty() {
+            return Ok(config);
+        }
+        bail!("the configuration has bad values:\n  {}", reader.faults.join("\n  "))
+    }
+
+    /// Where the key file is.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.data_dir.join("secret.key")
+    }
+}
+
+fn database(text: &str, data_dir: &std::path::Path) -> Option<Database> {
+    if text.is_empty() {
+        return Some(Database::Sqlite(data_dir.join("bellwether.db")));
+    }
+    if let Some(path) = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
+        return (!path.is_empty()).then(|| Database::Sqlite(PathBuf::from(path)));
+    }
+    (text.starts_with("postgres://") || text.starts_with("postgresql://")).then(|| Database::Postgres(text.to_owned()))
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// Reads settings and gathers what is wrong with them. A bad value is replaced by the type's
+/// default, which nobody sees: with a fault there is no configuration.
+struct Reader<'a> {
+    settings: &'a Settings,
+    faults: Vec<String>,
+}
+
+/// What stands in for a bad value.
+trait StandIn {
+    fn stand_in() -> Self;
+}
+
+macro_rules! stand_in {
+    ($($type:ty => $value:expr,)+) => { $(impl StandIn for $type { fn stand_in() -> Self { $value } })+ };
+}
+
+stand_in! {
+    Credits => Credits::ZERO,
+    SignedDuration => SignedDuration::ZERO,
+    u32 => 0,
+    usize => 0,
+    String => String::new(),
+    SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
+    Database => Database::Sqlite(PathBuf::new()),
+    LogFormat => LogFormat::Auto,
+}
+
+impl Reader<'_> {
+    fn read<T: StandIn>(&mut self, key: &str, allowed: &str, parse: impl FnOnce(&str) -> Option<T>) -> T {
+        let text = self.settings.get(key);
+        parse(text).unwrap_or_else(|| {
+            let source = self.settings.source(key);
+            self.faults.push(format!("{key} = {:?} ({source}): must be {allowed}", masked(key, text)));
+            T::stand_in()
+        })
+    }
+
+    fn number<T: StandIn + FromStr + PartialOrd + std::fmt::Display>(&mut self, key: &str, least: T, most: T) -> T {
+        let allowed = format!("a whole number from {least} to {most}");
+        self.read(key, &allowed, |t| t.parse().ok().filter(|n| (&least..=&most).contains(&n)))
+    }
+
+    fn duration(&mut self, key: &str, least: SignedDuration, most: SignedDuration) -> SignedDuration {
+        let allowed = format!("a duration such as 30s, 15m or 24h, from {least:#} to {most:#}");
+        self.read(key, &allowed, |t| t.parse().ok().filter(|d| (least..=most).contains(d)))
+    }
+
+    fn std_duration(&mut self, key: &str, least: SignedDuration, most: SignedDuration) -> Duration {
+        self.duration(key, least, most).unsigned_abs()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn config(flags: &[&str], file: &str) -> anyhow::Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bellwether.toml");
+        std::fs::write(&path, file).unwrap();
+        let args = ["bellwether", "--config", path.to_str().unwrap()].into_iter().chain(flags.iter().copied());
+        Config::read(&Settings::load(&Cli::parse_from(args)).unwrap())
+    }
+
+    #[test]
+    fn the_defaults_are_a_configuration() {
+        let config = config(&[], "").unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.database, Database::Sqlite(PathBuf::from("./bellwether-data/bellwether.db")));
+        assert_eq!(config.policy.signup_grant, Credits::from_mills(1_000_000));
+        assert_eq!(config.policy.access_token_ttl, SignedDuration::from_mins(15));
+    }
+
+    #[test]
+    fn every_bad_value_is_named_at_once() {
+        let file = "signup_grant = \"-1\"\nmax_fills = 0\nchallenge_window = \"soon\"\npassword_cost = 40\ndatabase_url = \"mysql://x\"";
+        let error = config(&["--listen", "nowhere"], file).unwrap_err().to_string();
+        for key in ["signup_grant", "max_fills", "challenge_window", "password_cost", "database_url", "listen", "flag --listen"] {
+            assert!(error.contains(key), "{key} in {error}");
+        }
+    }
+
+    #[test]
+    fn the_database_is_chosen_by_its_url() {
+        let of = |url: &str| config(&["--database-url", url], "").unwrap().database;
+        assert_eq!(of("sqlite:///var/x.db"), Database::Sqlite(PathBuf::from("/var/x.db")));
+        assert_eq!(of("postgres://h/d"), Database::Postgres("postgres://h/d".to_owned()));
+    }
+}

@@ -1,0 +1,30 @@
+//! `bellwether migrate`.
+
+use crate::cli::MigrateAction;
+use crate::config::Config;
+use crate::print_line;
+use crate::wiring::Backend;
+
+/// Changes the schema, or lists its steps.
+pub async fn run(config: &Config, action: MigrateAction) -> anyhow::Result<()> {
+    let backend = Backend::open(config).await?;
+    match action {
+        MigrateAction::Up => report("applied", &backend.migrate_up().await?),
+        MigrateAction::Down { steps } => report("reverted", &backend.migrate_down(steps).await?),
+        MigrateAction::Status => {
+            for (name, is_applied) in backend.migration_status().await? {
+                print_line(&format!("{} {name}", if is_applied { "applied" } else { "pending" }));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn report(done: &str, names: &[String]) {
+    if names.is_empty() {
+        print_line("nothing to do");
+    }
+    for name in names {
+        print_line(&format!("{done} {name}"));
+    }
+}

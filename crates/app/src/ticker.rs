@@ -1,0 +1,33 @@
+//! The background task that does what time has made due.
+
+use std::time::Duration;
+
+use bellwether_usecases::Context;
+use bellwether_usecases::settling::tick;
+use tokio::sync::watch;
+
+/// The longest pause after failures.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// Ticks until `stop` turns true; a tick that has begun is finished. Failures are logged and tried
+/// again, less and less often.
+pub async fn run(ctx: Context, interval: Duration, mut stop: watch::Receiver<bool>) {
+    let mut pause = interval;
+    while !*stop.borrow() {
+        let wait = match tick(&ctx).await {
+            Ok(ticked) => {
+                pause = interval;
+                if ticked.more { Duration::ZERO } else { interval }
+            }
+            Err(error) => {
+                pause = (pause * 2).min(MAX_PAUSE);
+                tracing::error!(error = &error as &dyn std::error::Error, pause_ms = pause.as_millis(), "a tick failed");
+                pause
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            changed = stop.changed() => if changed.is_err() { return },
+        }
+    }
+}

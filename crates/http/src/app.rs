@@ -1,0 +1,164 @@
+//! What handlers share: the use cases, the house's options, and the bounds on what runs at once.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bellwether_domain::ports::{AnswerKey, Sealer};
+use bellwether_usecases::Context;
+use bellwether_usecases::trading::Trading;
+use tokio::runtime::Handle;
+use tracing::Instrument as _;
+
+use crate::faults::Fault;
+
+/// How the HTTP server behaves.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// Threads that speak HTTP; none for one a core.
+    pub workers: Option<NonZeroUsize>,
+    /// The most connections of one worker.
+    pub max_connections: usize,
+    /// The most requests that are worked on at once, over all workers; more get 503.
+    pub max_in_flight: usize,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// How long a request's head may take to arrive.
+    pub head_timeout: Duration,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
+    /// The longest body in bytes.
+    pub max_body: usize,
+    /// How long requests that are being worked on may take to end when the server stops.
+    pub shutdown_timeout: Duration,
+    /// The origins whose pages may call; none by default.
+    pub allowed_origins: Vec<String>,
+    /// What the credit is called.
+    pub currency: String,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            max_connections: 10_000,
+            max_in_flight: 1024,
+            keep_alive: Duration::from_secs(60),
+            head_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            max_body: 256 * 1024,
+            shutdown_timeout: Duration::from_secs(30),
+            allowed_origins: Vec::new(),
+            currency: "credit".to_owned(),
+        }
+    }
+}
+
+/// What all handlers share. Clones are the same application.
+#[derive(Clone)]
+pub struct App {
+    ctx: Context,
+    trading: Trading,
+    sealer: Arc<dyn Sealer>,
+    runtime: Handle,
+    options: Arc<HttpOptions>,
+    draining: Arc<AtomicBool>,
+    in_flight: Arc<AtomicUsize>,
+    running_keys: Arc<Mutex<HashSet<AnswerKey>>>,
+}
+
+impl App {
+    /// An application whose use cases and queries run on `runtime`, which must be multi-threaded.
+    #[must_use]
+    pub fn new(ctx: Context, trading: Trading, sealer: Arc<dyn Sealer>, runtime: Handle, options: HttpOptions) -> Self {
+        Self {
+            ctx,
+            trading,
+            sealer,
+            runtime,
+            options: Arc::new(options),
+            draining: Arc::default(),
+            in_flight: Arc::default(),
+            running_keys: Arc::default(),
+        }
+    }
+
+    /// Set it to make `/readyz` answer 503, before the server is stopped.
+    #[must_use]
+    pub fn draining(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.draining)
+    }
+
+    pub(crate) fn ctx(&self) -> &Context {
+        &self.ctx
+    }
+
+    pub(crate) fn trading(&self) -> &Trading {
+        &self.trading
+    }
+
+    pub(crate) fn sealer(&self) -> &dyn Sealer {
+        &*self.sealer
+    }
+
+    pub(crate) fn options(&self) -> &HttpOptions {
+        &self.options
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Runs a use case or query on the runtime of the stores. It runs to its end even where nobody
+    /// waits for it any more, so a client that hangs up cancels nothing.
+    pub(crate) async fn run<T, E, W>(&self, work: W) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        E: Into<Fault> + Send + 'static,
+        W: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        match self.runtime.spawn(work.in_current_span()).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(error) => Err(Fault::internal(error)),
+        }
+    }
+
+    /// Takes one of the places of requests that are being worked on; none is free at the bound.
+    pub(crate) fn admit(&self) -> Option<Admitted> {
+        let admitted = Admitted(Arc::clone(&self.in_flight));
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        (before < self.options.max_in_flight).then_some(admitted)
+    }
+
+    /// Notes that a request with this key is running; none where one is already.
+    pub(crate) fn begin_key(&self, key: &AnswerKey) -> Option<RunningKey> {
+        let mut running = self.running_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(key.clone()).then(|| RunningKey { running: Arc::clone(&self.running_keys), key: key.clone() })
+    }
+}
+
+/// A place among the requests that are being worked on, free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Admitted(Arc<AtomicUsize>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A key that is being worked on, forgotten when dropped.
+#[derive(Debug)]
+pub(crate) struct RunningKey {
+    running: Arc<Mutex<HashSet<AnswerKey>>>,
+    key: AnswerKey,
+}
+
+impl Drop for RunningKey {
+    fn drop(&mut self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}

@@ -1,0 +1,166 @@
+//! One request on its way through a handler: who asks, for what, and with which body.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use bellwether_domain::ids::UserId;
+use bellwether_domain::ports::{MarketKey, Sealer};
+use bellwether_domain::text::Slug;
+use bellwether_usecases::{Caller, Context, Rendered, users};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::auth;
+use crate::body::{self, Body};
+use crate::etag::required_version;
+use crate::faults::{Detail, Fault};
+use crate::fields::{Fields, Place, parse_id, read};
+use crate::idempotency::{self, Guarded, Need};
+use crate::query::read_query;
+
+/// A request. All handlers take one and answer `Result<Reply, Fault>`.
+pub(crate) struct Call {
+    app: web::Data<App>,
+    request: HttpRequest,
+    payload: Payload,
+}
+
+impl FromRequest for Call {
+    type Error = Fault;
+    type Future = Ready<Result<Self, Fault>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let app = request.app_data::<web::Data<App>>().cloned();
+        let call = |app| Self { app, request: request.clone(), payload: payload.take() };
+        ready(app.map(call).ok_or_else(|| Fault::internal("the application is not set up")))
+    }
+}
+
+/// Who asked, for the log; put into the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AskedBy(pub(crate) UserId);
+
+impl Call {
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// The ports, to be moved into work.
+    pub(crate) fn ctx(&self) -> Context {
+        self.app.ctx().clone()
+    }
+
+    pub(crate) fn sealer(&self) -> &dyn Sealer {
+        self.app.sealer()
+    }
+
+    /// Who asks; 401 where nobody is signed in.
+    pub(crate) async fn caller(&self) -> Result<Caller, Fault> {
+        let token = auth::bearer(self.request.headers())?.to_owned();
+        let ctx = self.ctx();
+        let caller = self.app.run(async move { users::authenticate(&ctx, &token).await }).await?;
+        let caller = caller.ok_or_else(auth::invalid_token)?;
+        self.request.extensions_mut().insert(AskedBy(caller.user));
+        Ok(caller)
+    }
+
+    /// The id in the path.
+    pub(crate) fn id(&self) -> Result<Uuid, Fault> {
+        parse_id(self.segment()).ok_or_else(|| bad_id("must be an id of the form 0193a5e0-0000-7000-8000-000000000000"))
+    }
+
+    /// The user in the path; `me` is the caller.
+    pub(crate) fn user_id(&self, caller: Caller) -> Result<UserId, Fault> {
+        if self.segment() == "me" { Ok(caller.user) } else { self.id().map(UserId) }
+    }
+
+    /// The market in the path, by id or slug.
+    pub(crate) fn market_key(&self) -> Result<MarketKey, Fault> {
+        let text = self.segment();
+        match parse_id(text) {
+            Some(id) => Ok(MarketKey::Id(bellwether_domain::ids::MarketId(id))),
+            None => Slug::parse(text).map(MarketKey::Slug).map_err(|_| bad_id("must be a market's id or slug")),
+        }
+    }
+
+    fn segment(&self) -> &str {
+        self.request.match_info().query("id")
+    }
+
+    /// Reads the query string.
+    pub(crate) fn query<T>(&self, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Fault> {
+        read_query(self.request.query_string(), reader)
+    }
+
+    /// Refuses any query string.
+    pub(crate) fn no_query(&self) -> Result<(), Fault> {
+        self.query(|_| Some(()))
+    }
+
+    /// The version that the request wants to change, by `If-Match`.
+    pub(crate) fn required_version(&self) -> Result<Option<i64>, Fault> {
+        required_version(self.request.headers())
+    }
+
+    /// Reads the body, which must be JSON.
+    pub(crate) async fn body(&mut self) -> Result<Body, Fault> {
+        self.read_body(false).await
+    }
+
+    /// Reads the body of a request that needs none.
+    pub(crate) async fn no_body(&mut self) -> Result<(), Fault> {
+        self.command_or_nothing(|_| Some(())).await
+    }
+
+    /// Reads the body into a command, or all of its faults.
+    pub(crate) async fn command<T>(&mut self, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Fault> {
+        let body = self.body().await?;
+        read(&body.json, Place::Body, reader)
+    }
+
+    /// The same where a body that says nothing may be left out.
+    pub(crate) async fn command_or_nothing<T>(&mut self, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Fault> {
+        let body = self.read_body(true).await?;
+        read(&body.json, Place::Body, reader)
+    }
+
+    async fn read_body(&mut self, may_be_empty: bool) -> Result<Body, Fault> {
+        self.no_query()?;
+        let (headers, options) = (self.request.headers(), self.app.options());
+        let raw = body::read_all(self.payload.take(), headers, options.max_body, options.body_timeout).await?;
+        Body::of(raw, headers, may_be_empty)
+    }
+
+    /// Takes the idempotency key of a request with this body.
+    pub(crate) fn guard<T: ?Sized>(
+        &self,
+        need: Need,
+        caller: Caller,
+        body: &Body,
+        render: fn(&T) -> Rendered,
+    ) -> Result<Guarded<T>, Fault> {
+        let key = idempotency::key_of(self.request.headers(), need)?;
+        idempotency::guard(&self.app, key, Some(caller.user), self.route(), self.fingerprint(body), render)
+    }
+
+    /// The same for a request of nobody whose body has a password.
+    pub(crate) fn guard_secret<T: ?Sized>(&self, body: &Body, render: fn(&T) -> Rendered) -> Result<Guarded<T>, Fault> {
+        let key = idempotency::key_of(self.request.headers(), Need::Optional)?;
+        let fingerprint = idempotency::sealed_fingerprint(self.fingerprint(body), self.sealer());
+        idempotency::guard(&self.app, key, None, self.route(), fingerprint, render)
+    }
+
+    fn fingerprint(&self, body: &Body) -> [u8; 32] {
+        idempotency::fingerprint(self.request.method().as_str(), self.request.path(), &body.raw)
+    }
+
+    fn route(&self) -> String {
+        format!("{} {}", self.request.method(), self.request.match_pattern().unwrap_or_default())
+    }
+}
+
+/// 400: what stands in the path is no id.
+fn bad_id(message: &'static str) -> Fault {
+    Fault::unknown("BAD_ID", vec![Detail::of("id", "malformed", message)])
+}

@@ -1,0 +1,87 @@
+//! Whether the service lives, is ready, and is well.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::call::Call;
+use crate::envelope::Reply;
+use crate::faults::{Detail, Fault};
+
+/// How long the database may take to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// From here on the database is slow.
+const SLOW: Duration = Duration::from_millis(250);
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    checks: Checks,
+}
+
+#[derive(Serialize)]
+struct Checks {
+    database: Check,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Check {
+    status: &'static str,
+    latency_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Probe {
+    status: &'static str,
+}
+
+/// `GET /health`: 200 where everything needed answers, 503 where not, with each check either way.
+pub(crate) async fn health(call: Call) -> Result<Reply, Fault> {
+    call.no_query()?;
+    let begun = Instant::now();
+    let ping = ping(&call).await;
+    let latency = begun.elapsed();
+    let status = match &ping {
+        Err(_) => "down",
+        Ok(()) if latency > SLOW => "degraded",
+        Ok(()) => "ok",
+    };
+    let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+    let health = Health { status, checks: Checks { database: Check { status, latency_ms } } };
+    let data = serde_json::to_string(&health).map_err(Fault::internal)?;
+    match ping {
+        Ok(()) => Ok(Reply::json(data)),
+        Err(fault) => Err(fault.with_data(data)),
+    }
+}
+
+/// `GET /livez`: 200 as long as requests are answered at all.
+pub(crate) async fn alive(call: Call) -> Result<Reply, Fault> {
+    call.no_query()?;
+    Reply::ok(&Probe { status: "ok" })
+}
+
+/// `GET /readyz`: 503 while the server drains or cannot reach its database.
+pub(crate) async fn ready(call: Call) -> Result<Reply, Fault> {
+    call.no_query()?;
+    if call.app().is_draining() {
+        return Err(Fault::unavailable("DRAINING", "the server is shutting down"));
+    }
+    ping(&call).await?;
+    Reply::ok(&Probe { status: "ok" })
+}
+
+async fn ping(call: &Call) -> Result<(), Fault> {
+    let ctx = call.ctx();
+    let ping = async move {
+        match tokio::time::timeout(PING_TIMEOUT, ctx.queries.ping()).await {
+            Ok(result) => result.map_err(Fault::from),
+            Err(elapsed) => Err(Fault::unavailable("SERVICE_UNAVAILABLE", "the database does not answer").caused_by(elapsed)),
+        }
+    };
+    call.app().run(ping).await.map_err(|fault| {
+        let detail = Detail::of("database", "down", "does not answer");
+        fault.with_details(vec![detail])
+    })
+}

@@ -1,0 +1,43 @@
+//! The server: the routes, what is around them, and the bounds on connections.
+
+use std::io;
+use std::net::TcpListener;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Compress, from_fn};
+use actix_web::{Error, HttpServer, web};
+
+use crate::app::App;
+use crate::middleware::around;
+use crate::routes::configure;
+
+/// The whole service, as each worker builds it: routes, compression, and what happens around
+/// every request.
+pub fn service(
+    app: &App,
+) -> actix_web::App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<impl MessageBody + use<>>, Error = Error, InitError = ()> + use<>,
+> {
+    actix_web::App::new()
+        .app_data(web::Data::new(app.clone()))
+        .configure(configure)
+        .wrap(Compress::default())
+        .wrap(from_fn(around))
+}
+
+/// A server on `listener` that runs until its handle stops it; it heeds no signals. Await it on a
+/// Tokio runtime. [`io::Error`] where the listener cannot be used.
+pub fn server(app: App, listener: TcpListener) -> io::Result<Server> {
+    let options = app.options().clone();
+    let mut server = HttpServer::new(move || service(&app))
+        .max_connections(options.max_connections)
+        .keep_alive(options.keep_alive)
+        .client_request_timeout(options.head_timeout)
+        .shutdown_timeout(options.shutdown_timeout.as_secs())
+        .disable_signals();
+    if let Some(workers) = options.workers {
+        server = server.workers(workers.get());
+    }
+    Ok(server.listen(listener)?.run())
+}

@@ -1,0 +1,122 @@
+//! Trades and candles.
+
+use std::collections::HashMap;
+
+use bellwether_domain::ids::{MarketId, OrderId};
+use bellwether_domain::market::Market;
+use bellwether_domain::ports::{CandleRequest, TradeFilter, TradeSort};
+use bellwether_usecases::{Context, Error, markets};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::books::{Viewed, outcome_name};
+use crate::call::Call;
+use crate::envelope::Reply;
+use crate::faults::Fault;
+use crate::fields::Fields;
+use crate::paging::{Paging, Wanted};
+use crate::wire::trade::{CandleWire, TradeWire};
+
+/// `GET /markets/{id}/trades`: as the books keep them, those of a two-outcome market by its first.
+pub(crate) async fn list_of_market(call: Call) -> Result<Reply, Fault> {
+    let key = call.market_key()?;
+    let wanted = call.query(Wanted::<TradeSort>::read)?;
+    let ctx = call.ctx();
+    let market = call.app().run::<_, Error, _>(async move { markets::get_market(&ctx, &key).await }).await?;
+    let filter = TradeFilter { market: Some(market.id), ..TradeFilter::default() };
+    let paging = wanted.bind("trades", &filter, call.sealer())?;
+    list_filtered(&call, filter, paging).await.map(Reply::public)
+}
+
+/// `GET /trades`: the caller's own.
+pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
+    let caller = call.caller().await?;
+    let (market, order, wanted) = call.query(|query| {
+        let wanted = Wanted::<TradeSort>::read(query);
+        let market = query.optional("marketId").map_or(Some(None), |n| n.id().map(|id| Some(MarketId(id))));
+        let order = query.optional("orderId").map_or(Some(None), |n| n.id().map(|id| Some(OrderId(id))));
+        Some((market?, order?, wanted?))
+    })?;
+    let filter = TradeFilter { market, user: Some(caller.user), order };
+    let paging = wanted.bind("trades", &filter, call.sealer())?;
+    list_filtered(&call, filter, paging).await
+}
+
+async fn list_filtered(call: &Call, filter: TradeFilter, paging: Paging<TradeSort>) -> Result<Reply, Fault> {
+    let (ctx, request) = (call.ctx(), paging.request.clone());
+    let work = async move {
+        let page = ctx.queries.trades(&filter, &request).await?;
+        let markets = markets_of(&ctx, page.items.iter().map(|trade| trade.market)).await?;
+        Ok::<_, Error>((page, markets))
+    };
+    let (page, markets) = call.app().run(work).await?;
+    let shown: Vec<TradeWire<'_>> = page.items.iter().map(|trade| TradeWire::of(trade, markets.get(&trade.market))).collect();
+    Ok(Reply::ok(&shown)?.paged(paging.describe(&page, |trade| trade.id.0, call.sealer())))
+}
+
+/// The markets that some rows are in, each once, with one statement.
+pub(crate) async fn markets_of(ctx: &Context, ids: impl Iterator<Item = MarketId>) -> Result<HashMap<MarketId, Market>, Error> {
+    let mut ids: Vec<MarketId> = ids.collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let markets = ctx.queries.markets_by_ids(&ids).await?;
+    Ok(markets.into_iter().map(|market| (market.id, market)).collect())
+}
+
+/// The intervals of candles, in seconds.
+const INTERVALS: [(&str, i64); 6] = [("1m", 60), ("5m", 300), ("15m", 900), ("1h", 3_600), ("4h", 14_400), ("1d", 86_400)];
+const CANDLES: i64 = 500;
+const MOST_CANDLES: i64 = 1_000;
+
+/// Which candles are asked for.
+struct Asked {
+    outcome: Option<String>,
+    interval_s: i64,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    limit: i64,
+}
+
+fn asked(query: &Fields<'_>) -> Option<Asked> {
+    let outcome = outcome_name(query);
+    let interval = query.optional("interval").map_or(Some(("1h", 3_600)), |n| n.one_of(&INTERVALS, |(name, _)| name));
+    let from = query.optional("from").map(|n| n.time());
+    let to = query.optional("to").map(|n| n.time());
+    let limit = query.optional("limit").map_or(Some(CANDLES), |n| n.whole(1, MOST_CANDLES));
+    if let (Some(Some(from)), Some(Some(to))) = (from, to)
+        && from >= to
+    {
+        return query.fail("from", "invalid", "must be before to");
+    }
+    let (from, to) = (from.map_or(Some(None), |t| t.map(Some)), to.map_or(Some(None), |t| t.map(Some)));
+    Some(Asked { outcome: outcome?, interval_s: interval?.1, from: from?, to: to?, limit: limit? })
+}
+
+/// `GET /markets/{id}/candles`: up to now, and as many intervals back as the limit allows, where
+/// `from` and `to` say nothing else.
+pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
+    let key = call.market_key()?;
+    let asked = call.query(asked)?;
+    let limit = u32::try_from(asked.limit).map_err(Fault::internal)?;
+    let now = call.app().ctx().clock.now();
+    let to = asked.to.unwrap_or_else(|| later(now, asked.interval_s));
+    let from = asked.from.unwrap_or_else(|| later(to, -asked.interval_s.saturating_mul(asked.limit)));
+    let ctx = call.ctx();
+    let work = async move {
+        let market = markets::get_market(&ctx, &key).await?;
+        let viewed = Viewed::named(&market, asked.outcome.as_deref())?;
+        let request = CandleRequest { market: market.id, book: viewed.book, interval_s: asked.interval_s, from, to, limit };
+        Ok::<_, Error>((viewed, ctx.queries.candles(&request).await?))
+    };
+    let (viewed, candles) = call.app().run(work).await?;
+    let shown: Vec<CandleWire> = candles.iter().map(|candle| CandleWire::of(candle, viewed.mirrored)).collect();
+    Ok(Reply::ok(&shown)?.public())
+}
+
+/// So many seconds later, within the times that are kept.
+fn later(time: Timestamp, seconds: i64) -> Timestamp {
+    let moved = time.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(time);
+    moved.max(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,128 @@
+//! Users.
+
+use bellwether_domain::ids::UserId;
+use bellwether_domain::permissions::Permission;
+use bellwether_domain::ports::{UserFilter, UserSort};
+use bellwether_domain::refusal::Refusal;
+use bellwether_domain::user::{Role, User, UserStatus};
+use bellwether_usecases::users::{self, UserPatch};
+use bellwether_usecases::{Caller, Error};
+
+use crate::call::Call;
+use crate::envelope::Reply;
+use crate::faults::{Detail, Fault};
+use crate::fields::{Fields, Place, read};
+use crate::idempotency::reply;
+use crate::paging::Wanted;
+use crate::wire::user::{FIELDS, UserWire, render_new_user};
+use crate::wire::user_body;
+use crate::wire::view::View;
+
+/// `POST /users`.
+pub(crate) async fn sign_up(mut call: Call) -> Result<Reply, Fault> {
+    let body = call.body().await?;
+    let request = read(&body.json, Place::Body, user_body::sign_up)?;
+    let guarded = call.guard_secret(&body, render_new_user)?;
+    let ctx = call.ctx();
+    let work = async move {
+        let _guard = guarded.guard;
+        users::sign_up(&ctx, request, guarded.keyed).await
+    };
+    reply(call.app().run(work).await?, render_new_user)
+}
+
+/// `GET /users`, for administrators.
+pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
+    let caller = call.caller().await?;
+    Permission::ListUsers.require(caller.role, false)?;
+    let (filter, wanted, view) = call.query(|query| {
+        let wanted = Wanted::<UserSort>::read(query);
+        let view = View::read(query, FIELDS, &[]);
+        Some((filter(query)?, wanted?, view?))
+    })?;
+    let paging = wanted.bind("users", &filter, call.sealer())?;
+    let (ctx, request) = (call.ctx(), paging.request.clone());
+    let page = call.app().run(async move { ctx.queries.users(&filter, &request).await }).await?;
+    let shown: Vec<UserWire<'_>> = page.items.iter().map(UserWire::private).collect();
+    let pagination = paging.describe(&page, |user| user.id.0, call.sealer());
+    Ok(Reply::json(view.show(&shown)?).paged(pagination))
+}
+
+fn filter(query: &Fields<'_>) -> Option<UserFilter> {
+    let role = query.optional("role").map_or(Some(None), |n| n.one_of(&Role::ALL, Role::as_str).map(Some));
+    let status = query.optional("status").map_or(Some(None), |n| n.one_of(&UserStatus::ALL, UserStatus::as_str).map(Some));
+    Some(UserFilter { role: role?, status: status? })
+}
+
+/// `GET /users/{id}`.
+pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
+    let caller = call.caller().await?;
+    let id = call.user_id(caller)?;
+    let view = call.query(|query| View::read(query, FIELDS, &[]))?;
+    let user = load(&call, id).await?;
+    answer(caller, &user, &view)
+}
+
+/// `PUT /users/{id}`.
+pub(crate) async fn replace(call: Call) -> Result<Reply, Fault> {
+    update(call, user_body::replacement).await
+}
+
+/// `PATCH /users/{id}`.
+pub(crate) async fn change(call: Call) -> Result<Reply, Fault> {
+    update(call, user_body::patch).await
+}
+
+async fn update(mut call: Call, reader: impl FnOnce(&Fields<'_>) -> Option<UserPatch>) -> Result<Reply, Fault> {
+    let caller = call.caller().await?;
+    let id = call.user_id(caller)?;
+    let version = call.required_version()?;
+    let mut patch = call.command(reader).await?;
+    if patch.email.is_some() {
+        // An address that stays needs no password.
+        let current = load(&call, id).await?;
+        patch.email = patch.email.filter(|email| current.email.as_ref() != Some(email));
+    }
+    let needs_password = patch.email.is_some() || patch.new_password.is_some();
+    if caller.user == id && needs_password && patch.current_password.is_none() {
+        let message = "is required to change your address or password";
+        return Err(Fault::invalid(vec![Detail::of("currentPassword", "required", message)]));
+    }
+    let ctx = call.ctx();
+    let user = call.app().run(async move { users::update_user(&ctx, caller, id, patch, version).await }).await?;
+    answer(caller, &user, &View::default())
+}
+
+/// `DELETE /users/{id}`.
+pub(crate) async fn deactivate(mut call: Call) -> Result<Reply, Fault> {
+    let caller = call.caller().await?;
+    let id = call.user_id(caller)?;
+    let version = call.required_version()?;
+    call.no_body().await?;
+    let ctx = call.ctx();
+    call.app().run(async move { users::deactivate_user(&ctx, caller, id, version).await }).await?;
+    Ok(Reply::no_content())
+}
+
+/// The user in the path, if the caller may see its private lists; else there is none.
+pub(crate) async fn whose_lists(call: &Call, caller: Caller) -> Result<UserId, Fault> {
+    let id = call.user_id(caller)?;
+    if !Permission::ReadUser.allows(caller.role, id == caller.user) {
+        return Err(Refusal::UserNotFound.into());
+    }
+    if id != caller.user {
+        load(call, id).await?;
+    }
+    Ok(id)
+}
+
+async fn load(call: &Call, id: UserId) -> Result<User, Fault> {
+    let ctx = call.ctx();
+    call.app().run::<_, Error, _>(async move { users::get_user(&ctx, id).await }).await
+}
+
+fn answer(caller: Caller, user: &User, view: &View) -> Result<Reply, Fault> {
+    let is_private = Permission::ReadUser.allows(caller.role, user.id == caller.user);
+    let shown = if is_private { UserWire::private(user) } else { UserWire::public(user) };
+    Ok(Reply::json(view.show(&shown)?).tagged(user.version))
+}

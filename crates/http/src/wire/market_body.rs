@@ -1,0 +1,277 @@
+//! Bodies about markets, read into commands.
+
+use std::collections::HashSet;
+
+use bellwether_domain::market::{FeeRecipient, OUTCOMES};
+use bellwether_domain::money::FeeRate;
+use bellwether_domain::text::{Lines, clean, fold};
+use bellwether_usecases::markets::{Liquidity, MarketPatch, OpenMarket, Verdict};
+
+use crate::fields::{Fields, Member, Node};
+use crate::wire::order_body::opening_order;
+
+const QUESTION: usize = 300;
+const DESCRIPTION: usize = 20_000;
+const LABEL: usize = 40;
+const TAGS: usize = 10;
+const OUTCOME: usize = 60;
+const URL: usize = 2_000;
+const REASON: usize = 2_000;
+
+/// Reads a new market.
+pub(crate) fn open_market(fields: &Fields<'_>) -> Option<OpenMarket> {
+    let question = fields.required("question").and_then(|n| question(&n));
+    let description = fields.optional("description").map_or(Some(String::new()), |n| description(&n));
+    let category = fields.optional("category").map_or(Some(None), |n| category(&n));
+    let tags = fields.optional("tags").map_or(Some(Vec::new()), |n| tags(&n));
+    let outcomes = fields.optional("outcomes").map_or_else(|| Some(vec!["YES".to_owned(), "NO".to_owned()]), |n| outcomes(&n));
+    let closes_at = fields.required("closesAt").and_then(|n| n.time());
+    let fee_rate = fields.optional("feeRate").map_or(Some(FeeRate::ZERO), |n| n.rate());
+    let recipients = [FeeRecipient::House, FeeRecipient::Creator];
+    let fee_recipient = fields.optional("feeRecipient").map_or(Some(FeeRecipient::House), |n| n.one_of(&recipients, FeeRecipient::as_str));
+    let known = outcomes.clone().unwrap_or_default();
+    let liquidity = fields.optional("liquidity").map_or(Some(None), |n| n.object(|f| liquidity(f, &known)).map(Some));
+    let opening_order = fields.optional("openingOrder").map_or(Some(None), |n| n.object(opening_order).map(Some));
+    Some(OpenMarket {
+        question: question?,
+        description: description?,
+        category: category?,
+        tags: tags?,
+        outcomes: outcomes?,
+        closes_at: closes_at?,
+        fee_rate: fee_rate?,
+        fee_recipient: fee_recipient?,
+        liquidity: liquidity?,
+        opening_order: opening_order?,
+    })
+}
+
+/// Reads the whole of what can be edited: what is left out is emptied.
+pub(crate) fn replacement(fields: &Fields<'_>) -> Option<MarketPatch> {
+    let question = fields.required("question").and_then(|n| question(&n));
+    let description = fields.optional("description").map_or(Some(String::new()), |n| description(&n));
+    let category = fields.optional("category").map_or(Some(None), |n| category(&n));
+    let tags = fields.optional("tags").map_or(Some(Vec::new()), |n| tags(&n));
+    let closes_at = fields.required("closesAt").and_then(|n| n.time());
+    Some(MarketPatch {
+        question: Some(question?),
+        description: Some(description?),
+        category: Some(category?),
+        tags: Some(tags?),
+        closes_at: Some(closes_at?),
+    })
+}
+
+/// Reads a part of what can be edited; `null` empties a description, a category or tags.
+pub(crate) fn patch(fields: &Fields<'_>) -> Option<MarketPatch> {
+    let question = fields.unless_absent("question").map(|n| question(&n));
+    let description = match fields.member("description") {
+        Member::Absent => None,
+        Member::Null => Some(Some(String::new())),
+        Member::Given(n) => Some(description(&n)),
+    };
+    let category = match fields.member("category") {
+        Member::Absent => None,
+        Member::Null => Some(Some(None)),
+        Member::Given(n) => Some(category(&n)),
+    };
+    let tags = match fields.member("tags") {
+        Member::Absent => None,
+        Member::Null => Some(Some(Vec::new())),
+        Member::Given(n) => Some(tags(&n)),
+    };
+    let closes_at = fields.unless_absent("closesAt").map(|n| n.time());
+    Some(MarketPatch {
+        question: settled(question)?,
+        description: settled(description)?,
+        category: settled(category)?,
+        tags: settled(tags)?,
+        closes_at: settled(closes_at)?,
+    })
+}
+
+/// A value that was not given is as good as one that could be read.
+fn settled<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+    value.map_or(Some(None), |read| read.map(Some))
+}
+
+fn question(node: &Node<'_>) -> Option<String> {
+    node.text(Lines::One, 1, QUESTION)
+}
+
+fn description(node: &Node<'_>) -> Option<String> {
+    node.text(Lines::Many, 0, DESCRIPTION)
+}
+
+fn category(node: &Node<'_>) -> Option<Option<String>> {
+    label(node).map(Some)
+}
+
+/// A category or tag: lower case, which may be longer than what was given.
+pub(crate) fn label(node: &Node<'_>) -> Option<String> {
+    let lower = node.text(Lines::One, 1, LABEL)?.to_lowercase();
+    clean(&lower, Lines::One, 1, LABEL).map_or_else(|e| node.fail("invalid", e.to_string()), Some)
+}
+
+fn tags(node: &Node<'_>) -> Option<Vec<String>> {
+    let tags = node.list(0, TAGS, label)?;
+    let distinct: HashSet<&String> = tags.iter().collect();
+    if distinct.len() == tags.len() { Some(tags) } else { node.fail("duplicate", "must not name a tag twice") }
+}
+
+fn outcomes(node: &Node<'_>) -> Option<Vec<String>> {
+    let names = node.list(*OUTCOMES.start(), *OUTCOMES.end(), |n| n.text(Lines::One, 1, OUTCOME))?;
+    let distinct: HashSet<String> = names.iter().map(|name| fold(name)).collect();
+    if distinct.len() == names.len() { Some(names) } else { node.fail("duplicate", "must differ, also without regard to case") }
+}
+
+fn liquidity(fields: &Fields<'_>, outcomes: &[String]) -> Option<Liquidity> {
+    let subsidy = fields.required("subsidy").and_then(|n| n.amount());
+    let probabilities = fields.optional("probabilities").map_or(Some(None), |n| probabilities(&n, outcomes).map(Some));
+    Some(Liquidity { subsidy: subsidy?, probabilities: probabilities? })
+}
+
+/// Opening probabilities: a list in the order of the outcomes, or an object by their names.
+fn probabilities(node: &Node<'_>, outcomes: &[String]) -> Option<Vec<u16>> {
+    let given: Vec<u16> = if node.is_list() {
+        node.list(*OUTCOMES.start(), *OUTCOMES.end(), Node::part)?
+    } else {
+        let named = node.entries()?;
+        let of_outcome = |outcome: &String| {
+            let entry = named.iter().find(|(name, _)| fold(name) == fold(outcome));
+            entry.map_or_else(|| node.fail("required", format!("must name {outcome:?}")), |(_, part)| part.part())
+        };
+        let read: Vec<Option<u16>> = outcomes.iter().map(of_outcome).collect();
+        if named.len() > outcomes.len() {
+            return node.fail("invalid", "must name the outcomes and nothing else");
+        }
+        read.into_iter().collect::<Option<_>>()?
+    };
+    let sum: u64 = given.iter().map(|part| u64::from(*part)).sum();
+    if outcomes.is_empty() || (given.len() == outcomes.len() && sum == 1000 && !given.contains(&0)) {
+        return Some(given);
+    }
+    node.fail("invalid", "must be one above zero for each outcome, adding up to exactly 1")
+}
+
+/// Reads `outcome` or `weights`.
+pub(crate) fn verdict(fields: &Fields<'_>) -> Option<Verdict> {
+    let outcome = fields.optional("outcome").map(|n| n.text(Lines::One, 1, OUTCOME));
+    let weights = fields.optional("weights").map(|n| weights(&n));
+    match (outcome, weights) {
+        (Some(outcome), None) => outcome.map(Verdict::Outcome),
+        (None, Some(weights)) => weights.map(Verdict::Weights),
+        (None, None) => fields.fail("outcome", "required", "or weights is required"),
+        (Some(_), Some(_)) => fields.fail("weights", "conflict", "cannot be combined with outcome"),
+    }
+}
+
+fn weights(node: &Node<'_>) -> Option<Vec<(String, u16)>> {
+    let entries = node.entries()?;
+    if !(1..=*OUTCOMES.end()).contains(&entries.len()) {
+        return node.fail("length", "must name 1 to 20 outcomes");
+    }
+    let read: Vec<Option<(String, u16)>> = entries.iter().map(|(name, n)| n.part().map(|part| ((*name).to_owned(), part))).collect();
+    read.into_iter().collect()
+}
+
+/// Reads a proposal: a verdict and where the evidence is.
+pub(crate) fn proposal(fields: &Fields<'_>) -> Option<(Verdict, Option<String>)> {
+    let verdict = verdict(fields);
+    let evidence = fields.optional("evidenceUrl").map_or(Some(None), |n| url(&n).map(Some));
+    Some((verdict?, evidence?))
+}
+
+fn url(node: &Node<'_>) -> Option<String> {
+    const FORM: &str = "must be an address of the form https://example.org/page";
+    let text = node.text(Lines::One, 1, URL)?;
+    let rest = ["https://", "http://"].iter().find_map(|scheme| text.get(..scheme.len()).filter(|s| s.eq_ignore_ascii_case(scheme)).and(text.get(scheme.len()..)));
+    let has_host = rest.is_some_and(|rest| rest.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '['));
+    if has_host && !text.contains(char::is_whitespace) { Some(text) } else { node.fail("invalid", FORM) }
+}
+
+/// Reads `reason`.
+pub(crate) fn reason(fields: &Fields<'_>) -> Option<String> {
+    fields.required("reason").and_then(|n| n.text(Lines::Many, 1, REASON))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::Fault;
+    use crate::fields::{Place, read};
+    use crate::json::parse;
+
+    fn body<T>(text: &str, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Fault> {
+        read(&parse(text.as_bytes()).unwrap(), Place::Body, reader)
+    }
+
+    fn faulty<T: std::fmt::Debug>(text: &str, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Vec<String> {
+        body(text, reader).unwrap_err().details().iter().filter_map(|d| d.field.clone()).collect()
+    }
+
+    #[test]
+    fn opens_a_yes_no_market_from_a_question_and_a_time() {
+        let market = body(r#"{"question":" Rain? ","closesAt":"2030-01-01T00:00:00Z"}"#, open_market).unwrap();
+        assert_eq!(market.question, "Rain?");
+        assert_eq!(market.outcomes, ["YES", "NO"]);
+        assert!(market.liquidity.is_none() && market.opening_order.is_none());
+    }
+
+    #[test]
+    fn names_every_fault_of_a_market() {
+        let faults = faulty(
+            r#"{"question":"","description":7,"category":"a\u0000b","tags":["x","X"],"outcomes":["Yes","YES"],
+                "closesAt":"soon","feeRate":"0.2","feeRecipient":"me","liquidity":{"subsidy":"1.2345","probabilities":["0.5"]},
+                "openingOrder":{"outcome":"YES","side":"up","type":"limit","price":"1"}}"#,
+            open_market,
+        );
+        let expected = [
+            "question", "description", "category", "tags", "outcomes", "closesAt", "feeRate", "feeRecipient", "liquidity.subsidy",
+            "liquidity.probabilities", "openingOrder.side", "openingOrder.price", "openingOrder.quantity",
+        ];
+        assert_eq!(faults, expected);
+    }
+
+    #[test]
+    fn takes_probabilities_in_order_or_by_name() {
+        let of = |probabilities: &str| {
+            let text = format!(
+                r#"{{"question":"Q","closesAt":"2030-01-01T00:00:00Z","liquidity":{{"subsidy":"10","probabilities":{probabilities}}}}}"#
+            );
+            body(&text, open_market).map(|m| m.liquidity.unwrap().probabilities.unwrap())
+        };
+        assert_eq!(of(r#"["0.2","0.8"]"#).unwrap(), [200, 800]);
+        assert_eq!(of(r#"{"no":"0.8","YES":0.2}"#).unwrap(), [200, 800]);
+        for bad in [r#"["0.5","0.6"]"#, r#"["0","1"]"#, r#"{"YES":"1"}"#, r#"["0.2","0.3","0.5"]"#, "7", r#"{"YES":"0.5","NO":"0.5","X":"0"}"#] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patches_what_is_named_and_empties_what_is_null() {
+        let patch_of = body(r#"{"category":null,"tags":null}"#, patch).unwrap();
+        assert_eq!((patch_of.category, patch_of.tags, patch_of.question), (Some(None), Some(vec![]), None));
+        assert_eq!(faulty(r#"{"question":null,"closesAt":null}"#, patch), ["question", "closesAt"]);
+        assert_eq!(faulty("{}", replacement), ["question", "closesAt"]);
+    }
+
+    #[test]
+    fn takes_a_verdict_by_outcome_or_by_weights() {
+        assert!(matches!(body(r#"{"outcome":"YES"}"#, verdict).unwrap(), Verdict::Outcome(name) if name == "YES"));
+        let weights = body(r#"{"weights":{"YES":"0.600","NO":0.4}}"#, verdict).unwrap();
+        assert!(matches!(weights, Verdict::Weights(w) if w == [("NO".to_owned(), 400), ("YES".to_owned(), 600)]));
+        assert_eq!(faulty("{}", verdict), ["outcome"]);
+        assert_eq!(faulty(r#"{"outcome":"YES","weights":{"YES":1}}"#, verdict), ["weights"]);
+        assert_eq!(faulty(r#"{"weights":{"YES":"1.5","NO":"x"}}"#, verdict), ["weights.NO", "weights.YES"]);
+    }
+
+    #[test]
+    fn takes_web_addresses_alone_as_evidence() {
+        let of = |url: &str| body(&format!(r#"{{"outcome":"YES","evidenceUrl":"{url}"}}"#), proposal).is_ok();
+        assert!(of("https://example.org/a?b=c") && of("HTTP://example.org"));
+        for bad in ["javascript:alert(1)", "ftp://example.org", "https://", "https://a b", "example.org", "https:///x"] {
+            assert!(!of(bad), "{bad}");
+        }
+    }
+}

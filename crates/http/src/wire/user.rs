@@ -1,0 +1,70 @@
+//! Users.
+
+use bellwether_domain::ids::UserId;
+use bellwether_domain::user::User;
+use bellwether_usecases::Rendered;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::decimal::Shown;
+
+/// The fields of a user, for `fields=`.
+pub(crate) const FIELDS: &[&str] =
+    &["id", "email", "displayName", "role", "status", "emailVerified", "createdAt", "updatedAt", "version"];
+
+/// A user. The address is shown to itself and to administrators alone.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UserWire<'a> {
+    id: Shown<UserId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<Option<&'a str>>,
+    display_name: &'a str,
+    role: &'static str,
+    status: &'static str,
+    email_verified: bool,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    version: i64,
+}
+
+impl<'a> UserWire<'a> {
+    /// As the user itself and administrators see it.
+    pub(crate) fn private(user: &'a User) -> Self {
+        Self { email: Some(user.email.as_ref().map(|email| email.as_str())), ..Self::public(user) }
+    }
+
+    /// As others see it.
+    pub(crate) fn public(user: &'a User) -> Self {
+        Self {
+            id: Shown(user.id),
+            email: None,
+            display_name: user.display_name.as_str(),
+            role: user.role.as_str(),
+            status: user.status.as_str(),
+            email_verified: user.email_verified,
+            created_at: user.created_at,
+            updated_at: user.updated_at,
+            version: user.version,
+        }
+    }
+}
+
+/// A user within something else.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UserBrief<'a> {
+    id: Shown<UserId>,
+    display_name: &'a str,
+}
+
+impl<'a> UserBrief<'a> {
+    pub(crate) fn of(user: &'a User) -> Self {
+        Self { id: Shown(user.id), display_name: user.display_name.as_str() }
+    }
+}
+
+/// The answer to a sign-up.
+pub(crate) fn render_new_user(user: &User) -> Rendered {
+    super::created(&UserWire::private(user), format!("/api/v1/users/{}", user.id))
+}

@@ -1,0 +1,128 @@
+//! The reading half of the ports: each a hop to one of the reading connections.
+
+use async_trait::async_trait;
+use bellwether_domain::ids::{AccountId, MarketId, OrderId, TransferId, UserId};
+use bellwether_domain::ledger::{Account, Transfer};
+use bellwether_domain::market::{Market, OutcomeId};
+use bellwether_domain::order::Order;
+use bellwether_domain::ports::{
+    BestPrices, BookLevel, Candle, CandleRequest, DueWork, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort, Page,
+    PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, StoreError, TradeFilter, TradeSort, TransferFilter,
+    TransferSort, UserFilter, UserSort, Violation,
+};
+use bellwether_domain::position::Position;
+use bellwether_domain::trade::Trade;
+use bellwether_domain::user::User;
+use jiff::Timestamp;
+
+use crate::sql::Sql;
+use crate::store::SqliteStore;
+use crate::{accounts, audit, due, markets, orders, positions, trades, users};
+
+#[async_trait]
+impl Queries for SqliteStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.writer.check()?;
+        self.readers.read(|connection| connection.rows(Sql::new("SELECT count(*) FROM sqlite_schema")).map(drop)).await
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        self.readers.read(move |connection| Ok(users::by_ids(connection, &[id])?.pop())).await
+    }
+
+    async fn user_by_email(&self, key: &str) -> Result<Option<User>, StoreError> {
+        let key = key.to_owned();
+        self.readers.read(move |connection| users::by_email(connection, &key)).await
+    }
+
+    async fn users_by_ids(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+        let ids = ids.to_vec();
+        self.readers.read(move |connection| users::by_ids(connection, &ids)).await
+    }
+
+    async fn users(&self, filter: &UserFilter, page: &PageRequest<UserSort>) -> Result<Page<User>, StoreError> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.readers.read(move |connection| users::list(connection, &filter, &page)).await
+    }
+
+    async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        self.readers.read(move |connection| Ok(accounts::by_ids(connection, &[id])?.pop())).await
+    }
+
+    async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>, StoreError> {
+        self.readers.read(move |connection| accounts::transfer(connection, id)).await
+    }
+
+    async fn transfers(&self, filter: &TransferFilter, page: &PageRequest<TransferSort>) -> Result<Page<Transfer>, StoreError> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.readers.read(move |connection| accounts::transfers(connection, &filter, &page)).await
+    }
+
+    async fn market(&self, key: &MarketKey) -> Result<Option<Market>, StoreError> {
+        let key = key.clone();
+        self.readers.read(move |connection| markets::one(connection, &key)).await
+    }
+
+    async fn markets_by_ids(&self, ids: &[MarketId]) -> Result<Vec<Market>, StoreError> {
+        let ids = ids.to_vec();
+        self.readers.read(move |connection| markets::by_ids(connection, &ids)).await
+    }
+
+    async fn markets(&self, filter: &MarketFilter, page: &PageRequest<MarketSort>) -> Result<Page<Market>, StoreError> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.readers.read(move |connection| markets::list(connection, &filter, &page)).await
+    }
+
+    async fn best_prices(&self, markets: &[MarketId]) -> Result<Vec<BestPrices>, StoreError> {
+        let markets = markets.to_vec();
+        self.readers.read(move |connection| orders::best_prices(connection, &markets)).await
+    }
+
+    async fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        self.readers.read(move |connection| Ok(orders::by_ids(connection, &[id])?.pop())).await
+    }
+
+    async fn orders(&self, filter: &OrderFilter, page: &PageRequest<OrderSort>) -> Result<Page<Order>, StoreError> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.readers.read(move |connection| orders::list(connection, &filter, &page)).await
+    }
+
+    async fn book(&self, market: MarketId, book: OutcomeId, depth: u32) -> Result<(Vec<BookLevel>, i64), StoreError> {
+        self.readers.read(move |connection| orders::levels(connection, market, book, depth)).await
+    }
+
+    async fn trades(&self, filter: &TradeFilter, page: &PageRequest<TradeSort>) -> Result<Page<Trade>, StoreError> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.readers.read(move |connection| trades::list(connection, &filter, &page)).await
+    }
+
+    async fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
+        let request = *request;
+        self.readers.read(move |connection| trades::candles(connection, &request)).await
+    }
+
+    async fn position(&self, user: UserId, market: MarketId) -> Result<Option<Position>, StoreError> {
+        self.readers.read(move |connection| Ok(positions::by_pairs(connection, &[(user, market)])?.pop())).await
+    }
+
+    async fn positions(&self, filter: &PositionFilter, page: &PageRequest<PositionSort>) -> Result<Page<PositionInMarket>, StoreError> {
+        let (filter, page) = (filter.clone(), page.clone());
+        self.readers.read(move |connection| positions::list(connection, &filter, &page)).await
+    }
+
+    async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
+        self.readers.read(move |connection| connection.snapshot(|connection| due::work(connection, now, limit))).await
+    }
+
+    async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError> {
+        self.readers.read(move |connection| connection.snapshot(|connection| audit::violations(connection, limit))).await
+    }
+
+    async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError> {
+        self.readers.read(move |connection| accounts::chains(connection, after, limit)).await
+    }
+
+    async fn accounts_after(&self, after: Option<AccountId>, limit: u32) -> Result<Vec<Account>, StoreError> {
+        self.readers.read(move |connection| accounts::after(connection, after, limit)).await
+    }
+}

@@ -1,0 +1,102 @@
+//! Trades and candles.
+
+use bellwether_domain::ids::{MarketId, OrderId, TradeId, UserId};
+use bellwether_domain::ports::{Candle, CandleRequest, Page, PageRequest, StoreError, TradeFilter, TradeSort};
+use bellwether_domain::order::Side;
+use bellwether_domain::trade::{Settlement, Trade};
+use jiff::Timestamp;
+
+use crate::connection::Connection;
+use crate::lists::{List, TIME};
+use crate::schema::TRADES;
+use crate::sql::{Row, Sql, Values};
+
+/// The columns of a trade.
+pub(crate) fn bind(trade: &Trade, row: &mut Values) {
+    row.add(trade.id)
+        .add(trade.market)
+        .add(trade.sequence)
+        .add(trade.outcome)
+        .add(trade.price)
+        .add(trade.quantity)
+        .add(trade.cost)
+        .add(trade.taker_side.as_str())
+        .add(trade.settlement.as_str())
+        .add(trade.taker_order)
+        .add(trade.taker)
+        .add(trade.maker_order)
+        .add(trade.maker)
+        .add(trade.fee)
+        .add(trade.created_at);
+}
+
+fn read(row: &mut Row) -> Result<Trade, StoreError> {
+    Ok(Trade {
+        id: TradeId(row.id()?),
+        market: MarketId(row.id()?),
+        sequence: row.int()?,
+        outcome: row.outcome()?,
+        price: row.price()?,
+        quantity: row.shares()?,
+        cost: row.credits()?,
+        taker_side: row.from_text("a side", Side::from_name)?,
+        settlement: row.from_text("a settlement", Settlement::from_name)?,
+        taker_order: OrderId(row.id()?),
+        taker: UserId(row.id()?),
+        maker_order: row.opt_id()?.map(OrderId),
+        maker: row.opt_id()?.map(UserId),
+        fee: row.credits()?,
+        created_at: row.time()?,
+    })
+}
+
+/// A page of trades.
+pub(crate) fn list(connection: &mut Connection, filter: &TradeFilter, page: &PageRequest<TradeSort>) -> Result<Page<Trade>, StoreError> {
+    let mut list = List::of(TRADES.name, TRADES.columns, "id");
+    // Whoever is on both sides of a trade counts as its taker, so that no row is in both halves.
+    if filter.order.is_some() {
+        list.either(["taker_order = ?", "maker_order = ? AND maker_order <> taker_order"], filter.order);
+        list.filter_twice("(taker_id = ? OR maker_id = ?)", filter.user);
+    } else {
+        list.either(["taker_id = ?", "maker_id = ? AND maker_id <> taker_id"], filter.user);
+    }
+    list.filter("market_id = ?", filter.market);
+    let keys = |TradeSort::CreatedAt: &TradeSort| ("created_at", TIME);
+    list.page(connection, page, keys, |connection, sql| connection.read("a trade", sql, read))
+}
+
+/// The candles of a book. `/` rounds towards zero; the correction puts moments before 1970 into the interval that they are in.
+const CANDLES: &str = "\
+    SELECT start, min(first), max(price), min(price), min(last), sum(cost), count(*) FROM (\
+        SELECT start, price, cost, first_value(price) OVER interval AS first, last_value(price) OVER interval AS last FROM (\
+            SELECT price, cost, created_at, sequence, created_at / ?1 - (created_at % ?1 < 0) AS start \
+            FROM trades WHERE market_id = ?2 AND outcome = ?3 AND created_at >= ?4 AND created_at < ?5\
+        ) WINDOW interval AS (\
+            PARTITION BY start ORDER BY created_at, sequence ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING\
+        )\
+    ) GROUP BY start ORDER BY start LIMIT ?6";
+
+/// Candles, only for intervals with trades.
+pub(crate) fn candles(connection: &mut Connection, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
+    let length = request.interval_s.checked_mul(1_000_000).filter(|length| *length > 0);
+    let length = length.ok_or_else(|| StoreError::Corrupt(format!("{} s is no interval of candles", request.interval_s)))?;
+    let sql = Sql::new(CANDLES)
+        .bind(length)
+        .bind(request.market)
+        .bind(request.book)
+        .bind(request.from)
+        .bind(request.to)
+        .bind(request.limit);
+    connection.read("a candle", sql, |row| {
+        let begins = |start: i64| start.checked_mul(length).and_then(|start| Timestamp::from_microsecond(start).ok());
+        Ok(Candle {
+            start: row.from_int("the start of an interval", begins)?,
+            open: row.price()?,
+            high: row.price()?,
+            low: row.price()?,
+            close: row.price()?,
+            volume: row.credits()?,
+            trades: row.count()?,
+        })
+    })
+}

@@ -1,0 +1,33 @@
+//! The suite of the ports, and what is SQLite's own.
+
+mod migrations;
+mod store;
+
+mod conformance {
+    //! What every store promises.
+
+    use std::sync::Arc;
+
+    use bellwether_conformance::{Harness, Subject, anyhow, async_trait};
+    use bellwether_sqlite::{SqliteOptions, SqliteStore};
+
+    struct OnSqlite;
+
+    #[async_trait]
+    impl Harness for OnSqlite {
+        async fn fresh(&self) -> anyhow::Result<Subject> {
+            let folder = tempfile::tempdir()?;
+            let store = Arc::new(SqliteStore::open(&folder.path().join("bellwether.db"), SqliteOptions::default())?);
+            store.migrate_up().await?;
+            let counted = Arc::clone(&store);
+            Ok(Subject {
+                store: Arc::clone(&store) as _,
+                queries: store,
+                statements: Box::new(move || counted.statements()),
+                guard: Box::new(folder),
+            })
+        }
+    }
+
+    bellwether_conformance::conformance!(OnSqlite);
+}
