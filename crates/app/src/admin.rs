@@ -9,18 +9,20 @@ use bellwether_usecases::users::{Password, SignUp, create_admin};
 use crate::cli::AdminAction;
 use crate::config::Config;
 use crate::print_line;
-use crate::wiring;
+use crate::wiring::{self, Backend};
 
 /// The longest password that is read: bcrypt reads 72 bytes, and a line may end in a line break.
 const MAX_INPUT: u64 = 4096;
 
 /// Makes an administrator. May be run beside a running server.
-pub async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
+pub(crate) async fn run(config: &Config, action: AdminAction) -> anyhow::Result<()> {
     let AdminAction::Create { email, display_name, password_stdin: _ } = action;
     let email = Email::parse(&email).map_err(|e| anyhow::anyhow!("--email: {e}"))?;
     let display_name = DisplayName::parse(&display_name).map_err(|e| anyhow::anyhow!("--display-name: {e}"))?;
     let password = read_password()?;
-    let ctx = wiring::command_context(config).await?;
+    let backend = Backend::open(config).await?;
+    backend.migrate_up().await?;
+    let ctx = wiring::command_context(config, &backend)?;
     let user = create_admin(&ctx, SignUp { email, display_name, password }).await?;
     print_line(&format!("{} is an administrator (id {})", user.display_name.as_str(), user.id));
     Ok(())

@@ -2,17 +2,24 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use bellwether_usecases::audit::audit;
 use serde_json::json;
 
 use crate::cli::AuditArgs;
 use crate::config::Config;
 use crate::print_line;
-use crate::wiring;
+use crate::wiring::{self, Backend};
 
 /// Checks every invariant: 0 when all hold, 1 when one is broken. (2, by `main`, when it could not check.)
-pub async fn run(config: &Config, args: AuditArgs) -> anyhow::Result<ExitCode> {
-    let ctx = wiring::command_context(config).await?;
+pub(crate) async fn run(config: &Config, args: AuditArgs) -> anyhow::Result<ExitCode> {
+    let backend = Backend::open_existing(config).await?;
+    // An audit changes nothing, so it does not migrate either.
+    let pending = backend.pending_migrations().await?;
+    if pending > 0 {
+        bail!("{pending} migrations of the database are pending, so it cannot be audited; fix: bellwether migrate up");
+    }
+    let ctx = wiring::command_context(config, &backend)?;
     let violations = audit(&ctx, args.limit).await?;
     let is_clean = violations.is_empty();
     if args.json {
@@ -25,7 +32,8 @@ pub async fn run(config: &Config, args: AuditArgs) -> anyhow::Result<ExitCode> {
         print_line("every invariant holds");
     } else {
         for violation in &violations {
-            print_line(&format!("invariant {}: {}", violation.invariant, violation.message));
+            let subject = violation.subject.map_or_else(String::new, |s| format!(" ({s})"));
+            print_line(&format!("invariant {}: {}{subject}", violation.invariant, violation.message));
         }
         print_line(&format!("{} violations{}", violations.len(), more(violations.len(), args.limit)));
     }

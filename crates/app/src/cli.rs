@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::replay::ReplayArgs;
@@ -9,31 +10,31 @@ use crate::replay::ReplayArgs;
 /// A self-hosted prediction-market server.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "bellwether", version, about)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// The configuration file; by default bellwether.toml in the data folder, if it is there.
     #[arg(long, global = true, env = "BELLWETHER_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Where to listen, such as 127.0.0.1:8080.
     #[arg(long, global = true, value_name = "ADDRESS:PORT")]
-    pub listen: Option<String>,
+    pub(crate) listen: Option<String>,
     /// The folder for the database and the key.
     #[arg(long, global = true, value_name = "DIR")]
-    pub data_dir: Option<String>,
+    pub(crate) data_dir: Option<String>,
     /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE.
     #[arg(long, global = true, value_name = "URL")]
-    pub database_url: Option<String>,
+    pub(crate) database_url: Option<String>,
     /// redis://HOST:PORT.
     #[arg(long, global = true, value_name = "URL")]
-    pub redis_url: Option<String>,
+    pub(crate) redis_url: Option<String>,
     /// What to do; serve, where nothing is said.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 impl Cli {
     /// The settings that were given as flags.
     #[must_use]
-    pub fn flags(&self) -> Vec<(&'static str, &str)> {
+    pub(crate) fn flags(&self) -> Vec<(&'static str, &str)> {
         let given = [
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
@@ -46,7 +47,7 @@ impl Cli {
 
 /// What the program can do.
 #[derive(Debug, Clone, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Serve the API. Migrates the database first.
     Serve,
     /// Change the database's schema.
@@ -70,13 +71,13 @@ pub enum Command {
 
 /// Migrations.
 #[derive(Debug, Clone, Subcommand)]
-pub enum MigrateAction {
+pub(crate) enum MigrateAction {
     /// Apply what is pending.
     Up,
     /// Revert the newest migrations. The rows that they hold are lost.
     Down {
         /// How many.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
         steps: usize,
     },
     /// List all migrations.
@@ -85,7 +86,7 @@ pub enum MigrateAction {
 
 /// Administrators.
 #[derive(Debug, Clone, Subcommand)]
-pub enum AdminAction {
+pub(crate) enum AdminAction {
     /// Make an administrator, or make one of the user with that address.
     Create {
         /// The address to sign in with.
@@ -102,18 +103,18 @@ pub enum AdminAction {
 
 /// How to audit.
 #[derive(Debug, Clone, Args)]
-pub struct AuditArgs {
+pub(crate) struct AuditArgs {
     /// Answer in JSON.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// List at most so many violations.
-    #[arg(long, default_value_t = 100)]
-    pub limit: u32,
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
 }
 
 /// The configuration.
 #[derive(Debug, Clone, Subcommand)]
-pub enum ConfigAction {
+pub(crate) enum ConfigAction {
     /// Print the values in force, and where each comes from. Secrets are masked.
     Print,
 }

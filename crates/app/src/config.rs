@@ -1,5 +1,6 @@
 //! The configuration: settings, read and checked. Every bad value is named at once.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,21 +12,39 @@ use bellwether_domain::money::Credits;
 use bellwether_http::HttpOptions;
 use bellwether_usecases::Policy;
 use jiff::SignedDuration;
+use tracing_subscriber::EnvFilter;
 
-use crate::settings::{Settings, masked};
+use crate::settings::{Settings, mask_url, masked};
 
-/// Which database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Database {
+/// Which database. Its `Debug` and `Display` show no password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Database {
     /// A file.
     Sqlite(PathBuf),
     /// A server.
     Postgres(String),
 }
 
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(url) => f.write_str(&mask_url(url)),
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+const TENTH: SignedDuration = SignedDuration::from_millis(100);
+
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Pretty on a terminal, else JSON.
     Auto,
     /// One JSON object a line.
@@ -36,72 +55,90 @@ pub enum LogFormat {
 
 /// The configuration in force.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// The data folder.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// The database.
-    pub database: Database,
+    pub(crate) database: Database,
     /// The most connections to it.
-    pub database_connections: usize,
+    pub(crate) database_connections: usize,
     /// Whether a Redis was named.
-    pub has_redis: bool,
+    pub(crate) has_redis: bool,
     /// The configured secret, if there is one.
-    pub secret_key: Option<Secret>,
+    pub(crate) secret_key: Option<Secret>,
     /// How logs are written.
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
     /// Which logs.
-    pub log_level: String,
+    pub(crate) log_level: String,
     /// The house's rules.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// The cost of bcrypt.
-    pub password_cost: u32,
+    pub(crate) password_cost: u32,
     /// How the HTTP server behaves.
-    pub http: HttpOptions,
+    pub(crate) http: HttpOptions,
     /// How often it is looked for what is due.
-    pub tick_interval: Duration,
+    pub(crate) tick_interval: Duration,
 }
 
 /// A secret text. Its `Debug` shows nothing.
 #[derive(Clone)]
-pub struct Secret(pub String);
+pub(crate) struct Secret(pub(crate) String);
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }
 }
 
 impl Config {
     /// Reads the settings, or says everything that is wrong with them.
-    pub fn read(settings: &Settings) -> anyhow::Result<Self> {
-        let mut reader = Reader { settings, faults: Vec::new() };
+    pub(crate) fn read(settings: &Settings) -> anyhow::Result<Self> {
+        let mut reader = Reader { settings, faults: settings.faults().to_vec() };
         let data_dir = PathBuf::from(settings.get("data_dir"));
         let policy = Policy {
             signup_grant: reader.read("signup_grant", "an amount such as 1000 or \"12.5\"", |t| {
                 Credits::parse(t).ok().filter(|c| *c >= Credits::ZERO)
             }),
-            challenge_window: reader.duration("challenge_window", SignedDuration::ZERO, SignedDuration::from_hours(24 * 365)),
+            challenge_window: reader.duration(
+                "challenge_window",
+                SignedDuration::ZERO,
+                SignedDuration::from_hours(24 * 365),
+            ),
             max_open_orders: reader.number("max_open_orders", 1, 100_000),
             max_fills: reader.number("max_fills", 1, 100_000),
-            access_token_ttl: reader.duration("access_token_ttl", SignedDuration::from_secs(1), SignedDuration::from_hours(24)),
+            access_token_ttl: reader.duration(
+                "access_token_ttl",
+                SignedDuration::from_secs(1),
+                SignedDuration::from_hours(24),
+            ),
             ..Policy::default()
         };
         let http = HttpOptions {
             workers: NonZeroUsize::new(reader.number("workers", 0, 256)),
             max_connections: reader.number("max_connections", 1, 1_000_000),
             max_in_flight: reader.number("max_in_flight", 1, 1_000_000),
-            shutdown_timeout: reader.std_duration("shutdown_timeout", SignedDuration::ZERO, SignedDuration::from_mins(10)),
+            shutdown_timeout: reader.std_duration(
+                "shutdown_timeout",
+                SignedDuration::ZERO,
+                SignedDuration::from_mins(10),
+            ),
+            max_body: reader.number("max_body_bytes", 1024, 16 * 1024 * 1024),
+            head_timeout: reader.std_duration("head_timeout", TENTH, SignedDuration::from_mins(10)),
+            body_timeout: reader.std_duration("body_timeout", TENTH, SignedDuration::from_mins(10)),
+            keep_alive: reader.std_duration("keep_alive", SignedDuration::from_secs(1), SignedDuration::from_hours(1)),
             allowed_origins: list(settings.get("allowed_origins")),
-            currency: reader.read("currency", "1 to 20 characters", |t| (1..=20).contains(&t.chars().count()).then(|| t.to_owned())),
-            ..HttpOptions::default()
+            currency: reader.read("currency", "1 to 20 characters", |t| {
+                (1..=20).contains(&t.chars().count()).then(|| t.to_owned())
+            }),
         };
         let config = Self {
-            listen: reader.read("listen", "an address and port such as 127.0.0.1:8080", |t| SocketAddr::from_str(t).ok()),
+            listen: reader
+                .read("listen", "an address and port such as 127.0.0.1:8080", |t| SocketAddr::from_str(t).ok()),
             database: reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir)),
             database_connections: reader.number("database_connections", 1, 1000),
-            has_redis: !settings.get("redis_url").is_empty(),
+            has_redis: reader.read("redis_url", "redis://HOST:PORT or rediss://HOST:PORT", redis),
             secret_key: Some(settings.get("secret_key")).filter(|s| !s.is_empty()).map(|s| Secret(s.to_owned())),
             log_format: reader.read("log_format", "auto, json or pretty", |t| match t {
                 "auto" => Some(LogFormat::Auto),
@@ -109,9 +146,17 @@ impl Config {
                 "pretty" => Some(LogFormat::Pretty),
                 _ => None,
             }),
-            log_level: settings.get("log_level").to_owned(),
+            log_level: reader.read(
+                "log_level",
+                "a level such as info, or filters such as info,bellwether_http=debug",
+                |t| EnvFilter::try_new(t).is_ok().then(|| t.to_owned()),
+            ),
             password_cost: reader.number("password_cost", 4, 31),
-            tick_interval: reader.std_duration("tick_interval", SignedDuration::from_millis(10), SignedDuration::from_hours(1)),
+            tick_interval: reader.std_duration(
+                "tick_interval",
+                SignedDuration::from_millis(10),
+                SignedDuration::from_hours(1),
+            ),
             data_dir,
             policy,
             http,
@@ -119,12 +164,12 @@ impl Config {
         if reader.faults.is_empty() {
             return Ok(config);
         }
-        bail!("the configuration has bad values:\n  {}", reader.faults.join("\n  "))
+        bail!("the configuration is not valid:\n  {}", reader.faults.join("\n  "))
     }
 
     /// Where the key file is.
     #[must_use]
-    pub fn key_file(&self) -> PathBuf {
+    pub(crate) fn key_file(&self) -> PathBuf {
         self.data_dir.join("secret.key")
     }
 }
@@ -137,6 +182,12 @@ fn database(text: &str, data_dir: &std::path::Path) -> Option<Database> {
         return (!path.is_empty()).then(|| Database::Sqlite(PathBuf::from(path)));
     }
     (text.starts_with("postgres://") || text.starts_with("postgresql://")).then(|| Database::Postgres(text.to_owned()))
+}
+
+/// Whether a Redis is named; none where that is no address of one.
+fn redis(text: &str) -> Option<bool> {
+    let is_address = text.starts_with("redis://") || text.starts_with("rediss://");
+    (text.is_empty() || is_address).then_some(is_address)
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -162,6 +213,7 @@ macro_rules! stand_in {
 stand_in! {
     Credits => Credits::ZERO,
     SignedDuration => SignedDuration::ZERO,
+    bool => false,
     u32 => 0,
     usize => 0,
     String => String::new(),
@@ -207,7 +259,7 @@ mod tests {
         let path = folder.path().join("bellwether.toml");
         std::fs::write(&path, file).unwrap();
         let args = ["bellwether", "--config", path.to_str().unwrap()].into_iter().chain(flags.iter().copied());
-        Config::read(&Settings::load(&Cli::parse_from(args)).unwrap())
+        Config::read(&Settings::load(&Cli::parse_from(args))?)
     }
 
     #[test]
@@ -221,11 +273,32 @@ mod tests {
 
     #[test]
     fn every_bad_value_is_named_at_once() {
-        let file = "signup_grant = \"-1\"\nmax_fills = 0\nchallenge_window = \"soon\"\npassword_cost = 40\ndatabase_url = \"mysql://x\"";
+        let file = "signup_grant = \"-1\"\nmax_fills = 0\nchallenge_window = \"soon\"\npassword_cost = 40\ndatabase_url = \"mysql://x\"\nredis_url = \"x\"\nlog_level = \"a=b=c\"\nsignup_gift = 1";
         let error = config(&["--listen", "nowhere"], file).unwrap_err().to_string();
-        for key in ["signup_grant", "max_fills", "challenge_window", "password_cost", "database_url", "listen", "flag --listen"] {
+        for key in [
+            "signup_grant",
+            "max_fills",
+            "challenge_window",
+            "password_cost",
+            "database_url",
+            "redis_url",
+            "log_level",
+            "signup_gift",
+            "listen",
+            "flag --listen",
+        ] {
             assert!(error.contains(key), "{key} in {error}");
         }
+    }
+
+    /// Threat 71.
+    #[test]
+    fn neither_debug_nor_errors_show_secrets() {
+        let flags = ["--database-url", "postgres://ann:CANARY@db/x"];
+        let shown = format!("{:?}", config(&flags, "secret_key = \"CANARY\"").unwrap());
+        assert!(!shown.contains("CANARY"), "{shown}");
+        let error = config(&["--database-url", "mysql://ann:CANARY@db/x"], "").unwrap_err().to_string();
+        assert!(error.contains("mysql://ann:") && !error.contains("CANARY"), "{error}");
     }
 
     #[test]

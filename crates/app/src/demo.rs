@@ -21,7 +21,8 @@ use crate::{print_line, wiring};
 
 /// Everybody's password.
 const PASSWORD: &str = "demo pass phrase";
-const NAMES: [&str; 12] = ["Ada", "Ben", "Chen", "Dora", "Emil", "Fatima", "Goran", "Hana", "Ivo", "Jun", "Kofi", "Lena"];
+const NAMES: [&str; 12] =
+    ["Ada", "Ben", "Chen", "Dora", "Emil", "Fatima", "Goran", "Hana", "Ivo", "Jun", "Kofi", "Lena"];
 /// How many rounds of orders a market sees.
 const ROUNDS: usize = 40;
 
@@ -43,7 +44,7 @@ const MARKETS: [Plan; 10] = [
 ];
 
 /// Fills the store of an empty server. The same every time.
-pub async fn run(config: &Config) -> anyhow::Result<()> {
+pub(crate) async fn run(config: &Config) -> anyhow::Result<()> {
     let ctx = wiring::command_context(config).await?;
     let page = PageRequest { sort: Vec::new(), start: Start::First, limit: 1 };
     if !ctx.queries.users(&UserFilter::default(), &page).await?.items.is_empty() {
@@ -67,7 +68,8 @@ async fn traders(ctx: &Context) -> anyhow::Result<Vec<User>> {
     let mut users = Vec::new();
     for name in NAMES {
         let email = Email::parse(&format!("{}@example.org", name.to_lowercase()))?;
-        let request = SignUp { email, display_name: DisplayName::parse(name)?, password: Password(PASSWORD.to_owned()) };
+        let request =
+            SignUp { email, display_name: DisplayName::parse(name)?, password: Password(PASSWORD.to_owned()) };
         if let Answered::Fresh(user) = sign_up(ctx, request, None).await? {
             users.push(user);
         }
@@ -78,7 +80,8 @@ async fn traders(ctx: &Context) -> anyhow::Result<Vec<User>> {
 async fn open(ctx: &Context, plan: &Plan, creator: &User) -> anyhow::Result<Market> {
     let Plan(question, category, outcomes, subsidy, _) = plan;
     let names: &[&str] = if outcomes.is_empty() { &["YES", "NO"] } else { outcomes };
-    let liquidity = (*subsidy > 0).then(|| Liquidity { subsidy: Credits::from_mills(subsidy * 1000), probabilities: None });
+    let liquidity =
+        (*subsidy > 0).then(|| Liquidity { subsidy: Credits::from_mills(subsidy * 1000), probabilities: None });
     let request = OpenMarket {
         question: (*question).to_owned(),
         description: "A market of the demonstration: nothing of it is real.".to_owned(),
@@ -98,7 +101,13 @@ async fn open(ctx: &Context, plan: &Plan, creator: &User) -> anyhow::Result<Mark
 }
 
 /// Traders who believe in about the same probability bid a little below it and ask a little above.
-async fn trade(trading: &Trading, market: &Market, belief: f64, users: &[User], random: &mut StdRng) -> anyhow::Result<usize> {
+async fn trade(
+    trading: &Trading,
+    market: &Market,
+    belief: f64,
+    users: &[User],
+    random: &mut StdRng,
+) -> anyhow::Result<usize> {
     let mut accepted = 0;
     for round in 0..ROUNDS {
         let user = users.get(random.random_range(0..users.len())).context("a trader")?;
@@ -107,7 +116,9 @@ async fn trade(trading: &Trading, market: &Market, belief: f64, users: &[User], 
         let edge = random.random_range(-0.03..0.04);
         let quote = if side == Side::Buy { opinion - edge } else { opinion + edge };
         let command = order(market.id, user, side, mills(quote), random.random_range(2..25));
-        let Answered::Fresh(outcomes) = trading.submit(Request { commands: vec![command], keyed: None }).await? else { continue };
+        let Answered::Fresh(outcomes) = trading.submit(Request { commands: vec![command], keyed: None }).await? else {
+            continue;
+        };
         accepted += outcomes.iter().filter(|o| o.is_ok()).count();
     }
     Ok(accepted)

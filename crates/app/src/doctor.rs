@@ -8,19 +8,26 @@ use std::time::{Duration, Instant};
 use bellwether_domain::ports::{Clock, PasswordHasher};
 use bellwether_security::{BcryptHasher, MasterKey, SystemClock};
 use jiff::Timestamp;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::statvfs;
 
-use crate::config::Config;
-use crate::print_line;
+use crate::config::{Config, Database};
+use crate::settings::{Settings, Source};
 use crate::wiring::{self, Backend};
+use crate::{lock, print_line};
 
 /// A sign-in that takes longer than this keeps people waiting.
 const SLOW_HASH: Duration = Duration::from_secs(1);
+/// With less room than this the store will soon refuse to write.
+const LITTLE_ROOM_MIB: u64 = 512;
+/// Files that are open beside the connections: the database, logs, threads.
+const OTHER_FILES: u64 = 64;
 
 /// What a check found: a remark, or what is wrong and how to mend it.
 type Finding = Result<String, String>;
 
 /// Runs every check. Exit code 1 when one fails.
-pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(config: &Config, settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut failed = 0;
     let mut report = |name: &str, finding: Finding| match finding {
         Ok(remark) => print_line(&format!("pass  {name}: {remark}")),
@@ -31,15 +38,22 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     };
     report("clock", clock());
     report("data folder", data_folder(config));
-    report("secret", secret(config));
+    report("disk", disk(config));
+    report("secret", secret(config, settings));
     report("address", address(config));
+    report("open files", open_files(config));
     report("passwords", passwords(config).await);
-    match Backend::open(config).await {
-        Ok(backend) => {
-            report("database", database(&backend).await);
-            report("migrations", migrations(&backend).await);
+    match &config.database {
+        Database::Sqlite(path) if !path.exists() => {
+            report("database", Ok(format!("{} will be made at the first start", path.display())));
         }
-        Err(error) => report("database", Err(format!("{error:#}"))),
+        _ => match Backend::open_existing(config).await {
+            Ok(backend) => {
+                report("database", database(config, &backend).await);
+                report("migrations", migrations(&backend).await);
+            }
+            Err(error) => report("database", Err(format!("{error:#}; {}", database_fix(config)))),
+        },
     }
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
@@ -56,9 +70,17 @@ fn clock() -> Finding {
 
 fn data_folder(config: &Config) -> Finding {
     let path = config.data_dir.display();
-    wiring::make_private_folder(&config.data_dir).map_err(|e| format!("{e:#}"))?;
-    let mode = std::fs::metadata(&config.data_dir).map_err(|e| format!("{path}: {e}"))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let metadata = match std::fs::metadata(&config.data_dir) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(format!("{path} will be made at the first start"));
+        }
+        Err(error) => return Err(format!("{path}: {error}; fix: choose another with --data-dir")),
+    };
+    if !metadata.is_dir() {
+        return Err(format!("{path} is not a folder; fix: choose another with --data-dir"));
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
         return Err(format!("others can enter it; fix: chmod 700 {path}"));
     }
     let probe = config.data_dir.join(".doctor");
@@ -68,9 +90,37 @@ fn data_folder(config: &Config) -> Finding {
     Ok(format!("{path} is private and can be written to"))
 }
 
-fn secret(config: &Config) -> Finding {
+/// Where the data is, or will be: of PostgreSQL's disk nothing can be said from here.
+fn disk(config: &Config) -> Finding {
+    let wanted = match &config.database {
+        Database::Sqlite(path) => path,
+        Database::Postgres(_) => &config.data_dir,
+    };
+    let absolute = std::path::absolute(wanted).map_err(|e| e.to_string())?;
+    let place = absolute.ancestors().find(|p| p.exists()).unwrap_or(std::path::Path::new("/"));
+    let stat = statvfs(place).map_err(|e| format!("{}: {e}", place.display()))?;
+    let free_mib = stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20;
+    if free_mib < LITTLE_ROOM_MIB {
+        return Err(format!(
+            "{free_mib} MiB are free at {}, less than {LITTLE_ROOM_MIB}; fix: make room there, or choose another --data-dir",
+            place.display()
+        ));
+    }
+    Ok(format!("{free_mib} MiB are free at {}", place.display()))
+}
+
+fn secret(config: &Config, settings: &Settings) -> Finding {
     if let Some(secret) = &config.secret_key {
-        return MasterKey::from_secret(&secret.0).map(|_| "configured, and strong".to_owned()).map_err(|e| e.to_string());
+        MasterKey::from_secret(&secret.0).map_err(|e| e.to_string())?;
+        let source = settings.source("secret_key");
+        if let Source::File(path) = &source {
+            let mode = std::fs::metadata(path).map_err(|e| format!("{}: {e}", path.display()))?.permissions().mode();
+            if mode & 0o077 != 0 {
+                let path = path.display();
+                return Err(format!("{path} holds it and can be read by others; fix: chmod 600 {path}"));
+            }
+        }
+        return Ok(format!("configured ({source}), and strong"));
     }
     let path = config.key_file();
     if !path.exists() {
@@ -82,8 +132,29 @@ fn secret(config: &Config) -> Finding {
 fn address(config: &Config) -> Finding {
     match TcpListener::bind(config.listen) {
         Ok(_) => Ok(format!("{} is free", config.listen)),
-        Err(error) => Err(format!("{} cannot be listened on ({error}); if no server of yours is running there, choose another with --listen", config.listen)),
+        Err(_) if lock::is_taken(config) => Ok(format!("{}: a server is at work on this data", config.listen)),
+        Err(error) => Err(format!(
+            "{} cannot be listened on ({error}); fix: stop what is using it, or choose another with --listen",
+            config.listen
+        )),
     }
+}
+
+fn open_files(config: &Config) -> Finding {
+    let (limit, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| e.to_string())?;
+    let workers =
+        config.http.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let connections = config.http.max_connections.saturating_mul(workers).saturating_add(config.database_connections);
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    if limit < OTHER_FILES.saturating_mul(4) {
+        return Err(format!("at most {limit} files can be open; fix: ulimit -n {}", wanted.min(hard)));
+    }
+    if limit < wanted {
+        return Ok(format!(
+            "{limit}, which bounds the connections before max_connections does (that would take {wanted})"
+        ));
+    }
+    Ok(format!("{limit}, enough for every connection that is allowed"))
 }
 
 async fn passwords(config: &Config) -> Finding {
@@ -92,22 +163,40 @@ async fn passwords(config: &Config) -> Finding {
     hasher.hash("a pass phrase of the doctor").await.map_err(|e| e.to_string())?;
     let (took, cost) = (start.elapsed(), config.password_cost);
     if took > SLOW_HASH {
-        return Err(format!("cost {cost} takes {} ms a sign-in on this machine; set password_cost lower", took.as_millis()));
+        return Err(format!(
+            "cost {cost} takes {} ms a sign-in on this machine; fix: set password_cost lower",
+            took.as_millis()
+        ));
     }
     Ok(format!("cost {cost} takes {} ms a sign-in on this machine", took.as_millis()))
 }
 
-async fn database(backend: &Backend) -> Finding {
+/// Both stores refuse to open, and to answer this, where what they acknowledge would not be durable.
+async fn database(config: &Config, backend: &Backend) -> Finding {
     let start = Instant::now();
-    backend.queries().ping().await.map_err(|e| format!("{e}: {:?}", std::error::Error::source(&e).map(ToString::to_string)))?;
-    Ok(format!("answers in {} ms, and writes durably", start.elapsed().as_millis()))
+    backend.queries().ping().await.map_err(|e| format!("{:#}; {}", anyhow::Error::new(e), database_fix(config)))?;
+    Ok(format!("{} answers in {} ms, and writes durably", config.database, start.elapsed().as_millis()))
+}
+
+fn database_fix(config: &Config) -> String {
+    match &config.database {
+        Database::Sqlite(path) => {
+            format!("fix: see that {} is a database of Bellwether and yours to write", path.display())
+        }
+        Database::Postgres(_) => {
+            "fix: see that the server runs, that database_url is right, and that synchronous_commit is on".to_owned()
+        }
+    }
 }
 
 async fn migrations(backend: &Backend) -> Finding {
     let status = backend.migration_status().await.map_err(|e| format!("{e:#}"))?;
-    let pending = status.iter().filter(|(_, is_applied)| !is_applied).count();
+    let pending = backend.pending_migrations().await.map_err(|e| format!("{e:#}"))?;
     if pending > 0 {
-        return Err(format!("{pending} of {} are pending; fix: bellwether migrate up (serve does it too)", status.len()));
+        return Err(format!(
+            "{pending} of {} are pending; fix: bellwether migrate up (serve does it too)",
+            status.len()
+        ));
     }
     Ok(format!("all {} are applied", status.len()))
 }

@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod demo;
 mod doctor;
+mod lock;
 mod logging;
 mod migrate;
 mod replay;
@@ -14,6 +15,7 @@ mod settings;
 mod ticker;
 mod wiring;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -45,7 +47,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Admin(action) => admin::run(&config, action).await.map(|()| ExitCode::SUCCESS),
         Command::Audit(args) => audit::run(&config, args).await,
         Command::Demo => demo::run(&config).await.map(|()| ExitCode::SUCCESS),
-        Command::Doctor => doctor::run(&config).await,
+        Command::Doctor => doctor::run(&config, &settings).await,
         Command::Config(cli::ConfigAction::Print) => {
             print_line(&settings.to_toml());
             Ok(ExitCode::SUCCESS)
@@ -54,8 +56,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Writes a line to standard output: what a command was asked for, as against what it logs.
-#[expect(clippy::print_stdout, reason = "commands answer on standard output, here and nowhere else")]
+/// Writes a line to standard output: what a command was asked for, as against what it logs. A
+/// reader that has gone away, such as `head`, is no error.
 pub(crate) fn print_line(line: &str) {
-    println!("{line}");
+    let _ = writeln!(std::io::stdout(), "{line}");
 }

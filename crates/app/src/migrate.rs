@@ -6,8 +6,11 @@ use crate::print_line;
 use crate::wiring::Backend;
 
 /// Changes the schema, or lists its steps.
-pub async fn run(config: &Config, action: MigrateAction) -> anyhow::Result<()> {
-    let backend = Backend::open(config).await?;
+pub(crate) async fn run(config: &Config, action: MigrateAction) -> anyhow::Result<()> {
+    let backend = match action {
+        MigrateAction::Up => Backend::open(config).await?,
+        MigrateAction::Down { .. } | MigrateAction::Status => Backend::open_existing(config).await?,
+    };
     match action {
         MigrateAction::Up => report("applied", &backend.migrate_up().await?),
         MigrateAction::Down { steps } => report("reverted", &backend.migrate_down(steps).await?),

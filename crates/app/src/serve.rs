@@ -1,8 +1,8 @@
 //! `bellwether serve`: starts in order, stops in order.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::net::TcpListener;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -10,29 +10,32 @@ use bellwether_domain::ports::{PageRequest, Queries, Start, UserFilter};
 use bellwether_domain::user::{Role, UserStatus};
 use bellwether_http::App;
 use bellwether_usecases::trading::Trading;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::config::{Config, Database};
 use crate::settings::mask_url;
 use crate::wiring::{self, Backend};
-use crate::{logging, ticker};
+use crate::{lock, logging, print_line, ticker};
 
 /// How long the background task may take to finish its tick.
 const TICKER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT. A second signal stops at once.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     logging::start(&config)?;
-    let _lock = lock_data_dir(&config)?;
+    let mut signals = Signals::new()?;
+    let _lock = lock::take(&config)?;
     let master = wiring::master_key(&config)?;
+    // Before the database is touched: a server that cannot serve should change nothing.
+    let listener = listen(&config)?;
+    let address = listener.local_addr()?.to_string();
     let backend = Backend::open(&config).await?;
     for name in backend.migrate_up().await? {
         tracing::info!(%name, "applied a migration");
     }
     let ctx = wiring::context(&config, &backend, &master)?;
-    let listener = listen(&config)?;
-    let address = listener.local_addr()?;
 
     let (runtime, trading) = (tokio::runtime::Handle::current(), Trading::new(ctx.clone()));
     let app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());
@@ -40,56 +43,80 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let server = bellwether_http::server(app, listener)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
-    let (stop, stopped) = watch::channel(false);
+    let (stop_ticking, stopped) = watch::channel(false);
     let ticking = tokio::spawn(ticker::run(ctx.clone(), config.tick_interval, stopped));
-    welcome(&config, &address.to_string(), &*ctx.queries).await;
+    welcome(&config, &address, &*ctx.queries).await;
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.next() => {}
         ended = &mut serving => {
             ended.context("the HTTP server panicked")??;
             bail!("the HTTP server ended by itself");
         }
     }
-    tracing::info!("stopping: no new connections, what is in flight is finished");
-    draining.store(true, Ordering::Relaxed);
     tokio::select! {
-        () = handle.stop(true) => {}
-        _ = terminate.recv() => handle.stop(false).await,
-        _ = interrupt.recv() => handle.stop(false).await,
-    }
-    stop.send_replace(true);
-    if tokio::time::timeout(TICKER_PATIENCE, ticking).await.is_err() {
-        tracing::warn!("the background task did not finish its tick in time; it goes on after the next start");
+        () = stop(&draining, || handle.stop(true), stop_ticking, ticking) => {}
+        () = signals.next() => {
+            tracing::warn!("stopped at once by a second signal; what was in flight is undone or was answered");
+            return Ok(());
+        }
     }
     drop((ctx, backend));
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Keeps a second server from working on the same folder. Other commands may.
-fn lock_data_dir(config: &Config) -> anyhow::Result<File> {
-    wiring::make_private_folder(&config.data_dir)?;
-    let path = config.data_dir.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(|| format!("opening {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("another server is using {}; stop it, or choose another folder with --data-dir", config.data_dir.display())
+/// The order in which a server stops: it says that it is not ready, takes no new connections,
+/// finishes what is in flight within the configured time, then ends the background work.
+async fn stop<F: Future<Output = ()>>(
+    draining: &AtomicBool,
+    stop_serving: impl FnOnce() -> F,
+    stop_ticking: watch::Sender<bool>,
+    ticking: JoinHandle<()>,
+) {
+    tracing::info!("stopping: no new connections, what is in flight is finished");
+    draining.store(true, Ordering::Relaxed);
+    stop_serving().await;
+    stop_ticking.send_replace(true);
+    if tokio::time::timeout(TICKER_PATIENCE, ticking).await.is_err() {
+        tracing::warn!("the background task did not finish its tick in time; it goes on after the next start");
+    }
+}
+
+/// What asks the server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next SIGTERM or SIGINT, one that came meanwhile included.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
     }
 }
 
 fn listen(config: &Config) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(config.listen)
-        .with_context(|| format!("listening on {}; is it taken? choose another with --listen", config.listen))?;
+    let address = config.listen;
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!("{address} is in use by another program; stop it, or choose another address with --listen (port 0 for any free one)")
+        }
+        io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("{address} may not be listened on by this user; choose a port above 1023 with --listen")
+        }
+        _ => anyhow::Error::new(error).context(format!("listening on {address}; choose another address with --listen")),
+    })?;
     listener.set_nonblocking(true)?;
-    if !config.listen.ip().is_loopback() {
-        tracing::warn!(address = %config.listen, "listening on more than this machine, in plain HTTP: put a proxy that speaks TLS in front");
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "listening on more than this machine, in plain HTTP: put a proxy that speaks TLS in front");
     }
     if config.has_redis {
         tracing::warn!("redis_url is set, but this version does not use Redis: it caches inside the process");
@@ -97,31 +124,54 @@ fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Says where everything is, and, while nobody is one, how to become an administrator.
+/// Says where everything is, and, while nobody is one, how to become an administrator. On standard
+/// output, so that the logs stay one record a line.
 async fn welcome(config: &Config, address: &str, queries: &dyn Queries) {
-    let data = match &config.database {
-        Database::Sqlite(path) => path.display().to_string(),
-        Database::Postgres(url) => mask_url(url),
-    };
-    tracing::info!(url = %format!("http://{address}"), database = %data, data_dir = %config.data_dir.display(), "serving");
+    tracing::info!(url = %format!("http://{address}"), database = %config.database, data_dir = %config.data_dir.display(), "serving");
+    print_line(&format!("\n  Bellwether is serving on http://{address}"));
+    print_line(&format!("  API      http://{address}/api/v1"));
+    print_line(&format!("  Health   http://{address}/health"));
+    print_line(&format!("  Database {}", config.database));
+    print_line(&format!("  Data     {}", config.data_dir.display()));
     let filter = UserFilter { role: Some(Role::Admin), status: Some(UserStatus::Active) };
     let page = PageRequest { sort: Vec::new(), start: Start::First, limit: 1 };
-    let has_admin = queries.users(&filter, &page).await.is_ok_and(|admins| !admins.items.is_empty());
-    let lines = [
-        format!("\n  Bellwether is serving on http://{address}"),
-        format!("  API      http://{address}/api/v1"),
-        format!("  Health   http://{address}/health"),
-        format!("  Database {data}"),
-        format!("  Data     {}", config.data_dir.display()),
-    ];
-    eprintln!("{}", lines.join("\n"));
-    if !has_admin {
-        let program = std::env::current_exe().map_or_else(|_| "bellwether".to_owned(), |p| p.display().to_string());
-        let mut target = format!("--data-dir {}", config.data_dir.display());
-        if let Database::Postgres(url) = &config.database {
-            target.push_str(&format!(" --database-url '{}'", mask_url(url)));
+    if queries.users(&filter, &page).await.is_ok_and(|admins| admins.items.is_empty()) {
+        print_line("\n  Nobody is an administrator yet. To become one, in another terminal:\n");
+        print_line(&format!("  {}\n", admin_command(config)));
+    }
+}
+
+/// A command that works from any folder. It reads the password without showing it.
+fn admin_command(config: &Config) -> String {
+    let program = std::env::current_exe().map_or_else(|_| "bellwether".to_owned(), |p| quoted(&p.to_string_lossy()));
+    let target = match &config.database {
+        Database::Sqlite(path) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!("--database-url {}", quoted(&format!("sqlite://{}", path.display())))
         }
-        eprintln!("\n  Nobody is an administrator yet. To become one, in another terminal:");
-        eprintln!("  read -rs PASSWORD && echo \"$PASSWORD\" | {program} {target} admin create --email you@example.org --display-name You --password-stdin\n");
+        // A password is not for the screen: whoever set the server up has it.
+        Database::Postgres(url) if mask_url(url) != *url => "--database-url \"$BELLWETHER_DATABASE_URL\"".to_owned(),
+        Database::Postgres(url) => format!("--database-url {}", quoted(url)),
+    };
+    format!(
+        "read -rsp 'Password: ' PASSWORD && printf %s \"$PASSWORD\" | {program} admin create {target} --email you@example.org --display-name You --password-stdin"
+    )
+}
+
+/// As one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':'));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_the_shell_stay_one_word() {
+        assert_eq!(quoted("/var/lib/x.db"), "/var/lib/x.db");
+        assert_eq!(quoted("/a b/$(x)"), "'/a b/$(x)'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
     }
 }

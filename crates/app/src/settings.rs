@@ -3,22 +3,23 @@
 //! One table says which there are. What is not in it is an error that names the key and its place.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::cli::Cli;
 
 /// A setting that there is.
 #[derive(Debug)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// Its key in the file; in the environment `BELLWETHER_` and the key in capitals.
-    pub key: &'static str,
+    pub(crate) key: &'static str,
     /// Its default; empty for none.
-    pub default: &'static str,
+    pub(crate) default: &'static str,
     /// What it means, and what is allowed.
-    pub meaning: &'static str,
+    pub(crate) meaning: &'static str,
 }
 
 const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
@@ -26,36 +27,71 @@ const fn setting(key: &'static str, default: &'static str, meaning: &'static str
 }
 
 /// All settings.
-pub const SETTINGS: &[Setting] = &[
+pub(crate) const SETTINGS: &[Setting] = &[
     setting("listen", "127.0.0.1:8080", "the address and port to listen on; port 0 for any free one"),
     setting("data_dir", "./bellwether-data", "the folder for the SQLite database and the key file"),
-    setting("database_url", "", "`sqlite://PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`; by default SQLite in the data folder"),
+    setting(
+        "database_url",
+        "",
+        "`sqlite://PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`; by default SQLite in the data folder",
+    ),
     setting("redis_url", "", "`redis://HOST:PORT`; accepted, but this version caches inside the process only"),
-    setting("secret_key", "", "the secret that every key is derived from, at least 32 characters; by default the file `secret.key` in the data folder, made at the first start"),
+    setting(
+        "secret_key",
+        "",
+        "the secret that every key is derived from, at least 32 characters; by default the file `secret.key` in the data folder, made at the first start",
+    ),
     setting("log_format", "auto", "`json`, `pretty`, or `auto`: pretty on a terminal"),
-    setting("log_level", "info", "`error`, `warn`, `info`, `debug`, `trace`, or filters such as `info,bellwether_http=debug`"),
+    setting(
+        "log_level",
+        "info",
+        "`error`, `warn`, `info`, `debug`, `trace`, or filters such as `info,bellwether_http=debug`",
+    ),
     setting("currency", "credit", "what the credit is called, 1 to 20 characters"),
-    setting("signup_grant", "1000", "what a new user gets from the treasury, in credits with at most 3 decimals; 0 for nothing"),
-    setting("challenge_window", "0s", "how long a proposed outcome can be challenged, such as `24h`; `0s` decides at once"),
+    setting(
+        "signup_grant",
+        "1000",
+        "what a new user gets from the treasury, in credits with at most 3 decimals; 0 for nothing",
+    ),
+    setting(
+        "challenge_window",
+        "0s",
+        "how long a proposed outcome can be challenged, such as `24h`; `0s` decides at once",
+    ),
     setting("max_open_orders", "200", "the most open orders of a user in one market, 1 to 100000"),
     setting("max_fills", "5000", "the most fills of one order, 1 to 100000"),
     setting("access_token_ttl", "15m", "how long an access token is valid, `1s` to `24h`"),
     setting("password_cost", "12", "the cost of bcrypt, 4 to 31; each step doubles the time of a sign-in"),
     setting("workers", "0", "threads that speak HTTP, 0 to 256; 0 for one a core"),
     setting("max_connections", "10000", "the most connections of one worker, 1 to 1000000"),
-    setting("max_in_flight", "1024", "the most requests that are worked on at once, 1 to 1000000; more are answered 503"),
+    setting(
+        "max_in_flight",
+        "1024",
+        "the most requests that are worked on at once, 1 to 1000000; more are answered 503",
+    ),
+    setting(
+        "max_body_bytes",
+        "262144",
+        "the longest body of a request, 1024 to 16777216 bytes; longer ones are answered 413",
+    ),
+    setting("head_timeout", "5s", "how long the head of a request may take to arrive, `100ms` to `10m`"),
+    setting("body_timeout", "10s", "how long the body of a request may take to arrive, `100ms` to `10m`"),
+    setting("keep_alive", "60s", "how long an idle connection is kept, `1s` to `1h`"),
     setting("allowed_origins", "", "origins whose pages may call the API, separated by commas"),
     setting("database_connections", "16", "the most connections to PostgreSQL, or readers of SQLite, 1 to 1000"),
     setting("shutdown_timeout", "30s", "how long requests may take to end when the server stops, `0s` to `10m`"),
     setting("tick_interval", "1s", "how often it is looked for what time has made due, `10ms` to `1h`"),
 ];
 
+/// What the names of all variables that are settings begin with.
+const PREFIX: &str = "BELLWETHER_";
+
 /// Variables that begin like settings and are none.
 const NOT_SETTINGS: [&str; 3] = ["BELLWETHER_CONFIG", "BELLWETHER_BIN", "BELLWETHER_TEST_DATA"];
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// Nobody said anything.
     Default,
     /// A file.
@@ -77,97 +113,127 @@ impl fmt::Display for Source {
     }
 }
 
-/// Every setting's text and source.
-#[derive(Debug, Clone)]
-pub struct Settings(BTreeMap<&'static str, (String, Source)>);
+/// Every setting's text and source, and what was given that is no setting.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    texts: BTreeMap<&'static str, (String, Source)>,
+    faults: Vec<String>,
+}
 
 impl Settings {
-    /// Gathers the settings from all four places.
-    pub fn load(cli: &Cli) -> anyhow::Result<Self> {
-        let environment: Vec<(String, String)> =
-            std::env::vars().filter(|(name, _)| name.starts_with("BELLWETHER_") && !NOT_SETTINGS.contains(&name.as_str())).collect();
+    /// Gathers the settings from all four places. An error only where the file cannot be read;
+    /// all else that is wrong is among the [`faults`](Self::faults).
+    pub(crate) fn load(cli: &Cli) -> anyhow::Result<Self> {
+        Self::gather(cli, std::env::vars_os())
+    }
+
+    fn gather(cli: &Cli, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<Self> {
         let flags = cli.flags();
-        let mut faults = Vec::new();
-        let mut settings = Self(SETTINGS.iter().map(|s| (s.key, (s.default.to_owned(), Source::Default))).collect());
+        let texts = SETTINGS.iter().map(|s| (s.key, (s.default.to_owned(), Source::Default))).collect();
+        let mut settings = Self { texts, faults: Vec::new() };
+        let environment = settings.read_environment(environment);
         // The data folder decides where the file is, so the other two are asked for it first.
-        settings.take_environment(&environment, &mut faults);
+        settings.take_environment(&environment);
         settings.take_flags(&flags);
         let (path, must_exist) = match &cli.config {
             Some(path) => (path.clone(), true),
             None => (Path::new(settings.get("data_dir")).join("bellwether.toml"), false),
         };
         if must_exist || path.exists() {
-            settings.take_file(&path, &mut faults)?;
-            settings.take_environment(&environment, &mut Vec::new());
+            settings.take_file(&path)?;
+            settings.take_environment(&environment);
             settings.take_flags(&flags);
-        }
-        if !faults.is_empty() {
-            bail!("the configuration has unknown keys or values of the wrong kind:\n  {}", faults.join("\n  "));
         }
         Ok(settings)
     }
 
+    /// Everything that was given and is no setting, or not of its kind; one line each.
+    #[must_use]
+    pub(crate) fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
     /// A setting's text.
     #[must_use]
-    pub fn get(&self, key: &str) -> &str {
-        self.0.get(key).map_or("", |(text, _)| text)
+    pub(crate) fn get(&self, key: &str) -> &str {
+        self.texts.get(key).map_or("", |(text, _)| text)
     }
 
     /// Where a setting comes from.
     #[must_use]
-    pub fn source(&self, key: &str) -> Source {
-        self.0.get(key).map_or(Source::Default, |(_, source)| source.clone())
+    pub(crate) fn source(&self, key: &str) -> Source {
+        self.texts.get(key).map_or(Source::Default, |(_, source)| source.clone())
     }
 
     /// The settings as a TOML file, each with its source. Secrets are masked.
     #[must_use]
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         let lines = SETTINGS.iter().map(|setting| {
             let text = masked(setting.key, self.get(setting.key));
-            format!("{} = {} # {}", setting.key, toml::Value::String(text), self.source(setting.key))
+            let value = toml::Value::String(text);
+            format!("# {}\n{} = {value} # {}", setting.meaning, setting.key, self.source(setting.key))
         });
-        lines.collect::<Vec<_>>().join("\n")
+        lines.collect::<Vec<_>>().join("\n\n")
     }
 
-    fn take_environment(&mut self, environment: &[(String, String)], faults: &mut Vec<String>) {
+    /// The variables that mean settings, by key.
+    fn read_environment(
+        &mut self,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Vec<(&'static str, String, String)> {
+        let mut read = Vec::new();
         for (name, value) in environment {
-            let key = name.trim_start_matches("BELLWETHER_").to_lowercase();
-            match SETTINGS.iter().find(|s| s.key == key) {
-                Some(setting) => {
-                    self.0.insert(setting.key, (value.clone(), Source::Environment(name.clone())));
+            let name = name.to_string_lossy().into_owned();
+            let Some(key) = name.strip_prefix(PREFIX).filter(|_| !NOT_SETTINGS.contains(&name.as_str())) else {
+                continue;
+            };
+            let key = key.to_lowercase();
+            match (SETTINGS.iter().find(|s| s.key == key), value.into_string()) {
+                (Some(setting), Ok(value)) => read.push((setting.key, name, value)),
+                (Some(_), Err(_)) => self.faults.push(format!("{name} (environment): must be Unicode text")),
+                (None, _) => {
+                    self.faults.push(format!("{name} (environment): there is no setting {key:?}{}", suggestion(&key)));
                 }
-                None => faults.push(format!("{name} (environment): there is no setting {key:?}{}", suggestion(&key))),
             }
+        }
+        read
+    }
+
+    fn take_environment(&mut self, environment: &[(&'static str, String, String)]) {
+        for (key, name, value) in environment {
+            self.texts.insert(key, (value.clone(), Source::Environment(name.clone())));
         }
     }
 
     fn take_flags(&mut self, flags: &[(&'static str, &str)]) {
         for (key, value) in flags {
-            self.0.insert(key, ((*value).to_owned(), Source::Flag(key.replace('_', "-"))));
+            self.texts.insert(key, ((*value).to_owned(), Source::Flag(key.replace('_', "-"))));
         }
     }
 
-    fn take_file(&mut self, path: &Path, faults: &mut Vec<String>) -> anyhow::Result<()> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading the configuration file {}", path.display()))?;
-        let table: toml::Table = text.parse().with_context(|| format!("the configuration file {} is not TOML", path.display()))?;
+    fn take_file(&mut self, path: &Path) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("reading the configuration file {}", path.display()))?;
+        let table: toml::Table =
+            text.parse().with_context(|| format!("the configuration file {} is not TOML", path.display()))?;
         for (key, value) in table {
             let Some(setting) = SETTINGS.iter().find(|s| s.key == key) else {
-                faults.push(format!("{key} ({}): there is no such setting{}", path.display(), suggestion(&key)));
+                self.faults.push(format!("{key} ({}): there is no such setting{}", path.display(), suggestion(&key)));
                 continue;
             };
             let text = match value {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Float(_) => {
-                    faults.push(format!("{key} ({}): write numbers with a fraction in quotes", path.display()));
+                    self.faults.push(format!("{key} ({}): write numbers with a fraction in quotes", path.display()));
                     continue;
                 }
                 _ => {
-                    faults.push(format!("{key} ({}): must be a text or a whole number", path.display()));
+                    self.faults.push(format!("{key} ({}): must be a text or a whole number", path.display()));
                     continue;
                 }
             };
-            self.0.insert(setting.key, (text, Source::File(path.to_owned())));
+            self.texts.insert(setting.key, (text, Source::File(path.to_owned())));
         }
         Ok(())
     }
@@ -182,27 +248,34 @@ fn suggestion(key: &str) -> String {
 
 /// A value as it may be shown: neither the secret key nor a password in a URL.
 #[must_use]
-pub fn masked(key: &str, text: &str) -> String {
+pub(crate) fn masked(key: &str, text: &str) -> String {
     if key == "secret_key" && !text.is_empty() {
         return "********".to_owned();
     }
     mask_url(text)
 }
 
-/// A URL without its password.
+/// A URL without its password, wherever it stands: before the host or among the parameters. Where
+/// it is unclear what belongs to a password, too much is hidden rather than too little.
 #[must_use]
-pub fn mask_url(url: &str) -> String {
+pub(crate) fn mask_url(url: &str) -> String {
+    const HIDDEN: &str = "********";
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    match authority.rsplit_once('@') {
-        Some((credentials, host)) => {
-            let user = credentials.split_once(':').map_or(credentials, |(user, _)| user);
-            let path = if path.contains("password=") { "/********" } else { path };
-            format!("{scheme}://{user}:********@{host}{path}")
-        }
-        None => url.to_owned(),
-    }
+    // A password may hold a slash, a question mark or an at sign, though it ought to be encoded.
+    let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(before, after)| (Some(before), after));
+    let credentials = credentials.map_or_else(String::new, |given| match given.split_once(':') {
+        Some((user, _)) => format!("{user}:{HIDDEN}@"),
+        None => format!("{given}@"),
+    });
+    let (place, parameters) = rest.split_once('?').map_or((rest, None), |(place, rest)| (place, Some(rest)));
+    let parameters = parameters.map_or_else(String::new, |given| {
+        let shown = given.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) if name.to_lowercase().contains("pass") => format!("{name}={HIDDEN}"),
+            _ => pair.to_owned(),
+        });
+        format!("?{}", shown.collect::<Vec<_>>().join("&"))
+    });
+    format!("{scheme}://{credentials}{place}{parameters}")
 }
 
 #[cfg(test)]
@@ -211,26 +284,76 @@ mod tests {
 
     use super::*;
 
-    fn settings(file: &str, flags: &[&str]) -> anyhow::Result<Settings> {
+    fn settings_of(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Settings {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bellwether.toml");
         std::fs::write(&path, file).unwrap();
         let path = path.to_str().unwrap();
         let args = ["bellwether", "--config", path].into_iter().chain(flags.iter().copied());
-        Settings::load(&Cli::parse_from(args))
+        let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Settings::gather(&Cli::parse_from(args), environment).unwrap()
+    }
+
+    fn settings(file: &str, flags: &[&str]) -> Settings {
+        settings_of(file, &[], flags)
     }
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let settings = settings("listen = \"127.0.0.1:1\"\nmax_fills = 7", &["--listen", "127.0.0.1:2"]).unwrap();
-        assert_eq!((settings.get("listen"), settings.source("listen")), ("127.0.0.1:2", Source::Flag("listen".to_owned())));
+        let settings = settings("listen = \"127.0.0.1:1\"\nmax_fills = 7", &["--listen", "127.0.0.1:2"]);
+        assert_eq!(
+            (settings.get("listen"), settings.source("listen")),
+            ("127.0.0.1:2", Source::Flag("listen".to_owned()))
+        );
         assert_eq!(settings.get("max_fills"), "7");
         assert_eq!((settings.get("currency"), settings.source("currency")), ("credit", Source::Default));
     }
 
     #[test]
+    fn the_environment_wins_over_the_file_and_flags_win_over_both() {
+        let environment = [("BELLWETHER_LISTEN", "127.0.0.1:3"), ("BELLWETHER_MAX_FILLS", "8"), ("PATH", "/bin")];
+        let file = "listen = \"127.0.0.1:1\"\nmax_fills = 7";
+        let settings = settings_of(file, &environment, &["--listen", "127.0.0.1:2"]);
+        assert!(settings.faults().is_empty());
+        assert_eq!(settings.get("listen"), "127.0.0.1:2");
+        assert_eq!(settings.get("max_fills"), "8");
+        assert_eq!(settings.source("max_fills").to_string(), "environment variable BELLWETHER_MAX_FILLS");
+    }
+
+    #[test]
+    fn unknown_variables_are_named_once_and_those_of_others_are_not_read() {
+        use std::os::unix::ffi::OsStringExt;
+        let broken = OsString::from_vec(vec![b'x', 0xff]);
+        let environment = [
+            (OsString::from("BELLWETHER_LISTEM"), OsString::from("x")),
+            (OsString::from("BELLWETHER_BELLWETHER_LISTEN"), OsString::from("x")),
+            (OsString::from("BELLWETHER_CURRENCY"), broken.clone()),
+            (broken.clone(), broken),
+        ];
+        let settings =
+            Settings::gather(&Cli::parse_from(["bellwether", "--data-dir", "/nowhere"]), environment.into_iter());
+        let faults = settings.unwrap().faults().to_vec();
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        for (fault, part) in faults.iter().zip(["BELLWETHER_LISTEM", "BELLWETHER_BELLWETHER_LISTEN", "must be Unicode"])
+        {
+            assert!(fault.contains(part), "{part} in {fault}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_the_data_folder_is_read_where_none_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("bellwether.toml"), "currency = \"point\"").unwrap();
+        let cli = Cli::parse_from(["bellwether", "--data-dir", folder.path().to_str().unwrap()]);
+        assert_eq!(Settings::gather(&cli, std::iter::empty()).unwrap().get("currency"), "point");
+        let cli = Cli::parse_from(["bellwether", "--config", "/nowhere/at/all.toml"]);
+        let error = Settings::gather(&cli, std::iter::empty()).err().unwrap();
+        assert!(error.to_string().contains("/nowhere/at/all.toml"), "{error}");
+    }
+
+    #[test]
     fn every_unknown_key_is_named_at_once_with_a_suggestion() {
-        let error = settings("signup_gift = 3\nlisten_on = \"x\"\nmax_fills = [1]", &[]).unwrap_err().to_string();
+        let error = settings("signup_gift = 3\nlisten_on = \"x\"\nmax_fills = [1]", &[]).faults().join("\n");
         for part in ["signup_gift", "did you mean \"signup_grant\"", "listen_on", "max_fills", "must be a text"] {
             assert!(error.contains(part), "{part} in {error}");
         }
@@ -242,17 +365,49 @@ mod tests {
         assert_eq!(mask_url("postgres://ann:s3cret@db.example.org/x"), "postgres://ann:********@db.example.org/x");
         assert_eq!(mask_url("postgres://ann:p@ss@db/x"), "postgres://ann:********@db/x");
         assert_eq!(mask_url("sqlite:///data/x.db"), "sqlite:///data/x.db");
-        let printed = settings("secret_key = \"0123456789abcdef\"", &["--database-url", "postgres://a:hush@h/d"]).unwrap().to_toml();
+        let printed =
+            settings("secret_key = \"0123456789abcdef\"", &["--database-url", "postgres://a:hush@h/d"]).to_toml();
         assert!(!printed.contains("0123456789abcdef") && !printed.contains("hush"), "{printed}");
     }
 
+    /// Threat 71.
     #[test]
-    fn the_documentation_lists_every_setting_as_it_is() {
+    fn a_password_is_hidden_wherever_it_stands_in_a_url() {
+        for url in [
+            "postgres://ann:CANARY@db/x",
+            "postgres://ann:CAN/ARY@db/x",
+            "postgres://ann:CAN?ARY@db/x",
+            "postgres://db/x?user=ann&password=CANARY",
+            "postgres://ann@db/x?sslpassword=CANARY&sslmode=require",
+            "redis://:CANARY@db:6379",
+        ] {
+            let shown = mask_url(url);
+            assert!(!shown.contains("CAN") && !shown.contains("ARY") && shown.contains("db"), "{shown}");
+        }
+        assert_eq!(mask_url("postgres://db/x?user=ann&sslmode=require"), "postgres://db/x?user=ann&sslmode=require");
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_back() {
+        let printed = settings("signup_grant = \"12.5\"\nmax_fills = 7", &[]).to_toml();
+        let again = settings(&printed, &[]);
+        assert!(again.faults().is_empty(), "{:?}", again.faults());
+        assert!(
+            SETTINGS
+                .iter()
+                .all(|s| again.get(s.key) == settings("signup_grant = \"12.5\"\nmax_fills = 7", &[]).get(s.key))
+        );
+    }
+
+    #[test]
+    fn the_documentation_lists_every_setting_as_it_is_and_no_other() {
         let page = include_str!("../../../docs/configuration.md");
         for setting in SETTINGS {
             let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-            let row = format!("| `{}` | {} | {} |", setting.key, default, setting.meaning);
+            let variable = format!("{PREFIX}{}", setting.key.to_uppercase());
+            let row = format!("| `{}` | `{variable}` | {default} | {} |", setting.key, setting.meaning);
             assert!(page.contains(&row), "docs/configuration.md lacks the row\n{row}");
         }
+        assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), SETTINGS.len());
     }
 }

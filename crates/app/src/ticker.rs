@@ -3,25 +3,29 @@
 use std::time::Duration;
 
 use bellwether_usecases::Context;
-use bellwether_usecases::settling::tick;
+use bellwether_usecases::settling::{Ticked, tick};
 use tokio::sync::watch;
 
 /// The longest pause after failures.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// Ticks until `stop` turns true; a tick that has begun is finished. Failures are logged and tried
 /// again, less and less often.
-pub async fn run(ctx: Context, interval: Duration, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Receiver<bool>) {
     let mut pause = interval;
     while !*stop.borrow() {
-        let wait = match tick(&ctx).await {
+        let wait = match once(&ctx).await {
             Ok(ticked) => {
                 pause = interval;
                 if ticked.more { Duration::ZERO } else { interval }
             }
             Err(error) => {
-                pause = (pause * 2).min(MAX_PAUSE);
-                tracing::error!(error = &error as &dyn std::error::Error, pause_ms = pause.as_millis(), "a tick failed");
+                pause = (pause * 2).min(MAX_PAUSE.max(interval));
+                tracing::error!(
+                    error = &*error as &dyn std::error::Error,
+                    pause_ms = pause.as_millis(),
+                    "a tick failed"
+                );
                 pause
             }
         };
@@ -30,4 +34,10 @@ pub async fn run(ctx: Context, interval: Duration, mut stop: watch::Receiver<boo
             changed = stop.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// One tick, in a task of its own: a panic in it is one failed tick and not the last one.
+async fn once(ctx: &Context) -> Result<Ticked, Box<dyn std::error::Error + Send + Sync>> {
+    let ctx = ctx.clone();
+    Ok(tokio::spawn(async move { tick(&ctx).await }).await??)
 }

@@ -1,81 +1,121 @@
 //! The wiring: one place for each port, chosen by configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bellwether_domain::ports::{Queries, Sealer, Store};
+use bellwether_postgres::{PgOptions, PgStore};
 use bellwether_security::{BcryptHasher, Ed25519Signer, HmacSealer, MasterKey, SystemClock, UuidIds};
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use bellwether_usecases::Context;
 
 use crate::config::{Config, Database};
 
+/// How long a command waits for a PostgreSQL server that is just starting. (`serve` is more patient.)
+const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
+/// More connections that read at the same time do not make SQLite faster.
+const MAX_SQLITE_READERS: usize = 8;
+
 /// The store in use.
 #[derive(Clone)]
-pub enum Backend {
+pub(crate) enum Backend {
     /// SQLite.
     Sqlite(Arc<SqliteStore>),
+    /// PostgreSQL.
+    Postgres(Arc<PgStore>),
 }
 
 impl Backend {
-    /// Opens the configured store. Does not migrate.
-    pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        match &config.database {
-            Database::Sqlite(path) => {
-                if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-                    make_private_folder(folder)?;
-                }
-                let options = SqliteOptions { readers: config.database_connections.min(8), ..SqliteOptions::default() };
-                let store = SqliteStore::open(path, options)
-                    .map_err(anyhow::Error::from)
-                    .with_context(|| format!("opening the database {}", path.display()))?;
-                Ok(Self::Sqlite(Arc::new(store)))
-            }
-            Database::Postgres(_) => anyhow::bail!("not yet"),
+    /// Opens the configured store, making the SQLite file where there is none. Does not migrate.
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        if let Database::Sqlite(path) = &config.database
+            && let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty())
+        {
+            make_private_folder(folder)?;
         }
+        Self::connect(config, PgOptions::default().start_patience).await
+    }
+
+    /// Opens a store that must exist: what looks for faults in data must not make empty data first.
+    pub(crate) async fn open_existing(config: &Config) -> anyhow::Result<Self> {
+        if let Database::Sqlite(path) = &config.database
+            && !path.exists()
+        {
+            bail!(
+                "there is no database at {}; is --data-dir or --database-url right? (bellwether serve makes one)",
+                path.display()
+            );
+        }
+        Self::connect(config, COMMAND_PATIENCE).await
+    }
+
+    async fn connect(config: &Config, start_patience: Duration) -> anyhow::Result<Self> {
+        let backend = match &config.database {
+            Database::Sqlite(path) => {
+                let readers = config.database_connections.min(MAX_SQLITE_READERS);
+                let store = SqliteStore::open(path, SqliteOptions { readers, ..SqliteOptions::default() });
+                store.map(Arc::new).map(Self::Sqlite)
+            }
+            Database::Postgres(url) => {
+                let max_connections = config.database_connections;
+                let options = PgOptions { max_connections, start_patience, ..PgOptions::default() };
+                PgStore::connect(url, options).await.map(Arc::new).map(Self::Postgres)
+            }
+        };
+        backend.with_context(|| format!("opening the database {}", config.database))
     }
 
     /// The writing half.
     #[must_use]
-    pub fn store(&self) -> Arc<dyn Store> {
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
         match self {
             Self::Sqlite(store) => store.clone(),
+            Self::Postgres(store) => store.clone(),
         }
     }
 
     /// The reading half.
     #[must_use]
-    pub fn queries(&self) -> Arc<dyn Queries> {
+    pub(crate) fn queries(&self) -> Arc<dyn Queries> {
         match self {
             Self::Sqlite(store) => store.clone(),
+            Self::Postgres(store) => store.clone(),
         }
     }
 
     /// Applies pending migrations; their names.
-    pub async fn migrate_up(&self) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn migrate_up(&self) -> anyhow::Result<Vec<String>> {
         Ok(match self {
             Self::Sqlite(store) => store.migrate_up().await?,
+            Self::Postgres(store) => store.migrate_up().await?,
         })
     }
 
     /// Reverts the newest migrations; their names.
-    pub async fn migrate_down(&self, steps: usize) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn migrate_down(&self, steps: usize) -> anyhow::Result<Vec<String>> {
         Ok(match self {
             Self::Sqlite(store) => store.migrate_down(steps).await?,
+            Self::Postgres(store) => store.migrate_down(steps).await?,
         })
     }
 
+    /// How many migrations are pending.
+    pub(crate) async fn pending_migrations(&self) -> anyhow::Result<usize> {
+        Ok(self.migration_status().await?.iter().filter(|(_, is_applied)| !is_applied).count())
+    }
+
     /// All migrations, and whether each is applied.
-    pub async fn migration_status(&self) -> anyhow::Result<Vec<(String, bool)>> {
+    pub(crate) async fn migration_status(&self) -> anyhow::Result<Vec<(String, bool)>> {
         Ok(match self {
             Self::Sqlite(store) => store.migration_status().await?,
+            Self::Postgres(store) => store.migration_status().await?,
         })
     }
 }
 
 /// The server's secret: the configured one, else the key file.
-pub fn master_key(config: &Config) -> anyhow::Result<MasterKey> {
+pub(crate) fn master_key(config: &Config) -> anyhow::Result<MasterKey> {
     match &config.secret_key {
         Some(secret) => MasterKey::from_secret(&secret.0).context("secret_key"),
         None => {
@@ -86,7 +126,7 @@ pub fn master_key(config: &Config) -> anyhow::Result<MasterKey> {
 }
 
 /// Every port of the use cases.
-pub fn context(config: &Config, backend: &Backend, master: &MasterKey) -> anyhow::Result<Context> {
+pub(crate) fn context(config: &Config, backend: &Backend, master: &MasterKey) -> anyhow::Result<Context> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Context {
         store: backend.store(),
@@ -100,19 +140,18 @@ pub fn context(config: &Config, backend: &Backend, master: &MasterKey) -> anyhow
 }
 
 /// The seal of cursors.
-pub fn sealer(master: &MasterKey) -> anyhow::Result<Arc<dyn Sealer>> {
+pub(crate) fn sealer(master: &MasterKey) -> anyhow::Result<Arc<dyn Sealer>> {
     Ok(Arc::new(HmacSealer::new(master)?))
 }
 
-/// For commands that work on the store beside a server: opened, migrated, with every port.
-pub async fn command_context(config: &Config) -> anyhow::Result<Context> {
-    let backend = Backend::open(config).await?;
-    backend.migrate_up().await?;
-    context(config, &backend, &master_key(config)?)
+/// For commands that work on the store beside a server: every port, over a store that is open. Such
+/// commands give no tokens to anybody, so they need no secret of the server's.
+pub(crate) fn command_context(config: &Config, backend: &Backend) -> anyhow::Result<Context> {
+    context(config, backend, &MasterKey::ephemeral()?)
 }
 
 /// Makes a folder that only its owner can enter, where there is none.
-pub fn make_private_folder(path: &std::path::Path) -> anyhow::Result<()> {
+pub(crate) fn make_private_folder(path: &std::path::Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if path.is_dir() {
         return Ok(());

@@ -223,7 +223,8 @@ pub(crate) fn fill_by_maker(
 }
 
 fn count_fill(order: &mut Order, quantity: i64, book_cost: Credits) -> anyhow::Result<()> {
-    let own_cost = if order.side == order.book_side { book_cost } else { shares(quantity).set_value()?.minus(book_cost)? };
+    let own_cost =
+        if order.side == order.book_side { book_cost } else { shares(quantity).set_value()?.minus(book_cost)? };
     order.filled = order.filled.plus(shares(quantity))?;
     order.remaining = order.remaining.minus(shares(quantity))?;
     order.reserved = order.reserve_for(order.remaining)?;

@@ -38,6 +38,7 @@
 //! mod conformance {
 //!     bellwether_conformance::conformance!(super::MyHarness);
 //! }
+//! # fn main() {}
 //! ```
 //!
 //! 4. `cargo test` now runs one test for each promise, by name, such as
@@ -53,6 +54,23 @@
 //!   Nothing else is retried.
 //! - The rows that the migrations make: the two house accounts, empty, and nothing else.
 //!
+//! # What the suite reads into the ports
+//!
+//! Where a port's documentation leaves room, every store still has to give the same answer:
+//!
+//! - An id that is asked for twice is answered once, but a pair or a book that is asked for twice
+//!   is answered twice, since those answers come in the order of the questions.
+//! - A market is deleted with its tags, outcomes, empty positions and ended orders. One with open
+//!   orders or trades is refused as [`Corrupt`](bellwether_domain::ports::StoreError::Corrupt).
+//! - So is everything else that a constraint refuses and that is no duplicate: unknown markets,
+//!   users and accounts, amounts out of range.
+//! - After an error a unit can only be rolled back: its commit fails, and nothing of it stays.
+//! - Trades of the same microsecond follow each other by sequence in a candle.
+//! - A sum that does not fit 64 bits is an error or the largest number, never a wrapped one; the
+//!   audit sums beyond 64 bits exactly, or calls such a sum a violation where it must be one.
+//! - Every microsecond from year 1 to the last that [`jiff::Timestamp`] holds round-trips. (The
+//!   last second is beyond what `Timestamp::from_microsecond` takes.)
+//!
 //! # What the suite does not reach
 //!
 //! The ports give no way to change or delete a transfer or a trade; that the database refuses it
@@ -62,6 +80,8 @@
 
 mod cases;
 mod fixtures;
+mod pages;
+mod scene;
 mod world;
 
 use std::any::Any;
@@ -161,7 +181,9 @@ where
         });
         match limited.await {
             Ok(result) => result,
-            Err(_) => Err(anyhow::anyhow!("the case did not end within {} s: something waits for ever", TIME_LIMIT.as_secs())),
+            Err(_) => {
+                Err(anyhow::anyhow!("the case did not end within {} s: something waits for ever", TIME_LIMIT.as_secs()))
+            }
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
@@ -192,4 +214,42 @@ macro_rules! tests_of {
             })+
         })+
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Declines;
+
+    #[async_trait]
+    impl Harness for Declines {
+        async fn fresh(&self) -> anyhow::Result<Subject> {
+            Err(anyhow::Error::from(Skip::because("no server is running")))
+        }
+    }
+
+    struct Fails;
+
+    #[async_trait]
+    impl Harness for Fails {
+        async fn fresh(&self) -> anyhow::Result<Subject> {
+            Err(anyhow::anyhow!("the disk is gone"))
+        }
+    }
+
+    async fn never(_: World) -> anyhow::Result<()> {
+        Err(anyhow::anyhow!("the case ran"))
+    }
+
+    #[test]
+    fn a_case_passes_where_the_harness_declines() {
+        run(Declines, never).expect("declining is no failure");
+    }
+
+    #[test]
+    fn a_case_fails_where_no_store_can_be_made() {
+        let error = run(Fails, never).expect_err("there is no store");
+        assert_eq!(format!("{error:#}"), "the harness could not make a fresh store: the disk is gone");
+    }
 }

@@ -118,7 +118,9 @@ where
 }
 
 /// Waits for all tasks, and fails with the first that failed.
-pub(crate) async fn all<T: Send + 'static>(tasks: Vec<tokio::task::JoinHandle<anyhow::Result<T>>>) -> anyhow::Result<Vec<T>> {
+pub(crate) async fn all<T: Send + 'static>(
+    tasks: Vec<tokio::task::JoinHandle<anyhow::Result<T>>>,
+) -> anyhow::Result<Vec<T>> {
     let mut results = Vec::with_capacity(tasks.len());
     for task in tasks {
         results.push(task.await??);

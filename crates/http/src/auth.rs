@@ -11,20 +11,28 @@ const LONGEST: usize = 4096;
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
     let mut given = headers.get_all(AUTHORIZATION);
     let Some(first) = given.next() else {
-        return Err(Fault::unauthenticated("sign in and send the access token as Authorization: Bearer <token>", "Bearer"));
+        return Err(Fault::unauthenticated(
+            "sign in and send the access token as Authorization: Bearer <token>",
+            "Bearer",
+        ));
     };
     let token = first.to_str().ok().and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
     token
-        .filter(|t| given.next().is_none() && (1..=LONGEST).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic()))
+        .filter(|t| {
+            given.next().is_none() && (1..=LONGEST).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic())
+        })
         .ok_or_else(invalid_token)
 }
 
 /// 401 for a token that is forged, expired, or of somebody who may no longer act.
 pub(crate) fn invalid_token() -> Fault {
-    Fault::unauthenticated("the access token is not valid or has expired; sign in again", "Bearer error=\"invalid_token\"")
+    Fault::unauthenticated(
+        "the access token is not valid or has expired; sign in again",
+        "Bearer error=\"invalid_token\"",
+    )
 }
 
 #[cfg(test)]
@@ -46,7 +54,16 @@ mod tests {
         assert_eq!(token(&["Bearer a.b.c"]), Ok("a.b.c".to_owned()));
         assert_eq!(token(&["bearer a"]), Ok("a".to_owned()));
         let long = format!("Bearer {}", "a".repeat(5000));
-        for bad in [&["Basic a"][..], &["Bearer"], &["Bearer "], &["Bearer a b"], &["a"], &["Bearer a", "Bearer b"], &[], &[&long]] {
+        for bad in [
+            &["Basic a"][..],
+            &["Bearer"],
+            &["Bearer "],
+            &["Bearer a b"],
+            &["a"],
+            &["Bearer a", "Bearer b"],
+            &[],
+            &[&long],
+        ] {
             assert_eq!(token(bad), Err(401), "{bad:?}");
         }
     }

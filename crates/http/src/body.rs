@@ -43,13 +43,20 @@ fn check_type(headers: &HeaderMap) -> Result<(), Fault> {
     let mut parts = given.split(';').map(str::trim);
     let kind = parts.next().unwrap_or_default();
     let is_json = kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"));
-    let is_utf8 = parts.filter_map(|part| part.strip_prefix("charset=")).all(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8"));
+    let is_utf8 = parts
+        .filter_map(|part| part.strip_prefix("charset="))
+        .all(|charset| matches!(charset.trim_matches('"'), "utf-8" | "utf8"));
     if is_json && is_utf8 { Ok(()) } else { Err(unsupported("the body must be application/json, in UTF-8")) }
 }
 
 /// Reads a whole body within a size in bytes and a time. Faults of either close the connection,
 /// since what is left of the body would have to be read.
-pub(crate) async fn read_all(mut payload: Payload, headers: &HeaderMap, most: usize, within: Duration) -> Result<Bytes, Fault> {
+pub(crate) async fn read_all(
+    mut payload: Payload,
+    headers: &HeaderMap,
+    most: usize,
+    within: Duration,
+) -> Result<Bytes, Fault> {
     let too_large = || {
         let message = format!("the body is larger than {most} bytes");
         Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message).closing()
@@ -99,10 +106,22 @@ mod tests {
     /// Threats 18 and 19.
     #[test]
     fn takes_uncompressed_json_alone() {
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json", "application/json;charset=\"utf-8\""] {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/merge-patch+json",
+            "application/json;charset=\"utf-8\"",
+        ] {
             assert_eq!(status_of(good, "identity"), 200, "{good}");
         }
-        for bad in ["text/plain", "", "application/x-www-form-urlencoded", "text/json", "application/json; charset=utf-16", "application/jsonx"] {
+        for bad in [
+            "text/plain",
+            "",
+            "application/x-www-form-urlencoded",
+            "text/json",
+            "application/json; charset=utf-16",
+            "application/jsonx",
+        ] {
             assert_eq!(status_of(bad, "identity"), 415, "{bad}");
         }
         assert_eq!(status_of("application/json", "gzip"), 415);

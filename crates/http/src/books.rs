@@ -38,14 +38,14 @@ impl Viewed {
 
 /// Reads `outcome`.
 pub(crate) fn outcome_name(query: &Fields<'_>) -> Option<Option<String>> {
-    query.optional("outcome").map_or(Some(None), |n| n.string().map(|name| Some(name.to_owned())))
+    query.optional("outcome", |n| n.string().map(str::to_owned))
 }
 
 /// `GET /markets/{id}/book`.
 pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let key = call.market_key()?;
     let (name, depth) = call.query(|query| {
-        let depth = query.optional("depth").map_or(Some(DEPTH), |n| n.whole(1, DEEPEST));
+        let depth = query.or("depth", DEPTH, |n| n.whole(1, DEEPEST));
         Some((outcome_name(query)?, depth?))
     })?;
     let depth = u32::try_from(depth).map_err(Fault::internal)?;

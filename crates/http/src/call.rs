@@ -120,7 +120,10 @@ impl Call {
     }
 
     /// The same where a body that says nothing may be left out.
-    pub(crate) async fn command_or_nothing<T>(&mut self, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Fault> {
+    pub(crate) async fn command_or_nothing<T>(
+        &mut self,
+        reader: impl FnOnce(&Fields<'_>) -> Option<T>,
+    ) -> Result<T, Fault> {
         let body = self.read_body(true).await?;
         read(&body.json, Place::Body, reader)
     }

@@ -129,7 +129,8 @@ mod tests {
         assert_eq!(required("\"3.a\", \"5.b-gzip\""), Ok(Some(5)));
         assert_eq!(required("*"), Ok(None));
         assert_eq!(required_version(&HeaderMap::new()).unwrap_err().status().as_u16(), 428);
-        for (bad, status) in [("W/\"3.a\"", 412), ("\"abc\"", 412), ("3", 400), ("\"a", 400), ("", 400), ("\"\"", 412)] {
+        for (bad, status) in [("W/\"3.a\"", 412), ("\"abc\"", 412), ("3", 400), ("\"a", 400), ("", 400), ("\"\"", 412)]
+        {
             assert_eq!(required(bad), Err(status), "{bad}");
         }
     }

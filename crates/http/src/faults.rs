@@ -66,7 +66,16 @@ impl Fault {
     /// A fault without details.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let (details, headers) = (Vec::new(), Vec::new());
-        Self(Box::new(Inner { status, code, message: message.into(), details, headers, closes: false, data: None, cause: None }))
+        Self(Box::new(Inner {
+            status,
+            code,
+            message: message.into(),
+            details,
+            headers,
+            closes: false,
+            data: None,
+            cause: None,
+        }))
     }
 
     /// 400: the request is malformed.
@@ -96,7 +105,8 @@ impl Fault {
 
     /// 500: something that must not happen; the cause is for the log alone.
     pub(crate) fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "something went wrong on the server").caused_by(cause)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "something went wrong on the server")
+            .caused_by(cause)
     }
 
     /// What an answer of the framework with that status means.
@@ -105,7 +115,9 @@ impl Fault {
             StatusCode::BAD_REQUEST => ("BAD_REQUEST", "the request is malformed"),
             StatusCode::NOT_FOUND => ("NOT_FOUND", "there is nothing at this address"),
             StatusCode::METHOD_NOT_ALLOWED => ("METHOD_NOT_ALLOWED", "this address does not take this method"),
-            StatusCode::NOT_ACCEPTABLE => ("NOT_ACCEPTABLE", "none of the accepted encodings can be produced; accept identity, gzip or br"),
+            StatusCode::NOT_ACCEPTABLE => {
+                ("NOT_ACCEPTABLE", "none of the accepted encodings can be produced; accept identity, gzip or br")
+            }
             StatusCode::REQUEST_TIMEOUT => ("REQUEST_TIMEOUT", "the request did not arrive in time"),
             StatusCode::PAYLOAD_TOO_LARGE => ("PAYLOAD_TOO_LARGE", "the body is too large"),
             StatusCode::URI_TOO_LONG => ("URI_TOO_LONG", "the address is too long"),
@@ -234,17 +246,21 @@ impl From<StoreError> for Fault {
         const HINT: &str = "the outcome is not known yet: send the same request with the same Idempotency-Key again, or look whether it was done";
         match error {
             StoreError::Unavailable(_) => {
-                Self::unavailable("SERVICE_UNAVAILABLE", "the service cannot be reached right now; nothing was done").caused_by(error)
+                Self::unavailable("SERVICE_UNAVAILABLE", "the service cannot be reached right now; nothing was done")
+                    .caused_by(error)
             }
             StoreError::Conflict(_) => {
-                Self::unavailable("SERVICE_UNAVAILABLE", "too much is changing at once; nothing was done").caused_by(error)
+                Self::unavailable("SERVICE_UNAVAILABLE", "too much is changing at once; nothing was done")
+                    .caused_by(error)
             }
             StoreError::OutcomeUnknown(_) => Self::unavailable("OUTCOME_UNKNOWN", HINT).caused_by(error),
             StoreError::Duplicate(Unique::Email) => Refusal::EmailTaken.into(),
             StoreError::Duplicate(Unique::IdempotencyKey) => in_progress(),
-            StoreError::Duplicate(Unique::ClientOrderId) => {
-                Self::new(StatusCode::CONFLICT, "DUPLICATE_CLIENT_ORDER_ID", "an order with this clientOrderId exists already")
-            }
+            StoreError::Duplicate(Unique::ClientOrderId) => Self::new(
+                StatusCode::CONFLICT,
+                "DUPLICATE_CLIENT_ORDER_ID",
+                "an order with this clientOrderId exists already",
+            ),
             StoreError::Duplicate(Unique::Slug | Unique::Id) | StoreError::Corrupt(_) => Self::internal(error),
         }
     }
@@ -253,8 +269,12 @@ impl From<StoreError> for Fault {
 impl From<PasswordError> for Fault {
     fn from(error: PasswordError) -> Self {
         match error {
-            PasswordError::TooLong => Self::invalid(vec![Detail::of("password", "too_long", "must not be longer than 72 bytes")]),
-            PasswordError::ContainsNul => Self::invalid(vec![Detail::of("password", "malformed", "must not contain a NUL character")]),
+            PasswordError::TooLong => {
+                Self::invalid(vec![Detail::of("password", "too_long", "must not be longer than 72 bytes")])
+            }
+            PasswordError::ContainsNul => {
+                Self::invalid(vec![Detail::of("password", "malformed", "must not contain a NUL character")])
+            }
             PasswordError::Busy => Self::unavailable("SERVICE_UNAVAILABLE", error.to_string()),
             PasswordError::Failed => Self::internal(error),
         }
@@ -339,8 +359,12 @@ fn facts(refusal: &Refusal) -> Option<Value> {
         Refusal::OutcomeNotFound { name, .. } => json!({ "field": "outcome", "outcome": name }),
         Refusal::StaleVersion { current } => json!({ "current": current }),
         Refusal::MarketNotOpen(status) => json!({ "status": status.as_str() }),
-        Refusal::WrongMarketStatus { status, wanted } => json!({ "status": status.as_str(), "wanted": wanted.as_str() }),
-        Refusal::ChallengeWindowRuns(until) | Refusal::ChallengeWindowOver(until) => json!({ "challengeUntil": until.to_string() }),
+        Refusal::WrongMarketStatus { status, wanted } => {
+            json!({ "status": status.as_str(), "wanted": wanted.as_str() })
+        }
+        Refusal::ChallengeWindowRuns(until) | Refusal::ChallengeWindowOver(until) => {
+            json!({ "challengeUntil": until.to_string() })
+        }
         Refusal::FillOrKill { fillable } => json!({ "fillable": fillable.count() }),
         Refusal::OrderNotOpen(status) => json!({ "status": status.as_str() }),
         Refusal::QuantityBelowFilled { filled } => json!({ "filled": filled.count() }),

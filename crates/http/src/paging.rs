@@ -10,8 +10,8 @@ use bellwether_domain::ledger::Transfer;
 use bellwether_domain::market::Market;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    Direction, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort, Sealer, SortValue, Start, TradeSort, TransferSort,
-    UserSort,
+    Direction, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort, Sealer, SortValue, Start,
+    TradeSort, TransferSort, UserSort,
 };
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::cursor::Cursor;
 use crate::faults::Fault;
-use crate::fields::Fields;
+use crate::fields::{Fields, Node};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MOST: i64 = 100;
@@ -121,25 +121,21 @@ pub(crate) struct Wanted<K> {
 impl<K: Sorted> Wanted<K> {
     /// Reads `limit`, `page`, `offset`, `cursor` and `sort`.
     pub(crate) fn read(fields: &Fields<'_>) -> Option<Self> {
-        let limit = fields.optional("limit").map_or(Some(DEFAULT_LIMIT), |n| n.whole(1, MOST));
-        let page = fields.optional("page").map(|n| n.whole(1, LAST_OFFSET / MOST));
-        let offset = fields.optional("offset").map(|n| n.whole(0, LAST_OFFSET));
-        let cursor = fields.optional("cursor").map(|n| n.string().map(str::to_owned));
-        let sort = read_sort(fields);
+        let limit = fields.or("limit", DEFAULT_LIMIT, |n| n.whole(1, MOST));
+        let page = fields.optional("page", |n| n.whole(1, LAST_OFFSET / MOST));
+        let offset = fields.optional("offset", |n| n.whole(0, LAST_OFFSET));
+        let cursor = fields.optional("cursor", |n| n.string().map(str::to_owned));
+        let sort = fields.or("sort", vec![K::DEFAULT], read_sort);
+        let (limit, page, offset, cursor) = (limit?, page?, offset?, cursor?);
         let given = [page.is_some(), offset.is_some(), cursor.is_some()];
-        if given.into_iter().filter(|g| *g).count() > 1 {
-            return fields.reject("page", "conflict", "cannot be combined with offset or cursor: give one of the three");
+        if given.into_iter().filter(|is_given| *is_given).count() > 1 {
+            return fields.reject(
+                "page",
+                "conflict",
+                "cannot be combined with offset or cursor: give one of the three",
+            );
         }
-        let limit = limit?;
-        let offset = match (page, offset) {
-            (Some(page), _) => (page? - 1).saturating_mul(limit),
-            (None, Some(offset)) => offset?,
-            (None, None) => 0,
-        };
-        let cursor = match cursor {
-            Some(cursor) => Some(cursor?),
-            None => None,
-        };
+        let offset = page.map(|page| (page - 1).saturating_mul(limit)).or(offset).unwrap_or(0);
         Some(Self { limit, offset, cursor, sort: sort? })
     }
 
@@ -160,8 +156,7 @@ impl<K: Sorted> Wanted<K> {
     }
 }
 
-fn read_sort<K: Sorted>(fields: &Fields<'_>) -> Option<Vec<(K, Direction)>> {
-    let Some(node) = fields.optional("sort") else { return Some(vec![K::DEFAULT]) };
+fn read_sort<K: Sorted>(node: &Node<'_>) -> Option<Vec<(K, Direction)>> {
     let mut sort: Vec<(K, Direction)> = Vec::new();
     for part in node.string()?.split(',') {
         let (name, direction) = match part.strip_prefix('-') {
@@ -170,7 +165,10 @@ fn read_sort<K: Sorted>(fields: &Fields<'_>) -> Option<Vec<(K, Direction)>> {
         };
         let Some((_, key)) = K::KEYS.iter().find(|(known, _)| *known == name) else {
             let known: Vec<&str> = K::KEYS.iter().map(|(known, _)| *known).collect();
-            return node.reject("unknown", format!("cannot be {name:?}: it takes {}, each with or without a minus", known.join(", ")));
+            return node.reject(
+                "unknown",
+                format!("cannot be {name:?}: it takes {}, each with or without a minus", known.join(", ")),
+            );
         };
         if sort.iter().any(|(k, _)| k == key) {
             return node.reject("duplicate", format!("names {name:?} twice"));
@@ -191,7 +189,12 @@ pub(crate) struct Paging<K> {
 
 impl<K: Sorted> Paging<K> {
     /// What the answer says about the page that the store gave.
-    pub(crate) fn describe(&self, page: &Page<K::Row>, id_of: impl Fn(&K::Row) -> Uuid, sealer: &dyn Sealer) -> Pagination {
+    pub(crate) fn describe(
+        &self,
+        page: &Page<K::Row>,
+        id_of: impl Fn(&K::Row) -> Uuid,
+        sealer: &dyn Sealer,
+    ) -> Pagination {
         let next_cursor = page.items.last().filter(|_| page.has_more).map(|row| {
             let values = self.request.sort.iter().map(|(key, _)| key.value(row)).collect();
             Cursor { values, id: id_of(row) }.seal(&self.binding, sealer)

@@ -42,7 +42,7 @@ async fn list_filtered(call: &Call, filter: PositionFilter) -> Result<Reply, Fau
         let wanted = Wanted::<PositionSort>::read(query);
         let market = match filter.market {
             Some(market) => Some(Some(market)),
-            None => query.optional("marketId").map_or(Some(None), |n| n.id().map(|id| Some(MarketId(id)))),
+            None => query.optional("marketId", |n| n.id().map(MarketId)),
         };
         Some((PositionFilter { market: market?, ..filter }, wanted?))
     })?;
@@ -50,7 +50,8 @@ async fn list_filtered(call: &Call, filter: PositionFilter) -> Result<Reply, Fau
     let paging = wanted.bind("positions", &filter, call.sealer())?;
     let (ctx, request) = (call.ctx(), paging.request.clone());
     let page = call.app().run(async move { ctx.queries.positions(&filter, &request).await }).await?;
-    let shown: Vec<PositionWire<'_>> = page.items.iter().map(|row| PositionWire::of(&row.position, &row.market)).collect();
+    let shown: Vec<PositionWire<'_>> =
+        page.items.iter().map(|row| PositionWire::of(&row.position, &row.market)).collect();
     let id_of = |row: &PositionInMarket| if by_market { row.position.market.0 } else { row.position.user.0 };
     Ok(Reply::ok(&shown)?.paged(paging.describe(&page, id_of, call.sealer())))
 }

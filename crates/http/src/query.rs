@@ -57,9 +57,9 @@ mod tests {
 
     fn read_two(query: &str) -> Result<(Option<String>, Option<i64>), Fault> {
         read_query(query, |fields| {
-            let name = fields.optional("name").map(|n| n.string().map(str::to_owned));
-            let depth = fields.optional("depth").map(|n| n.whole(1, 9));
-            Some((name.flatten(), depth.flatten()))
+            let name = fields.optional("name", |n| n.string().map(str::to_owned));
+            let depth = fields.optional("depth", |n| n.whole(1, 9));
+            Some((name?, depth?))
         })
     }
 

@@ -12,7 +12,7 @@ use crate::books::{Viewed, outcome_name};
 use crate::call::Call;
 use crate::envelope::Reply;
 use crate::faults::Fault;
-use crate::fields::Fields;
+use crate::fields::{Fields, Node};
 use crate::paging::{Paging, Wanted};
 use crate::wire::trade::{CandleWire, TradeWire};
 
@@ -32,8 +32,8 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let (market, order, wanted) = call.query(|query| {
         let wanted = Wanted::<TradeSort>::read(query);
-        let market = query.optional("marketId").map_or(Some(None), |n| n.id().map(|id| Some(MarketId(id))));
-        let order = query.optional("orderId").map_or(Some(None), |n| n.id().map(|id| Some(OrderId(id))));
+        let market = query.optional("marketId", |n| n.id().map(MarketId));
+        let order = query.optional("orderId", |n| n.id().map(OrderId));
         Some((market?, order?, wanted?))
     })?;
     let filter = TradeFilter { market, user: Some(caller.user), order };
@@ -49,12 +49,16 @@ async fn list_filtered(call: &Call, filter: TradeFilter, paging: Paging<TradeSor
         Ok::<_, Error>((page, markets))
     };
     let (page, markets) = call.app().run(work).await?;
-    let shown: Vec<TradeWire<'_>> = page.items.iter().map(|trade| TradeWire::of(trade, markets.get(&trade.market))).collect();
+    let shown: Vec<TradeWire<'_>> =
+        page.items.iter().map(|trade| TradeWire::of(trade, markets.get(&trade.market))).collect();
     Ok(Reply::ok(&shown)?.paged(paging.describe(&page, |trade| trade.id.0, call.sealer())))
 }
 
 /// The markets that some rows are in, each once, with one statement.
-pub(crate) async fn markets_of(ctx: &Context, ids: impl Iterator<Item = MarketId>) -> Result<HashMap<MarketId, Market>, Error> {
+pub(crate) async fn markets_of(
+    ctx: &Context,
+    ids: impl Iterator<Item = MarketId>,
+) -> Result<HashMap<MarketId, Market>, Error> {
     let mut ids: Vec<MarketId> = ids.collect();
     ids.sort_unstable();
     ids.dedup();
@@ -66,7 +70,8 @@ pub(crate) async fn markets_of(ctx: &Context, ids: impl Iterator<Item = MarketId
 }
 
 /// The intervals of candles, in seconds.
-const INTERVALS: [(&str, i64); 6] = [("1m", 60), ("5m", 300), ("15m", 900), ("1h", 3_600), ("4h", 14_400), ("1d", 86_400)];
+const INTERVALS: [(&str, i64); 6] =
+    [("1m", 60), ("5m", 300), ("15m", 900), ("1h", 3_600), ("4h", 14_400), ("1d", 86_400)];
 const CANDLES: i64 = 500;
 const MOST_CANDLES: i64 = 1_000;
 
@@ -81,17 +86,15 @@ struct Asked {
 
 fn asked(query: &Fields<'_>) -> Option<Asked> {
     let outcome = outcome_name(query);
-    let interval = query.optional("interval").map_or(Some(("1h", 3_600)), |n| n.one_of(&INTERVALS, |(name, _)| name));
-    let from = query.optional("from").map(|n| n.time());
-    let to = query.optional("to").map(|n| n.time());
-    let limit = query.optional("limit").map_or(Some(CANDLES), |n| n.whole(1, MOST_CANDLES));
-    if let (Some(Some(from)), Some(Some(to))) = (from, to)
-        && from >= to
-    {
+    let interval = query.or("interval", ("1h", 3_600), |n| n.one_of(&INTERVALS, |(name, _)| name));
+    let from = query.optional("from", Node::time);
+    let to = query.optional("to", Node::time);
+    let limit = query.or("limit", CANDLES, |n| n.whole(1, MOST_CANDLES));
+    let (from, to) = (from?, to?);
+    if from.zip(to).is_some_and(|(from, to)| from >= to) {
         return query.fail("from", "invalid", "must be before to");
     }
-    let (from, to) = (from.map_or(Some(None), |t| t.map(Some)), to.map_or(Some(None), |t| t.map(Some)));
-    Some(Asked { outcome: outcome?, interval_s: interval?.1, from: from?, to: to?, limit: limit? })
+    Some(Asked { outcome: outcome?, interval_s: interval?.1, from, to, limit: limit? })
 }
 
 /// `GET /markets/{id}/candles`: up to now, and as many intervals back as the limit allows, where
@@ -107,7 +110,8 @@ pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
     let work = async move {
         let market = markets::get_market(&ctx, &key).await?;
         let viewed = Viewed::named(&market, asked.outcome.as_deref())?;
-        let request = CandleRequest { market: market.id, book: viewed.book, interval_s: asked.interval_s, from, to, limit };
+        let request =
+            CandleRequest { market: market.id, book: viewed.book, interval_s: asked.interval_s, from, to, limit };
         Ok::<_, Error>((viewed, ctx.queries.candles(&request).await?))
     };
     let (viewed, candles) = call.app().run(work).await?;

@@ -72,8 +72,8 @@ pub(crate) async fn list_of_user(call: Call) -> Result<Reply, Fault> {
 async fn list(call: &Call, account: AccountId) -> Result<Reply, Fault> {
     let (filter, wanted) = call.query(|query| {
         let wanted = Wanted::<TransferSort>::read(query);
-        let kind = query.optional("kind").map_or(Some(None), |n| n.one_of(&TransferKind::ALL, TransferKind::as_str).map(Some));
-        let market = query.optional("marketId").map_or(Some(None), |n| n.id().map(|id| Some(MarketId(id))));
+        let kind = query.optional("kind", |n| n.one_of(&TransferKind::ALL, TransferKind::as_str));
+        let market = query.optional("marketId", |n| n.id().map(MarketId));
         Some((TransferFilter { account: Some(account), kind: kind?, market: market? }, wanted?))
     })?;
     let paging = wanted.bind("transfers", &filter, call.sealer())?;

@@ -49,8 +49,8 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
 }
 
 fn filter(query: &Fields<'_>) -> Option<UserFilter> {
-    let role = query.optional("role").map_or(Some(None), |n| n.one_of(&Role::ALL, Role::as_str).map(Some));
-    let status = query.optional("status").map_or(Some(None), |n| n.one_of(&UserStatus::ALL, UserStatus::as_str).map(Some));
+    let role = query.optional("role", |n| n.one_of(&Role::ALL, Role::as_str));
+    let status = query.optional("status", |n| n.one_of(&UserStatus::ALL, UserStatus::as_str));
     Some(UserFilter { role: role?, status: status? })
 }
 

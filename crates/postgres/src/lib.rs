@@ -1,1 +1,30 @@
-//! Placeholder.
+//! Storage on PostgreSQL: [`PgStore`].
+//!
+//! One unit of work is one transaction on one connection of the pool. Batches are written with one
+//! statement a table, whose rows are arrays (`UNNEST`), so that every statement has one text and is
+//! prepared once a connection. A unit that is dropped, or a call that is abandoned half way, takes
+//! its connection out of the pool: the server undoes the transaction as soon as the socket closes.
+
+mod accounts;
+mod answers;
+mod audit;
+mod connection;
+mod due;
+mod error;
+mod lists;
+mod markets;
+mod migrations;
+mod orders;
+mod positions;
+mod queries;
+mod schema;
+mod sql;
+mod store;
+mod trades;
+mod unit;
+mod users;
+mod write;
+
+pub use migrations::MIGRATIONS;
+pub use store::{PgOptions, PgStore};
+pub use unit::PgUnitOfWork;

@@ -35,6 +35,16 @@ impl IdSource for UuidIds {
 mod tests {
     use super::*;
 
+    /// Threat 67: what `now_v7` rests on, since the clock itself cannot be set back here.
+    #[test]
+    fn the_context_of_ids_counts_on_where_the_clock_steps_back() {
+        let context = uuid::ContextV7::new();
+        let seconds = [1_800_000_000, 1_799_996_400, 0, 1_799_999_999, 1_800_000_000, 1_800_003_600];
+        let at = |second| Uuid::new_v7(uuid::Timestamp::from_unix(&context, second, 0));
+        let ids: Vec<Uuid> = seconds.into_iter().flat_map(|s| std::iter::repeat_n(s, 100)).map(at).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b));
+    }
+
     /// Threat 67, as far as one process goes.
     #[test]
     fn ids_go_up_and_never_repeat() {

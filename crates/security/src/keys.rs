@@ -10,9 +10,25 @@ use aws_lc_rs::hkdf;
 use aws_lc_rs::rand;
 use thiserror::Error;
 
-/// The fewest different bytes of a configured secret, and its least length.
-const MIN_DISTINCT: usize = 12;
+/// The least length of a configured secret in bytes.
 const MIN_LENGTH: usize = 32;
+/// The fewest different bytes in it. No more, because a good secret of hexadecimal digits has but 16.
+const MIN_DISTINCT: usize = 12;
+/// Words of which secrets in examples and templates are made.
+const KNOWN: [&str; 12] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "secret",
+    "password",
+    "passphrase",
+    "default",
+    "example",
+    "bellwether",
+    "replace",
+    "placeholder",
+    "qwerty",
+];
 
 /// Why there is no secret to work with. Every message says what to do.
 #[derive(Debug, Error)]
@@ -27,7 +43,9 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// The file is not a key file.
-    #[error("{path} does not hold a key of 64 hexadecimal digits; restore it, or move it away to have a new one made (which signs everybody out)")]
+    #[error(
+        "{path} does not hold a key of 64 hexadecimal digits; restore it, or move it away to have a new one made (which signs everybody out)"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -72,23 +90,25 @@ impl MasterKey {
         }
     }
 
+    /// A random key that is kept nowhere: for a process whose signatures need not outlive it.
+    pub fn ephemeral() -> Result<Self, KeyError> {
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).map_err(|_| KeyError::Crypto)?;
+        Ok(Self(bytes))
+    }
+
     /// Takes a configured secret: at least 32 bytes, not one that can be guessed.
     pub fn from_secret(secret: &str) -> Result<Self, KeyError> {
-        let lower = secret.to_lowercase();
-        let known = ["changeme", "change-me", "change_me", "secret", "password", "default", "example", "bellwether"];
-        let mut distinct: Vec<u8> = secret.bytes().collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if secret.len() < MIN_LENGTH {
-            return Err(KeyError::Weak("it has fewer than 32 characters"));
+        match weakness(secret) {
+            Some(why) => Err(KeyError::Weak(why)),
+            None => derive(secret.as_bytes(), b"bellwether/master/v1").map(Self),
         }
-        if distinct.len() < MIN_DISTINCT {
-            return Err(KeyError::Weak("it consists of too few different characters"));
-        }
-        if known.iter().any(|word| lower.contains(word)) {
-            return Err(KeyError::Weak("it contains a word that is known from examples"));
-        }
-        derive(secret.as_bytes(), b"bellwether/master/v1").map(Self)
+    }
+
+    /// Checks a key file without keeping what it holds.
+    pub fn check(path: &Path) -> Result<(), KeyError> {
+        let file = File::open(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
+        Self::read(file, path).map(drop)
     }
 
     /// A key for one purpose, told apart by its label.
@@ -108,26 +128,49 @@ impl MasterKey {
     }
 
     fn create(path: &Path) -> Result<Self, KeyError> {
-        let io = |source| KeyError::Io { path: path.to_owned(), source };
-        let mut bytes = [0; 32];
-        rand::fill(&mut bytes).map_err(|_| KeyError::Crypto)?;
-        let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-        writeln!(file, "{text}").and_then(|()| file.sync_all()).map_err(io)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
-        }
-        Ok(Self(bytes))
+        let key = Self::ephemeral()?;
+        publish(path, &to_hex(&key.0)).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
+        Ok(key)
     }
 }
 
-/// Whether the file exists and only its owner can read it; for checks of the set-up.
-impl MasterKey {
-    /// Checks the key file without keeping it.
-    pub fn check(path: &Path) -> Result<(), KeyError> {
-        let file = File::open(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
-        fs::metadata(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
-        Self::read(file, path).map(drop)
+/// Puts a file in place whole and durable, or not at all: it is written under a name of its own
+/// first, so neither a crash nor another process ever sees half a key. Never replaces a file.
+fn publish(path: &Path, text: &str) -> io::Result<()> {
+    // Not the process's number: in a container that is always the same, and a draft that a crash
+    // left would be in the way for ever.
+    let mut unique = [0; 8];
+    rand::fill(&mut unique).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let draft = path.with_extension(format!("{}.draft", to_hex(&unique)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let linked = writeln!(file, "{text}").and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
+    fs::remove_file(&draft)?;
+    linked?;
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// What makes a configured secret one that can be guessed, if anything does.
+fn weakness(secret: &str) -> Option<&'static str> {
+    let bytes = secret.as_bytes();
+    let mut distinct = bytes.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let lower = secret.to_lowercase();
+    let repeats = (1..=bytes.len() / 2).any(|period| bytes.iter().zip(bytes.iter().skip(period)).all(|(a, b)| a == b));
+    let steps = bytes.iter().zip(bytes.iter().skip(1)).filter(|(a, b)| a.abs_diff(**b) == 1).count();
+    if bytes.len() < MIN_LENGTH {
+        Some("it has fewer than 32 characters")
+    } else if distinct.len() < MIN_DISTINCT {
+        Some("it consists of too few different characters")
+    } else if repeats {
+        Some("it repeats itself")
+    } else if steps > bytes.len() / 2 {
+        Some("it counts up or down")
+    } else if KNOWN.iter().any(|word| lower.contains(word)) {
+        Some("it contains a word that is known from examples")
+    } else {
+        None
     }
 }
 
@@ -147,6 +190,10 @@ fn derive(secret: &[u8], label: &[u8]) -> Result<[u8; 32], KeyError> {
     let okm = prk.expand(&info, Length32).map_err(|_| KeyError::Crypto)?;
     okm.fill(&mut key).map_err(|_| KeyError::Crypto)?;
     Ok(key)
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {
@@ -191,11 +238,43 @@ mod tests {
     /// Threat 72.
     #[test]
     fn weak_secrets_are_refused() {
-        let repeated = "ab".repeat(32);
-        for weak in ["", "short", &repeated, "changeme-changeme-changeme-0123456789", "my-secret-is-long-enough-0123456789abc"] {
+        for weak in [
+            "",
+            "short",
+            &"x".repeat(64),
+            &"ab".repeat(32),
+            &"0123456789abcdef".repeat(4),
+            "abcdefghijklmnopqrstuvwxyz0123456789",
+            "changeme-changeme-changeme-0123456789",
+            "my-SECRET-is-long-enough-0123456789abc",
+            "97e5d42460b9f8e7d6c5a4b3c2d1e0f",
+        ] {
             assert!(matches!(MasterKey::from_secret(weak), Err(KeyError::Weak(_))), "{weak}");
         }
-        MasterKey::from_secret("f3b1c8a97e5d42460b9f8e7d6c5a4b3c2d1e0f9a8b7c6d5e").unwrap();
+    }
+
+    #[test]
+    fn secrets_as_tools_make_them_are_taken() {
+        for (bytes, is_hex) in [(32, true), (24, true), (32, false)] {
+            for _ in 0..200 {
+                let mut random = vec![0; bytes];
+                rand::fill(&mut random).unwrap();
+                let hex = || to_hex(&random);
+                let base64 = || base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &random);
+                let secret: String = if is_hex { hex() } else { base64() };
+                assert!(weakness(&secret).is_none(), "{secret}: {:?}", weakness(&secret));
+            }
+        }
+    }
+
+    #[test]
+    fn of_processes_that_start_together_one_makes_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.key");
+        publish(&path, &"ab".repeat(32)).unwrap();
+        assert_eq!(publish(&path, &"cd".repeat(32)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(MasterKey::load_or_create(&path).unwrap().0, [0xab; 32]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
     }
 
     #[test]

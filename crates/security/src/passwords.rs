@@ -8,6 +8,10 @@ use bellwether_domain::ports::{PasswordError, PasswordHasher};
 use bellwether_domain::user::PasswordHash;
 use tokio::sync::Semaphore;
 
+/// The salt and the hash of a password that nobody has. Only how long it takes to check matters.
+const DUMMY: &str = "L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u";
+/// The costs that bcrypt knows.
+const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
 /// How many may wait for each thread that hashes.
 const WAITING_PER_THREAD: usize = 32;
 
@@ -24,19 +28,25 @@ pub struct BcryptHasher {
 }
 
 impl BcryptHasher {
-    /// A hasher of that cost (4 to 31; each step doubles the work) on so many threads.
+    /// A hasher of that cost (each step doubles the work) on so many threads.
+    /// [`PasswordError::Failed`] where the cost is not within 4 to 31.
     pub fn new(cost: u32, threads: usize) -> Result<Self, PasswordError> {
-        let dummy = bcrypt::hash("a password that nobody has", cost).map_err(|_| PasswordError::Failed)?;
+        if !COSTS.contains(&cost) {
+            return Err(PasswordError::Failed);
+        }
         Ok(Self {
             cost,
-            dummy: PasswordHash::new(dummy),
+            dummy: PasswordHash::new(format!("$2b${cost:02}${DUMMY}")),
             slots: Arc::new(Semaphore::new(threads.max(1))),
             waiting: Arc::new(AtomicUsize::new(0)),
             most_waiting: threads.max(1).saturating_mul(WAITING_PER_THREAD),
         })
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static) -> Result<T, PasswordError> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+    ) -> Result<T, PasswordError> {
         let place = Place::take(&self.waiting, self.most_waiting)?;
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| PasswordError::Failed)?;
         drop(place);
@@ -86,7 +96,10 @@ impl PasswordHasher for BcryptHasher {
         check(password)?;
         let (password, exists) = (password.to_owned(), hash.is_some());
         let hash = hash.unwrap_or(&self.dummy).clone();
-        self.run(move || bcrypt::verify(password, hash.expose()).map(|ok| ok && exists).map_err(|_| PasswordError::Failed)).await
+        self.run(move || {
+            bcrypt::verify(password, hash.expose()).map(|ok| ok && exists).map_err(|_| PasswordError::Failed)
+        })
+        .await
     }
 }
 
@@ -113,11 +126,45 @@ mod tests {
         assert_eq!(hasher.hash("a\0b").await, Err(PasswordError::ContainsNul));
     }
 
-    /// Threat 1.
+    /// Threat 3: bcrypt reads a password over and over until it has 72 bytes.
     #[tokio::test]
-    async fn nobody_has_the_password_of_the_dummy() {
+    async fn two_different_passwords_never_verify_against_one_hash() {
         let hasher = hasher();
-        assert_eq!(hasher.verify("a password that nobody has", None).await, Ok(false));
+        let mut passwords: Vec<String> =
+            ["", "a", "A", "aa", "ab", "abab", "é", "e\u{301}", "\u{1F511}", "a ", " a"].map(str::to_owned).into();
+        passwords.extend(["a", "ab"].iter().flat_map(|p| [70, 71, 72].map(|length| p.repeat(72)[..length].to_owned())));
+        for password in &passwords {
+            let hash = hasher.hash(password).await.unwrap();
+            for other in &passwords {
+                assert_eq!(hasher.verify(other, Some(&hash)).await, Ok(other == password), "{password:?}, {other:?}");
+            }
+        }
+    }
+
+    /// Threat 3.
+    #[tokio::test]
+    async fn what_cannot_be_read_whole_is_refused_on_the_way_out_too() {
+        let hasher = hasher();
+        let hash = hasher.hash(&"x".repeat(72)).await.unwrap();
+        assert_eq!(hasher.verify(&"x".repeat(73), Some(&hash)).await, Err(PasswordError::TooLong));
+        assert_eq!(hasher.verify("x\0", None).await, Err(PasswordError::ContainsNul));
+    }
+
+    /// Threat 1: the dummy is a hash of the configured cost, so checking it takes as long, and no
+    /// password is right for it.
+    #[tokio::test]
+    async fn without_a_hash_the_same_work_is_done_and_the_answer_is_no() {
+        for cost in [4, 12, 31] {
+            let hasher = BcryptHasher::new(cost, 1).unwrap();
+            let parts: bcrypt::HashParts = hasher.dummy.expose().parse().unwrap();
+            assert_eq!(parts.get_cost(), cost);
+        }
+        assert_eq!(hasher().verify("whatever", None).await, Ok(false));
+    }
+
+    #[test]
+    fn a_cost_that_bcrypt_does_not_know_is_refused() {
+        assert!(BcryptHasher::new(3, 1).is_err() && BcryptHasher::new(32, 1).is_err());
     }
 
     /// Threat 61.

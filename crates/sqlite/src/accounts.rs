@@ -80,7 +80,7 @@ fn read_transfer(row: &mut Row) -> Result<Transfer, StoreError> {
         from: AccountId(row.id()?),
         to: AccountId(row.id()?),
         amount: row.credits()?,
-        kind: row.from_text("a kind of transfer", TransferKind::from_name)?,
+        kind: row.text_as("a kind of transfer", TransferKind::from_name)?,
         reference: Reference { market: row.opt_id()?.map(MarketId), trade: row.opt_id()?.map(TradeId) },
         memo: row.opt_text()?,
         paid_number: row.int()?,
@@ -99,7 +99,11 @@ pub(crate) fn by_ids(connection: &mut Connection, ids: &[AccountId]) -> Result<V
 }
 
 /// Accounts in id order after that one.
-pub(crate) fn after(connection: &mut Connection, after: Option<AccountId>, limit: u32) -> Result<Vec<Account>, StoreError> {
+pub(crate) fn after(
+    connection: &mut Connection,
+    after: Option<AccountId>,
+    limit: u32,
+) -> Result<Vec<Account>, StoreError> {
     let sql = Sql::new(ACCOUNTS.select());
     let sql = match after {
         Some(id) => sql.then(" WHERE id > ?").bind(id),
@@ -130,7 +134,11 @@ pub(crate) fn transfers(
 }
 
 /// Transfers in order of payer and number, after that payer and number.
-pub(crate) fn chains(connection: &mut Connection, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError> {
+pub(crate) fn chains(
+    connection: &mut Connection,
+    after: Option<(AccountId, i64)>,
+    limit: u32,
+) -> Result<Vec<Transfer>, StoreError> {
     let sql = Sql::new(TRANSFERS.select());
     let sql = match after {
         Some((account, number)) => sql.then(" WHERE (from_account, paid_number) > (?, ?)").bind(account).bind(number),

@@ -28,7 +28,7 @@ fn read(row: &mut Row) -> Result<KeptAnswer, StoreError> {
     Ok(KeptAnswer {
         key: AnswerKey { user: UserId(row.id()?), route: row.text()?, key: row.text()? },
         fingerprint: row.hash()?,
-        status: row.from_int("a status", |status| u16::try_from(status).ok())?,
+        status: row.int_as("a status", |status| u16::try_from(status).ok())?,
         location: row.opt_text()?,
         body: row.text()?,
         created_at: row.time()?,

@@ -44,9 +44,8 @@ pub(crate) fn violations(connection: &mut Connection, limit: u32) -> Result<Vec<
             break;
         }
         let sql = Sql::new(format!("{text} LIMIT ?")).bind(i64::try_from(room).unwrap_or(i64::MAX));
-        let broken = connection.read("a violation", sql, |row| {
-            Ok(Violation { invariant, subject: row.opt_id()?, message: row.text()? })
-        });
+        let broken = connection
+            .read("a violation", sql, |row| Ok(Violation { invariant, subject: row.opt_id()?, message: row.text()? }));
         match broken {
             Ok(broken) => found.extend(broken),
             Err(StoreError::Corrupt(message)) if message.contains("integer overflow") => found.push(Violation {
@@ -70,7 +69,11 @@ fn balances_add_up(connection: &mut Connection) -> Result<Vec<Violation>, StoreE
     if sum == 0 {
         return Ok(Vec::new());
     }
-    Ok(vec![Violation { invariant: 1, message: format!("the balances of all accounts add up to {sum} mills, not 0"), subject: None }])
+    Ok(vec![Violation {
+        invariant: 1,
+        message: format!("the balances of all accounts add up to {sum} mills, not 0"),
+        subject: None,
+    }])
 }
 
 const BALANCES_ARE_TRANSFERS: &str = "\

@@ -34,7 +34,12 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Opens a connection to a file that exists and sets it up.
-    pub(crate) fn open(path: &Path, purpose: Purpose, busy_timeout: Duration, counter: &Arc<AtomicU64>) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        path: &Path,
+        purpose: Purpose,
+        busy_timeout: Duration,
+        counter: &Arc<AtomicU64>,
+    ) -> Result<Self, StoreError> {
         let trouble = |reason: String| Trouble::Open { path: path.display().to_string(), reason };
         // An absolute path is never taken for a URI or for a name such as `:memory:`.
         let absolute = std::path::absolute(path).map_err(|e| trouble(e.to_string()))?;
@@ -110,7 +115,12 @@ impl Connection {
     }
 
     /// Runs a query and reads each row; a row that cannot be read is told with what it is of.
-    pub(crate) fn read<T>(&mut self, what: &str, sql: Sql, read: impl Fn(&mut Row) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+    pub(crate) fn read<T>(
+        &mut self,
+        what: &str,
+        sql: Sql,
+        read: impl Fn(&mut Row) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
         let rows = self.rows(sql)?;
         rows.into_iter().map(|mut row| read(&mut row).map_err(|e| in_table(what, e))).collect()
     }
@@ -121,7 +131,10 @@ impl Connection {
     }
 
     /// Runs several queries that see one state of the database: that of the snapshot around it, if there is one.
-    pub(crate) fn snapshot<T>(&mut self, reads: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn snapshot<T>(
+        &mut self,
+        reads: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         if self.in_snapshot {
             return reads(self);
         }

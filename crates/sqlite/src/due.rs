@@ -1,4 +1,5 @@
-//! Work that time makes due.
+//! Work that time makes due. Where SQLite would rather read all markets of a status at every tick,
+//! the index that holds only what can be due is named.
 
 use bellwether_domain::ids::{MarketId, OrderId};
 use bellwether_domain::ports::{DueWork, StoreError};
@@ -8,10 +9,9 @@ use uuid::Uuid;
 use crate::connection::Connection;
 use crate::sql::Sql;
 
-const TO_CLOSE: &str = "SELECT id FROM markets WHERE status IN ('open', 'halted') AND closes_at <= ? ORDER BY closes_at, id LIMIT ?";
-const TO_EXPIRE: &str =
-    "SELECT id FROM orders WHERE status = 'open' AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at, id LIMIT ?";
-const TO_DECIDE: &str = "SELECT id FROM markets WHERE status = 'proposed' AND challenge_until <= ? ORDER BY challenge_until, id LIMIT ?";
+const TO_CLOSE: &str = "SELECT id FROM markets INDEXED BY markets_to_close WHERE status IN ('open', 'halted') AND closes_at <= ? ORDER BY closes_at, id LIMIT ?";
+const TO_EXPIRE: &str = "SELECT id FROM orders WHERE status = 'open' AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at, id LIMIT ?";
+const TO_DECIDE: &str = "SELECT id FROM markets INDEXED BY markets_to_decide WHERE status = 'proposed' AND challenge_until <= ? ORDER BY challenge_until, id LIMIT ?";
 const TO_SETTLE: &str = "SELECT id FROM markets WHERE settled_at IS NULL AND status NOT IN ('open', 'halted') \
                          AND (status IN ('resolved', 'voided') \
                               OR EXISTS (SELECT 1 FROM orders WHERE market_id = markets.id AND status = 'open')) \
@@ -21,7 +21,8 @@ const OF_DEACTIVATED: &str = "SELECT orders.id FROM users CROSS JOIN orders ON o
 
 /// Work that is due at `now`, at most `limit` of each sort, in one snapshot.
 pub(crate) fn work(connection: &mut Connection, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
-    let mut ids = |sql: Sql| -> Result<Vec<Uuid>, StoreError> { connection.read("due work", sql.bind(limit), |row| row.id()) };
+    let mut ids =
+        |sql: Sql| -> Result<Vec<Uuid>, StoreError> { connection.read("due work", sql.bind(limit), |row| row.id()) };
     Ok(DueWork {
         markets_to_close: ids(Sql::new(TO_CLOSE).bind(now))?.into_iter().map(MarketId).collect(),
         orders_to_expire: ids(Sql::new(TO_EXPIRE).bind(now))?.into_iter().map(OrderId).collect(),

@@ -92,7 +92,9 @@ pub(crate) enum Trouble {
     #[error("no {0} was free within {1} ms; raise the number of connections or the time-out, or find what holds them")]
     TimedOut(&'static str, u128),
     /// The writer refuses since an error that leaves doubt about what is on the disk.
-    #[error("the store stopped writing after a failure ({0}); mend the disk, check the file with `bellwether audit`, and start again")]
+    #[error(
+        "the store stopped writing after a failure ({0}); mend the disk, check the file with `bellwether audit`, and start again"
+    )]
     Poisoned(String),
     /// The thread of the connection is gone.
     #[error("the thread of the {0} has ended; start again")]

@@ -80,7 +80,9 @@ impl List {
         let sql = self.query(&keys, after.as_ref(), page);
         let wanted = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let (mut items, total) = match page.start {
-            Start::Offset(_) => connection.snapshot(|connection| Ok((read(connection, sql)?, Some(self.count(connection)?))))?,
+            Start::Offset(_) => {
+                connection.snapshot(|connection| Ok((read(connection, sql)?, Some(self.count(connection)?))))?
+            }
             Start::First | Start::After(..) => (read(connection, sql)?, None),
         };
         let has_more = items.len() > wanted;
@@ -116,7 +118,13 @@ impl List {
         self.arm(sql, columns, Some((second, value)), after)
     }
 
-    fn arm(&self, mut sql: Sql, columns: &str, either: Option<(&str, &Value)>, after: Option<&(String, Vec<Value>)>) -> Sql {
+    fn arm(
+        &self,
+        mut sql: Sql,
+        columns: &str,
+        either: Option<(&str, &Value)>,
+        after: Option<&(String, Vec<Value>)>,
+    ) -> Sql {
         sql.push(&format!("SELECT {columns} FROM {}", self.table));
         let mut word = " WHERE ";
         let mut add = |condition: &str, values: &[Value]| {
@@ -175,14 +183,23 @@ fn last_direction(keys: &[Key]) -> Direction {
 /// The condition that a row comes after the one with these values and this id.
 fn after(keys: &[Key], id_column: &str, values: &[SortValue], id: Uuid) -> Result<(String, Vec<Value>), StoreError> {
     if keys.len() != values.len() {
-        return Err(StoreError::Corrupt(format!("a page begins after {} values where it is sorted by {}", values.len(), keys.len())));
+        return Err(StoreError::Corrupt(format!(
+            "a page begins after {} values where it is sorted by {}",
+            values.len(),
+            keys.len()
+        )));
     }
     let mut columns = Vec::new();
     for (key, value) in keys.iter().zip(values) {
         let value = match (key.kind, value) {
             (Kind::Int, SortValue::Int(value)) => Value::Int(*value),
             (Kind::Text, SortValue::Text(value)) => Value::Text(value.clone()),
-            _ => return Err(StoreError::Corrupt(format!("a page begins after {value:?}, which {} cannot be", key.column))),
+            _ => {
+                return Err(StoreError::Corrupt(format!(
+                    "a page begins after {value:?}, which {} cannot be",
+                    key.column
+                )));
+            }
         };
         columns.push((key.column, key.direction, value));
     }

@@ -44,10 +44,7 @@ fn bind_terms(market: &Market, row: &mut Values, creator: Option<UserId>) {
     if let Some(creator) = creator {
         row.add(creator);
     }
-    row.add(market.status.as_str())
-        .add(market.closes_at)
-        .add(market.fee_rate.bps())
-        .add(market.fee_recipient.as_str());
+    row.add(market.status.as_str()).add(market.closes_at).add(market.fee_rate.bps()).add(market.fee_recipient.as_str());
 }
 
 fn bind_state(market: &Market, row: &mut Values) {
@@ -232,15 +229,15 @@ fn read(id: MarketId, mut row: Row, parts: Parts) -> Result<Market, StoreError> 
     let row = &mut row;
     Ok(Market {
         id,
-        slug: row.from_text("a slug", |text| Slug::parse(text).ok())?,
+        slug: row.text_as("a slug", |text| Slug::parse(text).ok())?,
         question: row.text()?,
         description: row.text()?,
         category: row.opt_text()?,
         creator: UserId(row.id()?),
-        status: row.from_text("a market's status", MarketStatus::from_name)?,
+        status: row.text_as("a market's status", MarketStatus::from_name)?,
         closes_at: row.time()?,
-        fee_rate: row.from_int("a fee rate", FeeRate::from_bps)?,
-        fee_recipient: row.from_text("a recipient of fees", FeeRecipient::from_name)?,
+        fee_rate: row.int_as("a fee rate", FeeRate::from_bps)?,
+        fee_recipient: row.text_as("a recipient of fees", FeeRecipient::from_name)?,
         maker: read_maker(row, &parts)?,
         volume: row.credits()?,
         trade_count: row.int()?,
@@ -263,7 +260,8 @@ fn read_maker(row: &mut Row, parts: &Parts) -> Result<Option<Maker>, StoreError>
         return Ok(None);
     };
     let probabilities: Option<Vec<u16>> = parts.outcomes.iter().map(|o| o.probability).collect();
-    let probabilities = probabilities.ok_or_else(|| StoreError::Corrupt("an outcome has no opening probability".to_owned()))?;
+    let probabilities =
+        probabilities.ok_or_else(|| StoreError::Corrupt("an outcome has no opening probability".to_owned()))?;
     let sold: Vec<i64> = parts.outcomes.iter().map(|o| o.sold).collect();
     let lmsr = Lmsr::restore(liquidity, &probabilities, &sold)
         .map_err(|e| StoreError::Corrupt(format!("the market maker cannot be restored: {e}")))?;
@@ -311,7 +309,11 @@ pub(crate) fn one(connection: &mut Connection, key: &MarketKey) -> Result<Option
 }
 
 /// A page of markets.
-pub(crate) fn list(connection: &mut Connection, filter: &MarketFilter, page: &PageRequest<MarketSort>) -> Result<Page<Market>, StoreError> {
+pub(crate) fn list(
+    connection: &mut Connection,
+    filter: &MarketFilter,
+    page: &PageRequest<MarketSort>,
+) -> Result<Page<Market>, StoreError> {
     let mut list = List::of(MARKETS.name, MARKETS.columns, "id");
     list.filter("status = ?", filter.status.map(MarketStatus::as_str));
     list.filter("category = ?", filter.category.as_ref());

@@ -68,7 +68,10 @@ impl SqliteStore {
         step: impl FnOnce(&mut SqliteConnection) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, StoreError> {
         let mut turn = self.writer.claim().await?;
-        turn.run(|connection| step(connection.diesel()).map_err(|e| StoreError::Corrupt(format!("a migration failed: {e}")))).await
+        turn.run(|connection| {
+            step(connection.diesel()).map_err(|e| StoreError::Corrupt(format!("a migration failed: {e}")))
+        })
+        .await
     }
 }
 
@@ -94,7 +97,8 @@ fn down_one(connection: &mut SqliteConnection) -> Result<Step, Failure> {
         let Some(newest) = applied.first() else { return Ok(Step::Done) };
         let all = all_migrations()?;
         let known = all.iter().find(|m| m.name().version() == *newest);
-        let migration = known.ok_or_else(|| format!("the database has a newer migration, {newest}, that this program does not know"))?;
+        let migration = known
+            .ok_or_else(|| format!("the database has a newer migration, {newest}, that this program does not know"))?;
         connection.revert_migration(migration)?;
         Ok(Step::Ran(migration.name().to_string()))
     })

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::Price;
-use bellwether_domain::order::{Backing, EndReason, Order, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce};
+use bellwether_domain::order::{
+    Backing, EndReason, Order, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce,
+};
 use bellwether_domain::ports::{
     BestPrices, BookLevel, BookRequest, OrderFilter, OrderSort, Orders, Page, PageRequest, StoreError,
 };
@@ -77,26 +79,26 @@ fn read(row: &mut Row) -> Result<Order, StoreError> {
         market: MarketId(row.id()?),
         user: UserId(row.id()?),
         outcome: row.outcome()?,
-        side: row.from_text("a side", Side::from_name)?,
-        order_type: row.from_text("an order's type", OrderType::from_name)?,
+        side: row.text_as("a side", Side::from_name)?,
+        order_type: row.text_as("an order's type", OrderType::from_name)?,
         price: row.opt_price()?,
-        max_spend: row.opt_from_int("money", |mills| Some(bellwether_domain::money::Credits::from_mills(mills)))?,
-        backing: row.from_text("a backing", Backing::from_name)?,
+        max_spend: row.opt_int_as("money", |mills| Some(bellwether_domain::money::Credits::from_mills(mills)))?,
+        backing: row.text_as("a backing", Backing::from_name)?,
         quantity: row.shares()?,
         filled: row.shares()?,
         remaining: row.shares()?,
         reserved: row.credits()?,
         cost: row.credits()?,
         fee: row.credits()?,
-        time_in_force: row.from_text("a time in force", TimeInForce::from_name)?,
+        time_in_force: row.text_as("a time in force", TimeInForce::from_name)?,
         expires_at: row.opt_time()?,
         post_only: row.flag()?,
-        self_trade_prevention: row.from_text("a prevention of self-trades", SelfTradePrevention::from_name)?,
+        self_trade_prevention: row.text_as("a prevention of self-trades", SelfTradePrevention::from_name)?,
         client_order_id: row.opt_text()?,
-        status: row.from_text("an order's status", OrderStatus::from_name)?,
-        end_reason: row.opt_from_text("a reason", EndReason::from_name)?,
+        status: row.text_as("an order's status", OrderStatus::from_name)?,
+        end_reason: row.opt_text_as("a reason", EndReason::from_name)?,
         book: row.outcome()?,
-        book_side: row.from_text("a side", Side::from_name)?,
+        book_side: row.text_as("a side", Side::from_name)?,
         book_price: row.opt_price()?,
         sequence: row.int()?,
         created_at: row.time()?,
@@ -114,7 +116,11 @@ pub(crate) fn by_ids(connection: &mut Connection, ids: &[OrderId]) -> Result<Vec
 }
 
 /// A page of orders.
-pub(crate) fn list(connection: &mut Connection, filter: &OrderFilter, page: &PageRequest<OrderSort>) -> Result<Page<Order>, StoreError> {
+pub(crate) fn list(
+    connection: &mut Connection,
+    filter: &OrderFilter,
+    page: &PageRequest<OrderSort>,
+) -> Result<Page<Order>, StoreError> {
     let mut list = List::of(ORDERS.name, ORDERS.columns, "id");
     list.filter("user_id = ?", filter.user);
     list.filter("market_id = ?", filter.market);
@@ -151,7 +157,11 @@ fn books(connection: &mut Connection, requests: &[BookRequest]) -> Result<Vec<Ve
         let mut found = vec![Vec::new(); requests.len()];
         let mut sql = Sql::new("");
         for (number, request) in requests.iter().enumerate() {
-            sql.push(if number == 0 { "SELECT * FROM (SELECT ? AS request, " } else { " UNION ALL SELECT * FROM (SELECT ?, " });
+            sql.push(if number == 0 {
+                "SELECT * FROM (SELECT ? AS request, "
+            } else {
+                " UNION ALL SELECT * FROM (SELECT ?, "
+            });
             sql.push(ORDERS.columns);
             sql.push(best_of(request.side));
             let widest = match request.side {
@@ -165,7 +175,8 @@ fn books(connection: &mut Connection, requests: &[BookRequest]) -> Result<Vec<Ve
                 .add(request.limit.unwrap_or(widest))
                 .add(request.depth);
         }
-        let rows = connection.read("an order", sql, |row| Ok((row.from_int("a number", |n| usize::try_from(n).ok())?, read(row)?)))?;
+        let rows = connection
+            .read("an order", sql, |row| Ok((row.int_as("a number", |n| usize::try_from(n).ok())?, read(row)?)))?;
         for (number, order) in rows {
             if let Some(book) = found.get_mut(number) {
                 book.push(order);
@@ -190,7 +201,12 @@ fn price_rank(side: Side, price: Option<Price>) -> i64 {
 }
 
 /// The levels of one book and its market's sequence, in one snapshot.
-pub(crate) fn levels(connection: &mut Connection, market: MarketId, book: OutcomeId, depth: u32) -> Result<(Vec<BookLevel>, i64), StoreError> {
+pub(crate) fn levels(
+    connection: &mut Connection,
+    market: MarketId,
+    book: OutcomeId,
+    depth: u32,
+) -> Result<(Vec<BookLevel>, i64), StoreError> {
     connection.snapshot(|connection| {
         let sequence = connection.one(Sql::new("SELECT sequence FROM markets WHERE id = ?").bind(market))?;
         let sequence = sequence.map(|mut row| row.int()).transpose()?.unwrap_or(0);
@@ -228,7 +244,12 @@ pub(crate) fn best_prices(connection: &mut Connection, markets: &[MarketId]) -> 
     .list(markets.iter().copied())
     .then(") WHERE bid IS NOT NULL OR ask IS NOT NULL ORDER BY market_id, outcome");
     connection.read("a best price", sql, |row| {
-        Ok(BestPrices { market: MarketId(row.id()?), book: row.outcome()?, bid: row.opt_price()?, ask: row.opt_price()? })
+        Ok(BestPrices {
+            market: MarketId(row.id()?),
+            book: row.outcome()?,
+            bid: row.opt_price()?,
+            ask: row.opt_price()?,
+        })
     })
 }
 

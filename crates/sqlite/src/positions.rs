@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
-use bellwether_domain::ports::{Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Positions, StoreError};
+use bellwether_domain::ports::{
+    Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Positions, StoreError,
+};
 use bellwether_domain::position::{Holding, Position};
 
 use crate::connection::Connection;
@@ -39,7 +41,8 @@ fn read(row: &mut Row) -> Result<Position, StoreError> {
 }
 
 /// The columns of a position and of one of its holdings; each position is in as many rows as it has holdings.
-const WITH_HOLDINGS: &str = "SELECT p.market_id, p.user_id, p.spent, p.received, p.settled_at, h.outcome, h.quantity, h.held FROM ";
+const WITH_HOLDINGS: &str =
+    "SELECT p.market_id, p.user_id, p.spent, p.received, p.settled_at, h.outcome, h.quantity, h.held FROM ";
 const JOIN_HOLDINGS: &str = " LEFT JOIN holdings AS h ON h.market_id = p.market_id AND h.user_id = p.user_id";
 
 /// Reads rows of [`WITH_HOLDINGS`], in which the positions may come in any order but each's
@@ -56,7 +59,10 @@ fn read_with_holdings(connection: &mut Connection, sql: Sql) -> Result<Vec<Posit
         let Some(position) = positions.get_mut(index) else { continue };
         if let Some(outcome) = row.opt_int()? {
             if i64::try_from(position.holdings.len()) != Ok(outcome) {
-                return Err(StoreError::Corrupt(format!("user {} lacks a holding in market {}", position.user, position.market)));
+                return Err(StoreError::Corrupt(format!(
+                    "user {} lacks a holding in market {}",
+                    position.user, position.market
+                )));
             }
             position.holdings.push(Holding { quantity: row.shares()?, held: row.shares()? });
         }
@@ -81,9 +87,10 @@ pub(crate) fn by_pairs(connection: &mut Connection, pairs: &[(UserId, MarketId)]
     read_with_holdings(connection, sql)
 }
 
+/// The index that is named keeps every batch of a payout from passing over all that are settled.
 fn unsettled(connection: &mut Connection, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError> {
     let sql = Sql::new(WITH_HOLDINGS)
-        .then("(SELECT * FROM positions WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ?) AS p")
+        .then("(SELECT * FROM positions INDEXED BY positions_unsettled WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ?) AS p")
         .bind(market)
         .bind(limit)
         .then(JOIN_HOLDINGS)
@@ -109,11 +116,13 @@ pub(crate) fn list(
             by_pairs(connection, &pairs)?.into_iter().map(|p| ((p.user, p.market), p)).collect();
         let ids: HashSet<MarketId> = pairs.iter().map(|(_, market)| *market).collect();
         let ids: Vec<MarketId> = ids.into_iter().collect();
-        let markets: HashMap<MarketId, Market> = markets::by_ids(connection, &ids)?.into_iter().map(|m| (m.id, m)).collect();
+        let markets: HashMap<MarketId, Market> =
+            markets::by_ids(connection, &ids)?.into_iter().map(|m| (m.id, m)).collect();
         let join = |pair: &(UserId, MarketId)| {
             let joined = whole.remove(pair).zip(markets.get(&pair.1).cloned());
             let joined = joined.map(|(position, market)| PositionInMarket { position, market });
-            joined.ok_or_else(|| StoreError::Corrupt(format!("the position of user {} has no market {}", pair.0, pair.1)))
+            joined
+                .ok_or_else(|| StoreError::Corrupt(format!("the position of user {} has no market {}", pair.0, pair.1)))
         };
         let items = pairs.iter().map(join).collect::<Result<Vec<_>, _>>()?;
         Ok(Page { items, total: page.total, has_more: page.has_more })

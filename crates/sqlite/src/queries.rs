@@ -6,9 +6,9 @@ use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    BestPrices, BookLevel, Candle, CandleRequest, DueWork, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort, Page,
-    PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, StoreError, TradeFilter, TradeSort, TransferFilter,
-    TransferSort, UserFilter, UserSort, Violation,
+    BestPrices, BookLevel, Candle, CandleRequest, DueWork, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort,
+    Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, StoreError, TradeFilter, TradeSort,
+    TransferFilter, TransferSort, UserFilter, UserSort, Violation,
 };
 use bellwether_domain::position::Position;
 use bellwether_domain::trade::Trade;
@@ -53,7 +53,11 @@ impl Queries for SqliteStore {
         self.readers.read(move |connection| accounts::transfer(connection, id)).await
     }
 
-    async fn transfers(&self, filter: &TransferFilter, page: &PageRequest<TransferSort>) -> Result<Page<Transfer>, StoreError> {
+    async fn transfers(
+        &self,
+        filter: &TransferFilter,
+        page: &PageRequest<TransferSort>,
+    ) -> Result<Page<Transfer>, StoreError> {
         let (filter, page) = (filter.clone(), page.clone());
         self.readers.read(move |connection| accounts::transfers(connection, &filter, &page)).await
     }
@@ -105,7 +109,11 @@ impl Queries for SqliteStore {
         self.readers.read(move |connection| Ok(positions::by_pairs(connection, &[(user, market)])?.pop())).await
     }
 
-    async fn positions(&self, filter: &PositionFilter, page: &PageRequest<PositionSort>) -> Result<Page<PositionInMarket>, StoreError> {
+    async fn positions(
+        &self,
+        filter: &PositionFilter,
+        page: &PageRequest<PositionSort>,
+    ) -> Result<Page<PositionInMarket>, StoreError> {
         let (filter, page) = (filter.clone(), page.clone());
         self.readers.read(move |connection| positions::list(connection, &filter, &page)).await
     }
@@ -115,7 +123,9 @@ impl Queries for SqliteStore {
     }
 
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError> {
-        self.readers.read(move |connection| connection.snapshot(|connection| audit::violations(connection, limit))).await
+        self.readers
+            .read(move |connection| connection.snapshot(|connection| audit::violations(connection, limit)))
+            .await
     }
 
     async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError> {

@@ -24,7 +24,13 @@ pub(crate) struct Readers {
 
 impl Readers {
     /// At most `count` connections to the file; a read waits up to `timeout` for one.
-    pub(crate) fn new(path: PathBuf, count: usize, timeout: Duration, busy_timeout: Duration, counter: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(
+        path: PathBuf,
+        count: usize,
+        timeout: Duration,
+        busy_timeout: Duration,
+        counter: Arc<AtomicU64>,
+    ) -> Self {
         let permits = Arc::new(Semaphore::new(count.max(1)));
         Self { path, timeout, busy_timeout, counter, permits, idle: Arc::default() }
     }

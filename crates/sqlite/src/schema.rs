@@ -20,7 +20,16 @@ pub(crate) const USERS: Table = Table {
     columns: "id, email, email_key, display_name, password_hash, role, status, email_verified, version, created_at, updated_at",
     width: 11,
     changing: &[
-        "id", "email", "email_key", "display_name", "password_hash", "role", "status", "email_verified", "version", "updated_at",
+        "id",
+        "email",
+        "email_key",
+        "display_name",
+        "password_hash",
+        "role",
+        "status",
+        "email_verified",
+        "version",
+        "updated_at",
     ],
 };
 
@@ -46,10 +55,34 @@ pub(crate) const MARKETS: Table = Table {
               decision_reason, settled_at, version, created_at, updated_at",
     width: 30,
     changing: &[
-        "id", "slug", "question", "description", "category", "status", "closes_at", "fee_bps", "fee_recipient",
-        "maker_account", "maker_funder", "maker_subsidy", "liquidity", "volume", "trade_count", "sequence", "evidence_url",
-        "proposed_by", "proposed_at", "challenge_until", "disputed_by", "dispute_reason", "decided_by", "decided_at",
-        "decision_reason", "settled_at", "version", "updated_at",
+        "id",
+        "slug",
+        "question",
+        "description",
+        "category",
+        "status",
+        "closes_at",
+        "fee_bps",
+        "fee_recipient",
+        "maker_account",
+        "maker_funder",
+        "maker_subsidy",
+        "liquidity",
+        "volume",
+        "trade_count",
+        "sequence",
+        "evidence_url",
+        "proposed_by",
+        "proposed_at",
+        "challenge_until",
+        "disputed_by",
+        "dispute_reason",
+        "decided_by",
+        "decided_at",
+        "decision_reason",
+        "settled_at",
+        "version",
+        "updated_at",
     ],
 };
 
@@ -64,7 +97,8 @@ pub(crate) const OUTCOMES: Table = Table {
     changing: &[],
 };
 
-pub(crate) const MARKET_TAGS: Table = Table { name: "market_tags", columns: "market_id, position, tag", width: 3, changing: &[] };
+pub(crate) const MARKET_TAGS: Table =
+    Table { name: "market_tags", columns: "market_id, position, tag", width: 3, changing: &[] };
 
 pub(crate) const ORDERS: Table = Table {
     name: "orders",
@@ -73,8 +107,21 @@ pub(crate) const ORDERS: Table = Table {
               end_reason, book, book_side, book_price, sequence, created_at, updated_at",
     width: 28,
     changing: &[
-        "id", "price", "max_spend", "quantity", "filled", "remaining", "reserved", "cost", "fee", "expires_at", "status",
-        "end_reason", "book_price", "sequence", "updated_at",
+        "id",
+        "price",
+        "max_spend",
+        "quantity",
+        "filled",
+        "remaining",
+        "reserved",
+        "cost",
+        "fee",
+        "expires_at",
+        "status",
+        "end_reason",
+        "book_price",
+        "sequence",
+        "updated_at",
     ],
 };
 

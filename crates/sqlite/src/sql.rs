@@ -146,7 +146,12 @@ impl Sql {
     }
 
     /// Adds `(?, …), (?, …), …`: a row of so many columns for each thing.
-    pub(crate) fn rows<T>(mut self, columns: usize, things: impl IntoIterator<Item = T>, bind: impl Fn(T, &mut Values)) -> Self {
+    pub(crate) fn rows<T>(
+        mut self,
+        columns: usize,
+        things: impl IntoIterator<Item = T>,
+        bind: impl Fn(T, &mut Values),
+    ) -> Self {
         let mut row = String::with_capacity(columns.saturating_mul(2).saturating_add(2));
         row.push('(');
         for index in 0..columns {
@@ -238,6 +243,13 @@ fn read<'a>(field: &impl Field<'a, Sqlite>) -> deserialize::Result<Value> {
     })
 }
 
+/// The moment so many microseconds after 1970. In two parts, since `from_microsecond` does not take
+/// the last second that `Timestamp` can hold.
+pub(crate) fn time_of(microseconds: i64) -> Option<Timestamp> {
+    let (seconds, rest) = (microseconds.div_euclid(1_000_000), microseconds.rem_euclid(1_000_000));
+    Timestamp::new(seconds, i32::try_from(rest).ok()?.checked_mul(1_000)?).ok()
+}
+
 impl Row {
     fn take(&mut self) -> Result<Value, StoreError> {
         self.values.next().ok_or_else(|| StoreError::Corrupt("a row ends too early".to_owned()))
@@ -294,35 +306,43 @@ impl Row {
     }
 
     /// What the integer stands for, where there is one.
-    pub(crate) fn opt_from_int<T>(&mut self, what: &str, read: impl FnOnce(i64) -> Option<T>) -> Result<Option<T>, StoreError> {
+    pub(crate) fn opt_int_as<T>(
+        &mut self,
+        what: &str,
+        read: impl FnOnce(i64) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
         let Some(value) = self.opt_int()? else { return Ok(None) };
         read(value).map(Some).ok_or_else(|| self.unreadable(what))
     }
 
     /// What the integer stands for.
-    pub(crate) fn from_int<T>(&mut self, what: &str, read: impl FnOnce(i64) -> Option<T>) -> Result<T, StoreError> {
-        self.opt_from_int(what, read)?.ok_or_else(|| self.unreadable(what))
+    pub(crate) fn int_as<T>(&mut self, what: &str, read: impl FnOnce(i64) -> Option<T>) -> Result<T, StoreError> {
+        self.opt_int_as(what, read)?.ok_or_else(|| self.unreadable(what))
     }
 
     /// What the text stands for, where there is one.
-    pub(crate) fn opt_from_text<T>(&mut self, what: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
+    pub(crate) fn opt_text_as<T>(
+        &mut self,
+        what: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
         let Some(value) = self.opt_text()? else { return Ok(None) };
         read(&value).map(Some).ok_or_else(|| self.unreadable(what))
     }
 
     /// What the text stands for.
-    pub(crate) fn from_text<T>(&mut self, what: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
-        self.opt_from_text(what, read)?.ok_or_else(|| self.unreadable(what))
+    pub(crate) fn text_as<T>(&mut self, what: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+        self.opt_text_as(what, read)?.ok_or_else(|| self.unreadable(what))
     }
 
     /// An integer.
     pub(crate) fn int(&mut self) -> Result<i64, StoreError> {
-        self.from_int("an integer", Some)
+        self.int_as("an integer", Some)
     }
 
     /// A count.
     pub(crate) fn count(&mut self) -> Result<u64, StoreError> {
-        self.from_int("a count", |value| u64::try_from(value).ok())
+        self.int_as("a count", |value| u64::try_from(value).ok())
     }
 
     /// A text.
@@ -337,12 +357,12 @@ impl Row {
 
     /// A boolean.
     pub(crate) fn flag(&mut self) -> Result<bool, StoreError> {
-        self.from_int("0 or 1", |value| (value == 0 || value == 1).then_some(value == 1))
+        self.int_as("0 or 1", |value| (value == 0 || value == 1).then_some(value == 1))
     }
 
     /// A moment, where there is one.
     pub(crate) fn opt_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        self.opt_from_int("a time", |value| Timestamp::from_microsecond(value).ok())
+        self.opt_int_as("a time", time_of)
     }
 
     /// A moment.
@@ -362,7 +382,7 @@ impl Row {
 
     /// A price, where there is one.
     pub(crate) fn opt_price(&mut self) -> Result<Option<Price>, StoreError> {
-        self.opt_from_int("a price", Price::from_mills)
+        self.opt_int_as("a price", Price::from_mills)
     }
 
     /// A price.
@@ -372,11 +392,11 @@ impl Row {
 
     /// A number of mills that fits 16 bits, where there is one.
     pub(crate) fn opt_mills(&mut self) -> Result<Option<u16>, StoreError> {
-        self.opt_from_int("a weight", |value| u16::try_from(value).ok())
+        self.opt_int_as("a weight", |value| u16::try_from(value).ok())
     }
 
     /// An outcome.
     pub(crate) fn outcome(&mut self) -> Result<OutcomeId, StoreError> {
-        self.from_int("an outcome", |value| usize::try_from(value).ok().and_then(OutcomeId::new))
+        self.int_as("an outcome", |value| usize::try_from(value).ok().and_then(OutcomeId::new))
     }
 }

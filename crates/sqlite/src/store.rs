@@ -63,8 +63,13 @@ impl SqliteStore {
         let counter = Arc::new(AtomicU64::new(0));
         let connection = Connection::open(path, Purpose::Write, options.busy_timeout, &counter)?;
         let writer = WriterHandle::start(connection, options.begin_timeout)?;
-        let readers =
-            Readers::new(path.to_owned(), options.readers, options.read_timeout, options.busy_timeout, Arc::clone(&counter));
+        let readers = Readers::new(
+            path.to_owned(),
+            options.readers,
+            options.read_timeout,
+            options.busy_timeout,
+            Arc::clone(&counter),
+        );
         Ok(Self { writer, readers, counter })
     }
 

@@ -1,15 +1,14 @@
 //! Trades and candles.
 
 use bellwether_domain::ids::{MarketId, OrderId, TradeId, UserId};
-use bellwether_domain::ports::{Candle, CandleRequest, Page, PageRequest, StoreError, TradeFilter, TradeSort};
 use bellwether_domain::order::Side;
+use bellwether_domain::ports::{Candle, CandleRequest, Page, PageRequest, StoreError, TradeFilter, TradeSort};
 use bellwether_domain::trade::{Settlement, Trade};
-use jiff::Timestamp;
 
 use crate::connection::Connection;
 use crate::lists::{List, TIME};
 use crate::schema::TRADES;
-use crate::sql::{Row, Sql, Values};
+use crate::sql::{Row, Sql, Values, time_of};
 
 /// The columns of a trade.
 pub(crate) fn bind(trade: &Trade, row: &mut Values) {
@@ -39,8 +38,8 @@ fn read(row: &mut Row) -> Result<Trade, StoreError> {
         price: row.price()?,
         quantity: row.shares()?,
         cost: row.credits()?,
-        taker_side: row.from_text("a side", Side::from_name)?,
-        settlement: row.from_text("a settlement", Settlement::from_name)?,
+        taker_side: row.text_as("a side", Side::from_name)?,
+        settlement: row.text_as("a settlement", Settlement::from_name)?,
         taker_order: OrderId(row.id()?),
         taker: UserId(row.id()?),
         maker_order: row.opt_id()?.map(OrderId),
@@ -51,7 +50,11 @@ fn read(row: &mut Row) -> Result<Trade, StoreError> {
 }
 
 /// A page of trades.
-pub(crate) fn list(connection: &mut Connection, filter: &TradeFilter, page: &PageRequest<TradeSort>) -> Result<Page<Trade>, StoreError> {
+pub(crate) fn list(
+    connection: &mut Connection,
+    filter: &TradeFilter,
+    page: &PageRequest<TradeSort>,
+) -> Result<Page<Trade>, StoreError> {
     let mut list = List::of(TRADES.name, TRADES.columns, "id");
     // Whoever is on both sides of a trade counts as its taker, so that no row is in both halves.
     if filter.order.is_some() {
@@ -79,7 +82,8 @@ const CANDLES: &str = "\
 /// Candles, only for intervals with trades.
 pub(crate) fn candles(connection: &mut Connection, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
     let length = request.interval_s.checked_mul(1_000_000).filter(|length| *length > 0);
-    let length = length.ok_or_else(|| StoreError::Corrupt(format!("{} s is no interval of candles", request.interval_s)))?;
+    let length =
+        length.ok_or_else(|| StoreError::Corrupt(format!("{} s is no interval of candles", request.interval_s)))?;
     let sql = Sql::new(CANDLES)
         .bind(length)
         .bind(request.market)
@@ -88,9 +92,9 @@ pub(crate) fn candles(connection: &mut Connection, request: &CandleRequest) -> R
         .bind(request.to)
         .bind(request.limit);
     connection.read("a candle", sql, |row| {
-        let begins = |start: i64| start.checked_mul(length).and_then(|start| Timestamp::from_microsecond(start).ok());
+        let begins = |start: i64| start.checked_mul(length).and_then(time_of);
         Ok(Candle {
-            start: row.from_int("the start of an interval", begins)?,
+            start: row.int_as("the start of an interval", begins)?,
             open: row.price()?,
             high: row.price()?,
             low: row.price()?,

@@ -9,7 +9,8 @@ use bellwether_domain::ports::{Changes, StoreError};
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, HOLDINGS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, TRADES, TRANSFERS, Table, USERS,
+    ACCOUNTS, ANSWERS, HOLDINGS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, TRADES, TRANSFERS,
+    Table, USERS,
 };
 use crate::sql::{MOST_VALUES, Sql, Values};
 use crate::{accounts, answers, markets, orders, positions, trades, users};
@@ -24,22 +25,25 @@ pub(crate) struct Step {
 /// The statements that write these changes, referenced rows before those that refer to them.
 pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<Step> {
     let mut steps = Vec::new();
-    insert(&mut steps, &USERS, "", &changes.new_users, |user, row| users::bind(user, row));
-    update(&mut steps, &USERS, &changes.users, |user, row| users::bind_change(user, row));
-    insert(&mut steps, &ACCOUNTS, "", &changes.new_accounts, |account, row| accounts::bind(account, row));
-    update(&mut steps, &ACCOUNTS, &changes.accounts, |account, row| accounts::bind_change(account, row));
+    insert(&mut steps, &USERS, "", &changes.new_users, users::bind);
+    update(&mut steps, &USERS, &changes.users, users::bind_change);
+    insert(&mut steps, &ACCOUNTS, "", &changes.new_accounts, accounts::bind);
+    update(&mut steps, &ACCOUNTS, &changes.accounts, accounts::bind_change);
     new_markets(&mut steps, &changes.new_markets);
     changed_markets(&mut steps, &changes.markets, seen);
     delete_markets(&mut steps, &changes.deleted_markets);
-    insert(&mut steps, &ORDERS, "", &changes.new_orders, |order, row| orders::bind(order, row));
-    update(&mut steps, &ORDERS, &changes.orders, |order, row| orders::bind_change(order, row));
-    insert(&mut steps, &POSITIONS, POSITION_EXISTS, &changes.positions, |position, row| positions::bind(position, row));
-    let holdings = changes.positions.iter().flat_map(|p| (0_i64..).zip(&p.holdings).map(move |(outcome, holding)| (p, outcome, holding)));
+    insert(&mut steps, &ORDERS, "", &changes.new_orders, orders::bind);
+    update(&mut steps, &ORDERS, &changes.orders, orders::bind_change);
+    insert(&mut steps, &POSITIONS, POSITION_EXISTS, &changes.positions, positions::bind);
+    let holdings = changes
+        .positions
+        .iter()
+        .flat_map(|p| (0_i64..).zip(&p.holdings).map(move |(outcome, holding)| (p, outcome, holding)));
     let holdings: Vec<_> = holdings.collect();
     insert(&mut steps, &HOLDINGS, HOLDING_EXISTS, &holdings, |holding, row| positions::bind_holding(*holding, row));
-    insert(&mut steps, &TRADES, "", &changes.trades, |trade, row| trades::bind(trade, row));
-    insert(&mut steps, &TRANSFERS, "", &changes.transfers, |transfer, row| accounts::bind_transfer(transfer, row));
-    insert(&mut steps, &ANSWERS, "", &changes.answers, |answer, row| answers::bind(answer, row));
+    insert(&mut steps, &TRADES, "", &changes.trades, trades::bind);
+    insert(&mut steps, &TRANSFERS, "", &changes.transfers, accounts::bind_transfer);
+    insert(&mut steps, &ANSWERS, "", &changes.answers, answers::bind);
     steps
 }
 
@@ -80,7 +84,9 @@ fn update<T>(steps: &mut Vec<Step>, table: &Table, rows: &[T], bind: impl Fn(&T,
             text.push_str(&format!("{}{column} = new.column{number}", if number == 2 { "" } else { ", " }));
         }
         text.push_str(" FROM (VALUES ");
-        let sql = Sql::new(text).rows(table.changing.len(), rows, &bind).then(&format!(") AS new WHERE {}.{key} = new.column1", table.name));
+        let sql = Sql::new(text)
+            .rows(table.changing.len(), rows, &bind)
+            .then(&format!(") AS new WHERE {}.{key} = new.column1", table.name));
         steps.push(Step { sql, table: table.name, rows: rows.len()..=rows.len() });
     }
 }
@@ -90,16 +96,17 @@ fn most_rows(width: usize) -> usize {
 }
 
 fn new_markets(steps: &mut Vec<Step>, new: &[Market]) {
-    insert(steps, &MARKETS, "", new, |market, row| markets::bind(market, row));
+    insert(steps, &MARKETS, "", new, markets::bind);
     let outcomes: Vec<_> = new.iter().flat_map(markets::outcome_rows).collect();
-    insert(steps, &OUTCOMES, "", &outcomes, |outcome, row| markets::bind_outcome(outcome, row));
+    insert(steps, &OUTCOMES, "", &outcomes, markets::bind_outcome);
     tags(steps, new.iter());
 }
 
 /// A market that this unit has loaded is written as far as it has changed since: a trade touches
 /// three counters and a few outcomes, not a long description and nine indexes.
 fn changed_markets(steps: &mut Vec<Step>, changed: &[Market], seen: &HashMap<MarketId, Market>) {
-    let is_counted = |market: &&Market| seen.get(&market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
+    let is_counted =
+        |market: &&Market| seen.get(&market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
     let (counted, edited): (Vec<&Market>, Vec<&Market>) = changed.iter().partition(is_counted);
     update(steps, &MARKET_COUNTERS, &counted, |market, row| markets::bind_counters(market, row));
     update(steps, &MARKETS, &edited, |market, row| markets::bind_change(market, row));
@@ -109,9 +116,10 @@ fn changed_markets(steps: &mut Vec<Step>, changed: &[Market], seen: &HashMap<Mar
         markets::outcome_rows(market).filter(move |row| !before.contains(row))
     });
     let outcomes: Vec<_> = changed_outcomes.collect();
-    insert(steps, &OUTCOMES, OUTCOME_EXISTS, &outcomes, |outcome, row| markets::bind_outcome(outcome, row));
+    insert(steps, &OUTCOMES, OUTCOME_EXISTS, &outcomes, markets::bind_outcome);
 
-    let retagged: Vec<&Market> = changed.iter().filter(|m| seen.get(&m.id).is_none_or(|before| before.tags != m.tags)).collect();
+    let retagged: Vec<&Market> =
+        changed.iter().filter(|m| seen.get(&m.id).is_none_or(|before| before.tags != m.tags)).collect();
     let ids: Vec<MarketId> = retagged.iter().map(|m| m.id).collect();
     delete(steps, &MARKET_TAGS, "market_id", "", &ids, 0);
     tags(steps, retagged.into_iter());

@@ -219,3 +219,69 @@ impl Drop for Transaction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::connection::Purpose;
+
+    fn open(folder: &tempfile::TempDir, text: &'static str) -> anyhow::Result<WriterHandle> {
+        let path = folder.path().join("test.db");
+        let mut connection =
+            Connection::open(&path, Purpose::Write, Duration::from_secs(1), &Arc::new(AtomicU64::new(0)))?;
+        connection.batch("CREATE TABLE things (data BLOB) STRICT")?;
+        connection.batch(text)?;
+        Ok(WriterHandle::start(connection, Duration::from_secs(1))?)
+    }
+
+    async fn insert(transaction: &mut Transaction, bytes: i64) -> Result<(), StoreError> {
+        let sql = Sql::new("INSERT INTO things SELECT zeroblob(?)").bind(bytes);
+        transaction.run(move |connection| connection.run(sql).map(drop)).await
+    }
+
+    async fn things(writer: &WriterHandle) -> anyhow::Result<u64> {
+        let mut transaction = writer.begin().await?;
+        let count = transaction.run(|connection| connection.one(Sql::new("SELECT count(*) FROM things"))).await?;
+        Ok(count.map(|mut row| row.count()).transpose()?.unwrap_or(0))
+    }
+
+    /// Threat 65. SQLite refuses the page that would be one too many as it refuses one that the disk has no room for.
+    #[tokio::test]
+    async fn a_full_disk_undoes_the_unit_and_writing_goes_on_where_there_is_room() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let writer = open(&folder, "PRAGMA max_page_count = 16")?;
+        let mut transaction = writer.begin().await?;
+        insert(&mut transaction, 10).await?;
+        let full = insert(&mut transaction, 1_000_000).await;
+        assert!(matches!(full, Err(StoreError::Unavailable(_))), "{full:?}");
+        drop(transaction);
+        assert_eq!(things(&writer).await?, 0);
+        let mut transaction = writer.begin().await?;
+        insert(&mut transaction, 10).await?;
+        transaction.commit().await?;
+        assert_eq!(things(&writer).await?, 1);
+        writer.check()?;
+        Ok(())
+    }
+
+    /// A commit that fails for another reason than a full disk may or may not be on the disk.
+    #[tokio::test]
+    async fn a_commit_that_fails_is_unknown_and_stops_all_writing() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        // A reference that is checked at the commit stands in for a disk that fails there.
+        let writer = open(
+            &folder,
+            "CREATE TABLE links (to_thing INTEGER REFERENCES targets (id) DEFERRABLE INITIALLY DEFERRED)",
+        )?;
+        let mut transaction = writer.begin().await?;
+        let made = "CREATE TABLE targets (id INTEGER PRIMARY KEY); INSERT INTO links VALUES (1)";
+        transaction.run(move |connection| connection.batch(made)).await?;
+        let unknown = transaction.commit().await;
+        assert!(matches!(unknown, Err(StoreError::OutcomeUnknown(_))), "{unknown:?}");
+        assert!(matches!(writer.begin().await.map(drop), Err(StoreError::Unavailable(_))));
+        assert!(writer.check().is_err());
+        Ok(())
+    }
+}

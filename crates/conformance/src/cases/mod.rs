@@ -1,6 +1,20 @@
 //! The cases, in modules by what they are about; and the list of them.
 
+pub mod answers;
+pub mod audit;
+pub mod books;
+pub mod candles;
+pub mod constraints;
+pub mod due_work;
+pub mod filters;
+pub mod ledger;
+pub mod paging;
+pub mod positions;
+pub mod races;
+pub mod round_trips;
+pub mod statements;
 pub mod units;
+pub mod users;
 
 /// Hands every module and its cases to a macro.
 #[doc(hidden)]
@@ -13,11 +27,127 @@ macro_rules! each_case {
                 a_dropped_unit_frees_its_locks_at_once,
                 an_explicit_rollback_leaves_nothing_and_frees_its_locks,
                 all_repositories_commit_or_none,
+                a_unit_cannot_be_committed_after_an_error,
+                an_abandoned_call_leaves_no_locks_and_nothing_half_done,
                 a_unit_sees_what_it_wrote_and_others_do_not_before_the_commit,
                 a_lock_waits_for_the_unit_that_holds_it,
                 locks_and_loads_come_in_id_order_without_what_does_not_exist,
                 a_market_without_orders_is_deleted_whole,
+                ended_orders_are_deleted_with_their_market,
                 empty_changes_and_empty_lists_do_nothing,
+            }
+            constraints {
+                a_second_user_with_the_same_email_is_a_duplicate,
+                any_number_of_users_have_no_email,
+                a_second_market_with_the_same_slug_is_a_duplicate,
+                a_second_order_with_the_same_client_order_id_is_a_duplicate,
+                a_second_answer_for_the_same_key_is_a_duplicate,
+                a_second_row_with_the_same_id_is_a_duplicate,
+                the_database_refuses_negative_balances_and_holds_beyond_the_balance,
+                the_database_refuses_negative_holdings_and_holds_beyond_them,
+                the_database_refuses_transfers_that_are_none,
+                the_database_refuses_orders_that_do_not_add_up,
+                the_database_refuses_to_delete_a_market_with_open_orders_or_trades,
+            }
+            races {
+                concurrent_debits_never_overdraw,
+                no_update_is_lost,
+                two_holds_beyond_the_combined_exposure_do_not_both_succeed,
+                opposite_transfers_never_deadlock,
+                locks_of_many_rows_in_any_order_never_deadlock,
+                of_many_sign_ups_with_one_address_one_wins,
+                an_idempotency_claim_wins_once,
+                audits_see_no_half_done_payment,
+            }
+            round_trips {
+                users_round_trip,
+                accounts_round_trip,
+                transfers_round_trip,
+                markets_round_trip,
+                changed_markets_round_trip,
+                orders_round_trip,
+                trades_round_trip,
+                positions_round_trip,
+                answers_round_trip,
+            }
+            paging {
+                users_come_in_every_order,
+                markets_come_in_every_order,
+                orders_come_in_every_order,
+                trades_come_in_every_order,
+                transfers_come_in_every_order,
+                positions_come_in_every_order,
+                a_cursor_of_users_resumes_after_the_last_row_while_rows_change,
+                a_cursor_of_markets_resumes_after_the_last_row_was_deleted,
+                a_cursor_of_orders_resumes_while_orders_change,
+                lists_of_nothing_are_empty_pages,
+            }
+            filters {
+                users_are_filtered,
+                markets_are_filtered,
+                orders_are_filtered,
+                trades_are_filtered,
+                transfers_are_filtered,
+                positions_are_filtered,
+            }
+            users {
+                active_administrators_are_locked_in_id_order,
+                emails_are_found_by_their_key_in_any_script,
+            }
+            books {
+                a_book_comes_best_price_first_then_by_sequence,
+                open_orders_of_a_market_come_by_id,
+                open_orders_are_counted_in_the_order_of_the_pairs,
+                orders_are_found_by_client_order_ids,
+                best_prices_are_those_of_the_open_orders,
+                the_levels_of_a_book_are_summed_from_the_best_price,
+                levels_and_sequence_are_of_one_snapshot,
+            }
+            positions {
+                positions_are_loaded_by_pairs,
+                unsettled_positions_come_in_batches_until_none_is_left,
+            }
+            answers {
+                kept_answers_are_found_by_their_whole_key,
+                kept_answers_are_forgotten_in_batches,
+            }
+            ledger {
+                chains_come_in_order_of_payer_and_number,
+                accounts_come_in_id_order_from_anywhere,
+            }
+            candles {
+                candles_sum_the_trades_of_each_interval,
+                candles_begin_at_multiples_of_the_interval_before_1970_too,
+                sums_beyond_64_bits_never_wrap,
+            }
+            due_work {
+                due_work_is_all_that_is_due_and_nothing_else,
+                due_orders_come_in_batches,
+            }
+            audit {
+                a_good_database_has_no_violations,
+                balances_that_are_not_the_sum_of_their_transfers_are_found,
+                holds_that_are_not_the_sum_of_the_open_orders_are_found,
+                collateral_that_does_not_cover_the_shares_exactly_is_found,
+                fills_that_do_not_match_the_trades_are_found,
+                a_trade_at_another_cost_than_its_price_is_found,
+                a_trade_that_its_market_does_not_count_is_found,
+                positions_that_were_not_paid_exactly_once_are_found,
+                a_second_payout_is_found,
+                a_payout_of_a_wrong_amount_is_found,
+                an_audit_of_sums_beyond_64_bits_is_exact,
+                an_audit_of_volumes_and_shares_beyond_64_bits_is_exact,
+                a_transfer_that_moved_nothing_is_found,
+            }
+            statements {
+                the_statements_of_a_write_do_not_grow_with_its_rows,
+                the_statements_of_a_deletion_do_not_grow_with_its_rows,
+                the_statements_of_a_load_do_not_grow_with_its_rows,
+                the_statements_of_a_batch_do_not_grow_with_its_rows,
+                the_statements_of_a_read_do_not_grow_with_its_rows,
+                the_statements_of_an_audit_do_not_grow_with_the_database,
+                thousands_of_rows_are_written_and_loaded_at_once,
+                the_largest_batch_of_a_payout_is_loaded_and_written_at_once,
             }
         }
     };

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, UserId};
 use bellwether_domain::ledger::Owner;
-use bellwether_domain::order::Side;
+use bellwether_domain::order::{EndReason, OrderStatus, Side};
 use bellwether_domain::ports::{AnswerKey, Changes, KeptAnswer, MarketKey, UnitOfWork};
 use bellwether_domain::user::User;
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use crate::fixtures::{self, Draft, at, nth};
@@ -72,11 +73,7 @@ async fn presence(world: &World, rows: &OneOfEach) -> anyhow::Result<Vec<bool>> 
         queries.position(rows.user, rows.market).await?.is_some(),
         queries.transfer(transfer).await?.is_some(),
         queries.book(rows.market, fixtures::outcome(0)?, 10).await?.1 > 0,
-        !queries
-            .trades(&Default::default(), &crate::cases::paging::first_page())
-            .await?
-            .items
-            .is_empty(),
+        !queries.trades(&Default::default(), &crate::pages::first_page()).await?.items.is_empty(),
         fixtures::account(world, AccountId::TREASURY).await?.balance.mills() != 0,
         !answers.is_empty(),
     ])
@@ -142,7 +139,10 @@ pub async fn an_explicit_rollback_leaves_nothing_and_frees_its_locks(world: Worl
     unit.rollback().await?;
     locks_are_free(&world, &user, market.id).await?;
     ensure!(fixtures::account(&world, before.id).await? == before, "the rolled back change is still there");
-    ensure!(world.queries.transfer(nth(&changes.transfers, 0)?.id).await?.is_none(), "the rolled back transfer is still there");
+    ensure!(
+        world.queries.transfer(nth(&changes.transfers, 0)?.id).await?.is_none(),
+        "the rolled back transfer is still there"
+    );
     Ok(())
 }
 
@@ -160,6 +160,61 @@ pub async fn all_repositories_commit_or_none(world: World) -> anyhow::Result<()>
     begin_and_write(&world, &rows.changes).await?.commit().await?;
     let there = presence(&world, &rows).await?;
     ensure!(!there.contains(&false), "some rows were not committed: {there:?}");
+    Ok(())
+}
+
+/// Once a call has failed, the unit says no to a commit, and what it wrote before is gone.
+pub async fn a_unit_cannot_be_committed_after_an_error(world: World) -> anyhow::Result<()> {
+    let user = fixtures::user(&world)?;
+    let new = Changes { new_users: vec![user.clone()], ..Changes::default() };
+    let mut unit = world.begin().await?;
+    unit.write(&new).await?;
+    ensure!(unit.write(&new).await.is_err(), "one user was written twice");
+    ensure!(unit.commit().await.is_err(), "a unit was committed after an error");
+    ensure!(world.queries.user(user.id).await?.is_none(), "what was written before the error stayed");
+    world.write(&new).await.context("the next unit does not work")?;
+    Ok(())
+}
+
+/// A caller that goes away while a call runs, at any point of a unit, leaves no locks and, but for
+/// an abandoned commit, nothing else; an abandoned commit leaves all or nothing.
+pub async fn an_abandoned_call_leaves_no_locks_and_nothing_half_done(world: World) -> anyhow::Result<()> {
+    let (user, market) = fixtures::trader_and_market(&world, 2).await?;
+    for round in 0..40 {
+        // Polled once and dropped: what the store does by then is its own.
+        drop(world.begin().now_or_never());
+        let (first, second) = (fixtures::user(&world)?, fixtures::user(&world)?);
+        let ids = [first.id, second.id];
+        let changes = Changes { new_users: vec![first, second], ..Changes::default() };
+        let mut unit = world.begin().await?;
+        lock_all(&mut *unit, &user, market.id).await?;
+        let expected = match round % 4 {
+            0 => {
+                drop(unit.write(&changes).now_or_never());
+                drop(unit);
+                0..=0
+            }
+            1 => {
+                unit.write(&changes).await?;
+                drop(unit.accounts().lock(&[AccountId::FEES]).now_or_never());
+                drop(unit);
+                0..=0
+            }
+            2 => {
+                unit.write(&changes).await?;
+                drop(unit.rollback().now_or_never());
+                0..=0
+            }
+            _ => {
+                unit.write(&changes).await?;
+                drop(unit.commit().now_or_never());
+                0..=2
+            }
+        };
+        locks_are_free(&world, &user, market.id).await.with_context(|| format!("in round {round}"))?;
+        let written = world.queries.users_by_ids(&ids).await?.len();
+        ensure!(written != 1 && expected.contains(&written), "in round {round} {written} of two rows stayed");
+    }
     Ok(())
 }
 
@@ -236,7 +291,8 @@ pub async fn locks_and_loads_come_in_id_order_without_what_does_not_exist(world:
     let user_ids: Vec<UserId> = wanted(users.iter().map(|u| u.id.0).collect()).into_iter().map(UserId).collect();
     ensure!(unit.users().load(&user_ids).await? == users);
     ensure!(unit.users().lock(&user_ids).await? == users);
-    let market_ids: Vec<MarketId> = wanted(markets.iter().map(|m| m.id.0).collect()).into_iter().map(MarketId).collect();
+    let market_ids: Vec<MarketId> =
+        wanted(markets.iter().map(|m| m.id.0).collect()).into_iter().map(MarketId).collect();
     ensure!(unit.markets().lock(&market_ids).await? == markets);
     let order_ids: Vec<OrderId> = wanted(orders.iter().map(|o| o.id.0).collect()).into_iter().map(OrderId).collect();
     ensure!(unit.orders().load(&order_ids).await? == orders);
@@ -264,6 +320,22 @@ pub async fn a_market_without_orders_is_deleted_whole(world: World) -> anyhow::R
     ensure!(world.queries.market(&MarketKey::Slug(market.slug.clone())).await?.is_none());
     world.write(&changes).await.context("the deleted market could not be written again")?;
     ensure!(fixtures::market_now(&world, market.id).await? == market);
+    Ok(())
+}
+
+/// Orders that ended without a trade go with their market.
+pub async fn ended_orders_are_deleted_with_their_market(world: World) -> anyhow::Result<()> {
+    let (creator, mut market) = fixtures::trader_and_market(&world, 3).await?;
+    let mut order = fixtures::order(&world, &mut market, creator.id, (1, Side::Buy, 500, 10))?;
+    order.end(OrderStatus::Cancelled, Some(EndReason::MarketClosed), at(1)?);
+    let empty = fixtures::position(creator.id, &market, &[0, 0, 0]);
+    let changes = Changes { new_orders: vec![order.clone()], positions: vec![empty], ..Changes::default() };
+    world.write(&changes).await?;
+    world.write(&Changes { deleted_markets: vec![market.id], ..Changes::default() }).await?;
+    ensure!(world.queries.market(&MarketKey::Id(market.id)).await?.is_none(), "the market is still there");
+    ensure!(world.queries.order(order.id).await?.is_none(), "its order is still there");
+    ensure!(world.queries.position(creator.id, market.id).await?.is_none(), "its position is still there");
+    ensure!(world.queries.violations(10).await?.is_empty(), "{:?}", world.queries.violations(10).await?);
     Ok(())
 }
 

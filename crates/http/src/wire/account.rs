@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::decimal::Shown;
-use crate::fields::Fields;
+use crate::fields::{Fields, Node};
 
 /// The most characters of a memo or reason.
 const MEMO: usize = 200;
@@ -99,9 +99,9 @@ impl TransferBody {
     }
 
     fn read(fields: &Fields<'_>, to: &'static str, memo: &'static str) -> Option<Self> {
-        let to = fields.required(to).and_then(|n| n.id());
-        let amount = fields.required("amount").and_then(|n| n.amount());
-        let memo = fields.optional(memo).map_or(Some(None), |n| n.text(Lines::One, 0, MEMO).map(Some));
+        let to = fields.required(to, Node::id);
+        let amount = fields.required("amount", Node::amount);
+        let memo = fields.optional(memo, |n| n.text(Lines::One, 0, MEMO));
         Some(Self { to: UserId(to?), amount: amount?, memo: memo?.filter(|m| !m.is_empty()) })
     }
 }

@@ -33,7 +33,13 @@ impl<'a> BookWire<'a> {
         let side_of = |level: &BookLevel| if mirrored { level.side.opposite() } else { level.side };
         let side = |side: Side| -> Vec<LevelWire> {
             let shown = levels.iter().filter(|level| side_of(level) == side);
-            shown.map(|l| LevelWire { price: seen(l.price, mirrored).to_string(), quantity: l.quantity.count(), orders: l.orders }).collect()
+            shown
+                .map(|l| LevelWire {
+                    price: seen(l.price, mirrored).to_string(),
+                    quantity: l.quantity.count(),
+                    orders: l.orders,
+                })
+                .collect()
         };
         let (bids, asks) = (side(Side::Buy), side(Side::Sell));
         let checksum = checksum(&bids, &asks);
@@ -82,7 +88,13 @@ mod tests {
 
     #[test]
     fn sums_the_levels_as_documented() {
-        let book = BookWire::of(MarketId(Uuid::nil()), "YES", &[level(Side::Buy, 400, 5), level(Side::Sell, 450, 7)], false, 1);
+        let book = BookWire::of(
+            MarketId(Uuid::nil()),
+            "YES",
+            &[level(Side::Buy, 400, 5), level(Side::Sell, 450, 7)],
+            false,
+            1,
+        );
         assert_eq!(book.checksum, crc32fast::hash(b"bid:0.400:5;ask:0.450:7;"));
     }
 }

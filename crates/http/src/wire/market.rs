@@ -21,8 +21,27 @@ use crate::wire::user::UserBrief;
 
 /// The fields of a market, for `fields=`.
 pub(crate) const FIELDS: &[&str] = &[
-    "id", "slug", "question", "description", "category", "tags", "outcomes", "status", "creatorId", "volume", "liquidity", "tradeCount",
-    "feeRate", "feeRecipient", "closesAt", "proposal", "resolution", "settledAt", "createdAt", "updatedAt", "version",
+    "id",
+    "slug",
+    "question",
+    "description",
+    "category",
+    "tags",
+    "outcomes",
+    "status",
+    "creatorId",
+    "volume",
+    "liquidity",
+    "tradeCount",
+    "feeRate",
+    "feeRecipient",
+    "closesAt",
+    "proposal",
+    "resolution",
+    "settledAt",
+    "createdAt",
+    "updatedAt",
+    "version",
 ];
 
 /// What can be shown with a market, for `include=`.
@@ -222,7 +241,8 @@ struct OpenedWire<'a> {
 /// The answer to the opening of a market. The only order that can rest in it is the opening one.
 pub(crate) fn render_opened(opened: &Opened) -> Rendered {
     let market = &opened.market;
-    let place = opened.opening_order.as_ref().filter(|placed| placed.order.is_open()).and_then(|placed| placed.order.place());
+    let place =
+        opened.opening_order.as_ref().filter(|placed| placed.order.is_open()).and_then(|placed| placed.order.place());
     let best = place.map(|place| {
         let (bid, ask) = if place.side == Side::Buy { (Some(place.price), None) } else { (None, Some(place.price)) };
         BestPrices { market: market.id, book: place.book, bid, ask }

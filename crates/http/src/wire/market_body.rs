@@ -7,7 +7,7 @@ use bellwether_domain::money::FeeRate;
 use bellwether_domain::text::{Lines, clean, fold};
 use bellwether_usecases::markets::{Liquidity, MarketPatch, OpenMarket, Verdict};
 
-use crate::fields::{Fields, Member, Node};
+use crate::fields::{Fields, Node};
 use crate::wire::order_body::opening_order;
 
 const QUESTION: usize = 300;
@@ -20,18 +20,18 @@ const REASON: usize = 2_000;
 
 /// Reads a new market.
 pub(crate) fn open_market(fields: &Fields<'_>) -> Option<OpenMarket> {
-    let question = fields.required("question").and_then(|n| question(&n));
-    let description = fields.optional("description").map_or(Some(String::new()), |n| description(&n));
-    let category = fields.optional("category").map_or(Some(None), |n| category(&n));
-    let tags = fields.optional("tags").map_or(Some(Vec::new()), |n| tags(&n));
-    let outcomes = fields.optional("outcomes").map_or_else(|| Some(vec!["YES".to_owned(), "NO".to_owned()]), |n| outcomes(&n));
-    let closes_at = fields.required("closesAt").and_then(|n| n.time());
-    let fee_rate = fields.optional("feeRate").map_or(Some(FeeRate::ZERO), |n| n.rate());
+    let question = fields.required("question", question);
+    let description = fields.or("description", String::new(), description);
+    let category = fields.optional("category", label);
+    let tags = fields.or("tags", Vec::new(), tags);
+    let outcomes = fields.or("outcomes", vec!["YES".to_owned(), "NO".to_owned()], outcomes);
+    let closes_at = fields.required("closesAt", Node::time);
+    let fee_rate = fields.or("feeRate", FeeRate::ZERO, Node::rate);
     let recipients = [FeeRecipient::House, FeeRecipient::Creator];
-    let fee_recipient = fields.optional("feeRecipient").map_or(Some(FeeRecipient::House), |n| n.one_of(&recipients, FeeRecipient::as_str));
+    let fee_recipient = fields.or("feeRecipient", FeeRecipient::House, |n| n.one_of(&recipients, FeeRecipient::as_str));
     let known = outcomes.clone().unwrap_or_default();
-    let liquidity = fields.optional("liquidity").map_or(Some(None), |n| n.object(|f| liquidity(f, &known)).map(Some));
-    let opening_order = fields.optional("openingOrder").map_or(Some(None), |n| n.object(opening_order).map(Some));
+    let liquidity = fields.optional("liquidity", |n| n.object(|f| liquidity(f, &known)));
+    let opening_order = fields.optional("openingOrder", |n| n.object(opening_order));
     Some(OpenMarket {
         question: question?,
         description: description?,
@@ -48,11 +48,11 @@ pub(crate) fn open_market(fields: &Fields<'_>) -> Option<OpenMarket> {
 
 /// Reads the whole of what can be edited: what is left out is emptied.
 pub(crate) fn replacement(fields: &Fields<'_>) -> Option<MarketPatch> {
-    let question = fields.required("question").and_then(|n| question(&n));
-    let description = fields.optional("description").map_or(Some(String::new()), |n| description(&n));
-    let category = fields.optional("category").map_or(Some(None), |n| category(&n));
-    let tags = fields.optional("tags").map_or(Some(Vec::new()), |n| tags(&n));
-    let closes_at = fields.required("closesAt").and_then(|n| n.time());
+    let question = fields.required("question", question);
+    let description = fields.or("description", String::new(), description);
+    let category = fields.optional("category", label);
+    let tags = fields.or("tags", Vec::new(), tags);
+    let closes_at = fields.required("closesAt", Node::time);
     Some(MarketPatch {
         question: Some(question?),
         description: Some(description?),
@@ -64,35 +64,18 @@ pub(crate) fn replacement(fields: &Fields<'_>) -> Option<MarketPatch> {
 
 /// Reads a part of what can be edited; `null` empties a description, a category or tags.
 pub(crate) fn patch(fields: &Fields<'_>) -> Option<MarketPatch> {
-    let question = fields.unless_absent("question").map(|n| question(&n));
-    let description = match fields.member("description") {
-        Member::Absent => None,
-        Member::Null => Some(Some(String::new())),
-        Member::Given(n) => Some(description(&n)),
-    };
-    let category = match fields.member("category") {
-        Member::Absent => None,
-        Member::Null => Some(Some(None)),
-        Member::Given(n) => Some(category(&n)),
-    };
-    let tags = match fields.member("tags") {
-        Member::Absent => None,
-        Member::Null => Some(Some(Vec::new())),
-        Member::Given(n) => Some(tags(&n)),
-    };
-    let closes_at = fields.unless_absent("closesAt").map(|n| n.time());
+    let question = fields.kept("question", question);
+    let description = fields.removable("description", String::new(), description);
+    let category = fields.removable("category", None, |n| label(n).map(Some));
+    let tags = fields.removable("tags", Vec::new(), tags);
+    let closes_at = fields.kept("closesAt", Node::time);
     Some(MarketPatch {
-        question: settled(question)?,
-        description: settled(description)?,
-        category: settled(category)?,
-        tags: settled(tags)?,
-        closes_at: settled(closes_at)?,
+        question: question?,
+        description: description?,
+        category: category?,
+        tags: tags?,
+        closes_at: closes_at?,
     })
-}
-
-/// A value that was not given is as good as one that could be read.
-fn settled<T>(value: Option<Option<T>>) -> Option<Option<T>> {
-    value.map_or(Some(None), |read| read.map(Some))
 }
 
 fn question(node: &Node<'_>) -> Option<String> {
@@ -101,10 +84,6 @@ fn question(node: &Node<'_>) -> Option<String> {
 
 fn description(node: &Node<'_>) -> Option<String> {
     node.text(Lines::Many, 0, DESCRIPTION)
-}
-
-fn category(node: &Node<'_>) -> Option<Option<String>> {
-    label(node).map(Some)
 }
 
 /// A category or tag: lower case, which may be longer than what was given.
@@ -122,12 +101,16 @@ fn tags(node: &Node<'_>) -> Option<Vec<String>> {
 fn outcomes(node: &Node<'_>) -> Option<Vec<String>> {
     let names = node.list(*OUTCOMES.start(), *OUTCOMES.end(), |n| n.text(Lines::One, 1, OUTCOME))?;
     let distinct: HashSet<String> = names.iter().map(|name| fold(name)).collect();
-    if distinct.len() == names.len() { Some(names) } else { node.fail("duplicate", "must differ, also without regard to case") }
+    if distinct.len() == names.len() {
+        Some(names)
+    } else {
+        node.fail("duplicate", "must differ, also without regard to case")
+    }
 }
 
 fn liquidity(fields: &Fields<'_>, outcomes: &[String]) -> Option<Liquidity> {
-    let subsidy = fields.required("subsidy").and_then(|n| n.amount());
-    let probabilities = fields.optional("probabilities").map_or(Some(None), |n| probabilities(&n, outcomes).map(Some));
+    let subsidy = fields.required("subsidy", Node::amount);
+    let probabilities = fields.optional("probabilities", |n| probabilities(n, outcomes));
     Some(Liquidity { subsidy: subsidy?, probabilities: probabilities? })
 }
 
@@ -156,11 +139,11 @@ fn probabilities(node: &Node<'_>, outcomes: &[String]) -> Option<Vec<u16>> {
 
 /// Reads `outcome` or `weights`.
 pub(crate) fn verdict(fields: &Fields<'_>) -> Option<Verdict> {
-    let outcome = fields.optional("outcome").map(|n| n.text(Lines::One, 1, OUTCOME));
-    let weights = fields.optional("weights").map(|n| weights(&n));
-    match (outcome, weights) {
-        (Some(outcome), None) => outcome.map(Verdict::Outcome),
-        (None, Some(weights)) => weights.map(Verdict::Weights),
+    let outcome = fields.optional("outcome", |n| n.text(Lines::One, 1, OUTCOME));
+    let weights = fields.optional("weights", weights);
+    match (outcome?, weights?) {
+        (Some(outcome), None) => Some(Verdict::Outcome(outcome)),
+        (None, Some(weights)) => Some(Verdict::Weights(weights)),
         (None, None) => fields.fail("outcome", "required", "or weights is required"),
         (Some(_), Some(_)) => fields.fail("weights", "conflict", "cannot be combined with outcome"),
     }
@@ -171,28 +154,31 @@ fn weights(node: &Node<'_>) -> Option<Vec<(String, u16)>> {
     if !(1..=*OUTCOMES.end()).contains(&entries.len()) {
         return node.fail("length", "must name 1 to 20 outcomes");
     }
-    let read: Vec<Option<(String, u16)>> = entries.iter().map(|(name, n)| n.part().map(|part| ((*name).to_owned(), part))).collect();
+    let read: Vec<Option<(String, u16)>> =
+        entries.iter().map(|(name, n)| n.part().map(|part| ((*name).to_owned(), part))).collect();
     read.into_iter().collect()
 }
 
 /// Reads a proposal: a verdict and where the evidence is.
 pub(crate) fn proposal(fields: &Fields<'_>) -> Option<(Verdict, Option<String>)> {
     let verdict = verdict(fields);
-    let evidence = fields.optional("evidenceUrl").map_or(Some(None), |n| url(&n).map(Some));
+    let evidence = fields.optional("evidenceUrl", url);
     Some((verdict?, evidence?))
 }
 
 fn url(node: &Node<'_>) -> Option<String> {
     const FORM: &str = "must be an address of the form https://example.org/page";
     let text = node.text(Lines::One, 1, URL)?;
-    let rest = ["https://", "http://"].iter().find_map(|scheme| text.get(..scheme.len()).filter(|s| s.eq_ignore_ascii_case(scheme)).and(text.get(scheme.len()..)));
+    let rest = ["https://", "http://"].iter().find_map(|scheme| {
+        text.get(..scheme.len()).filter(|s| s.eq_ignore_ascii_case(scheme)).and(text.get(scheme.len()..))
+    });
     let has_host = rest.is_some_and(|rest| rest.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '['));
     if has_host && !text.contains(char::is_whitespace) { Some(text) } else { node.fail("invalid", FORM) }
 }
 
 /// Reads `reason`.
 pub(crate) fn reason(fields: &Fields<'_>) -> Option<String> {
-    fields.required("reason").and_then(|n| n.text(Lines::Many, 1, REASON))
+    fields.required("reason", |n| n.text(Lines::Many, 1, REASON))
 }
 
 #[cfg(test)]
@@ -227,8 +213,19 @@ mod tests {
             open_market,
         );
         let expected = [
-            "question", "description", "category", "tags", "outcomes", "closesAt", "feeRate", "feeRecipient", "liquidity.subsidy",
-            "liquidity.probabilities", "openingOrder.side", "openingOrder.price", "openingOrder.quantity",
+            "question",
+            "description",
+            "category",
+            "tags",
+            "outcomes",
+            "closesAt",
+            "feeRate",
+            "feeRecipient",
+            "liquidity.subsidy",
+            "liquidity.probabilities",
+            "openingOrder.side",
+            "openingOrder.price",
+            "openingOrder.quantity",
         ];
         assert_eq!(faults, expected);
     }
@@ -243,7 +240,14 @@ mod tests {
         };
         assert_eq!(of(r#"["0.2","0.8"]"#).unwrap(), [200, 800]);
         assert_eq!(of(r#"{"no":"0.8","YES":0.2}"#).unwrap(), [200, 800]);
-        for bad in [r#"["0.5","0.6"]"#, r#"["0","1"]"#, r#"{"YES":"1"}"#, r#"["0.2","0.3","0.5"]"#, "7", r#"{"YES":"0.5","NO":"0.5","X":"0"}"#] {
+        for bad in [
+            r#"["0.5","0.6"]"#,
+            r#"["0","1"]"#,
+            r#"{"YES":"1"}"#,
+            r#"["0.2","0.3","0.5"]"#,
+            "7",
+            r#"{"YES":"0.5","NO":"0.5","X":"0"}"#,
+        ] {
             assert!(of(bad).is_err(), "{bad}");
         }
     }
@@ -270,7 +274,8 @@ mod tests {
     fn takes_web_addresses_alone_as_evidence() {
         let of = |url: &str| body(&format!(r#"{{"outcome":"YES","evidenceUrl":"{url}"}}"#), proposal).is_ok();
         assert!(of("https://example.org/a?b=c") && of("HTTP://example.org"));
-        for bad in ["javascript:alert(1)", "ftp://example.org", "https://", "https://a b", "example.org", "https:///x"] {
+        for bad in ["javascript:alert(1)", "ftp://example.org", "https://", "https://a b", "example.org", "https:///x"]
+        {
             assert!(!of(bad), "{bad}");
         }
     }

@@ -18,8 +18,29 @@ use crate::wire::trade::{FillWire, average_price};
 
 /// The fields of an order, for `fields=`.
 pub(crate) const FIELDS: &[&str] = &[
-    "id", "marketId", "userId", "outcome", "side", "type", "price", "maxSpend", "backing", "quantity", "filled", "remaining", "averagePrice",
-    "reserved", "fee", "timeInForce", "expiresAt", "postOnly", "selfTradePrevention", "clientOrderId", "status", "endReason", "createdAt",
+    "id",
+    "marketId",
+    "userId",
+    "outcome",
+    "side",
+    "type",
+    "price",
+    "maxSpend",
+    "backing",
+    "quantity",
+    "filled",
+    "remaining",
+    "averagePrice",
+    "reserved",
+    "fee",
+    "timeInForce",
+    "expiresAt",
+    "postOnly",
+    "selfTradePrevention",
+    "clientOrderId",
+    "status",
+    "endReason",
+    "createdAt",
     "updatedAt",
 ];
 
@@ -150,7 +171,10 @@ enum BatchItem<'a> {
         #[serde(flatten)]
         placed: Box<PlacedWire<'a>>,
     },
-    Refused { status: u16, error: Value },
+    Refused {
+        status: u16,
+        error: Value,
+    },
 }
 
 #[derive(Serialize)]

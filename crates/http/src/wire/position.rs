@@ -43,14 +43,17 @@ impl<'a> PositionWire<'a> {
             Some(resolution) => resolution.weights.as_slice().iter().copied().map(Some).collect(),
             None => market.prices(),
         };
-        let worth = |quantity: i64, price: Option<u16>| quantity.checked_mul(i64::from(price.unwrap_or(0))).map(Credits::from_mills).map(Shown);
-        let holdings = market.outcomes.iter().zip(&position.holdings).enumerate().map(|(index, (outcome, holding))| HoldingWire {
-            market_id: Shown(market.id),
-            outcome: &outcome.name,
-            quantity: holding.quantity.count(),
-            held: holding.held.count(),
-            value: worth(holding.quantity.count(), prices.get(index).copied().flatten()),
-        });
+        let worth = |quantity: i64, price: Option<u16>| {
+            quantity.checked_mul(i64::from(price.unwrap_or(0))).map(Credits::from_mills).map(Shown)
+        };
+        let holdings =
+            market.outcomes.iter().zip(&position.holdings).enumerate().map(|(index, (outcome, holding))| HoldingWire {
+                market_id: Shown(market.id),
+                outcome: &outcome.name,
+                quantity: holding.quantity.count(),
+                held: holding.held.count(),
+                value: worth(holding.quantity.count(), prices.get(index).copied().flatten()),
+            });
         let value = position.value(&prices);
         let profit = match position.settled_at {
             Some(_) => position.received.minus(position.spent),
@@ -92,7 +95,8 @@ mod tests {
         };
         assert_eq!(shown(&position, &market), (json!("4.000"), json!("1.000")));
         let weights = Weights::winner(OutcomeId::FIRST, 2);
-        market.resolution = Some(Resolution { weights, decided_by: None, decided_at: Timestamp::UNIX_EPOCH, reason: None });
+        market.resolution =
+            Some(Resolution { weights, decided_by: None, decided_at: Timestamp::UNIX_EPOCH, reason: None });
         assert_eq!(shown(&position, &market), (json!("10.000"), json!("7.000")));
         position.received = Credits::from_mills(10_000);
         position.settled_at = Some(Timestamp::UNIX_EPOCH);

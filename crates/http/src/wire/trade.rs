@@ -148,7 +148,8 @@ mod tests {
     fn mirrors_a_candle() {
         let start = Timestamp::UNIX_EPOCH;
         let volume = Credits::from_mills(5);
-        let candle = Candle { start, open: price(300), high: price(400), low: price(200), close: price(350), volume, trades: 2 };
+        let candle =
+            Candle { start, open: price(300), high: price(400), low: price(200), close: price(350), volume, trades: 2 };
         let seen = CandleWire::of(&candle, true);
         assert_eq!([&seen.open, &seen.high, &seen.low, &seen.close], ["0.700", "0.800", "0.600", "0.650"]);
         let plain = CandleWire::of(&candle, false);

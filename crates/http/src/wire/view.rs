@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::faults::Fault;
-use crate::fields::Fields;
+use crate::fields::{Fields, Node};
 
 /// What of a thing is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,9 +19,13 @@ impl View {
     /// Reads `fields`, out of `known`, and where there is something to include, `include`.
     pub(crate) fn read(query: &Fields<'_>, known: &[&str], includes: &[&str]) -> Option<Self> {
         let with_includes: Vec<&str> = known.iter().chain(includes).copied().collect();
-        let fields = names(query, "fields", &with_includes);
-        let include = if includes.is_empty() { Some(None) } else { names(query, "include", includes) };
-        Some(Self { fields: fields?, include: include?.unwrap_or_default() })
+        let fields = query.optional("fields", |n| names(n, &with_includes));
+        let include = if includes.is_empty() {
+            Some(Vec::new())
+        } else {
+            query.or("include", Vec::new(), |n| names(n, includes))
+        };
+        Some(Self { fields: fields?, include: include? })
     }
 
     /// Whether that neighbour is wanted.
@@ -47,13 +51,12 @@ impl View {
     }
 }
 
-/// A list of names out of `known`; `Some(None)` where the parameter is not given.
-fn names(query: &Fields<'_>, parameter: &'static str, known: &[&str]) -> Option<Option<Vec<String>>> {
-    let Some(node) = query.optional(parameter) else { return Some(None) };
+/// A list of names out of `known`.
+fn names(node: &Node<'_>, known: &[&str]) -> Option<Vec<String>> {
     let names: Vec<String> = node.string()?.split(',').map(str::to_owned).collect();
     let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
     if unknown.is_empty() {
-        return Some(Some(names));
+        return Some(names);
     }
     node.reject("unknown", format!("names what is not there: {}; there are {}", unknown.join(", "), known.join(", ")))
 }

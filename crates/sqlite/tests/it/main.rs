@@ -19,9 +19,9 @@ mod conformance {
             let folder = tempfile::tempdir()?;
             let store = Arc::new(SqliteStore::open(&folder.path().join("bellwether.db"), SqliteOptions::default())?);
             store.migrate_up().await?;
-            let counted = Arc::clone(&store);
+            let (written, counted) = (Arc::clone(&store), Arc::clone(&store));
             Ok(Subject {
-                store: Arc::clone(&store) as _,
+                store: written,
                 queries: store,
                 statements: Box::new(move || counted.statements()),
                 guard: Box::new(folder),

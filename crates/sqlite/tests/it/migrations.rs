@@ -20,8 +20,12 @@ struct Object {
 /// Every table, index and trigger, and the rows that migrations make.
 fn schema(path: &std::path::Path) -> anyhow::Result<Vec<Object>> {
     let mut connection = SqliteConnection::establish(path.to_str().unwrap_or_default())?;
-    let mut objects: Vec<Object> = sql_query("SELECT name, sql FROM sqlite_schema ORDER BY name").load(&mut connection)?;
-    objects.extend(sql_query("SELECT hex(id) AS name, quote(chain) AS sql FROM accounts ORDER BY id").load::<Object>(&mut connection)?);
+    let mut objects: Vec<Object> =
+        sql_query("SELECT name, sql FROM sqlite_schema ORDER BY name").load(&mut connection)?;
+    objects.extend(
+        sql_query("SELECT hex(id) AS name, quote(chain) AS sql FROM accounts ORDER BY id")
+            .load::<Object>(&mut connection)?,
+    );
     Ok(objects)
 }
 

@@ -241,6 +241,36 @@ async fn futures_poll_once<F: Future>(future: F) -> Option<F::Output> {
     .await
 }
 
+/// Threat 65. After an error that leaves doubt about the disk, nothing is acknowledged any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_stops_all_writing_until_the_store_is_opened_anew() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new().await?;
+    let path = fixture.path();
+    let users = (0..500).map(|_| fixture.user()).collect::<anyhow::Result<Vec<User>>>()?;
+    let ids: Vec<UserId> = users.iter().map(|u| u.id).collect();
+    write(&fixture.store, &Changes { new_users: users, ..Changes::default() }).await?;
+    // What was written is in the log, until it is copied into the file; a copy of both is damaged.
+    fixture.outside()?.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")?;
+    let mut bytes = std::fs::read(&path)?;
+    // The schema is in the first pages, the users are in the last.
+    let intact = bytes.len() / 3 * 2;
+    for byte in bytes.iter_mut().skip(intact) {
+        *byte = 0xAA;
+    }
+    let damaged = fixture.folder.path().join("damaged.db");
+    std::fs::write(&damaged, bytes)?;
+
+    let store = SqliteStore::open(&damaged, SqliteOptions::default())?;
+    let mut unit = store.begin().await?;
+    let loaded = unit.users().load(&ids).await;
+    ensure!(matches!(&loaded, Err(StoreError::Corrupt(_))), "{loaded:?}");
+    ensure!(unit.commit().await.is_err(), "a unit that met damage was committed");
+    let refused = store.begin().await.map(drop);
+    ensure!(matches!(&refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    ensure!(store.ping().await.is_err(), "the store does not report that it stopped writing");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_and_trades_are_never_updated_nor_deleted() -> anyhow::Result<()> {
     let mut fixture = Fixture::new().await?;
@@ -268,7 +298,10 @@ async fn the_schema_refuses_a_negative_balance() -> anyhow::Result<()> {
     let mut account = fixture.grant(10).await?.new_accounts.remove(0);
     account.balance = Credits::from_mills(-1);
     let refused = write(&fixture.store, &Changes { accounts: vec![account], ..Changes::default() }).await;
-    ensure!(matches!(&refused, Err(StoreError::Corrupt(message)) if message.contains("accounts_balance")), "{refused:?}");
+    ensure!(
+        matches!(&refused, Err(StoreError::Corrupt(message)) if message.contains("accounts_balance")),
+        "{refused:?}"
+    );
     Ok(())
 }
 

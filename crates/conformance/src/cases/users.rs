@@ -1,0 +1,57 @@
+//! Users, as sign-ins and the rule of the last administrator look them up.
+
+use anyhow::ensure;
+use bellwether_domain::ports::Changes;
+use bellwether_domain::text::Email;
+use bellwether_domain::user::{Role, User, UserStatus};
+
+use crate::fixtures::{self, nth};
+use crate::world::World;
+
+/// Active ones only, by id.
+pub async fn active_administrators_are_locked_in_id_order(world: World) -> anyhow::Result<()> {
+    let mut users = Vec::new();
+    for number in 0..18 {
+        let mut user = fixtures::user(&world)?;
+        user.role = *nth(&Role::ALL, number % 3)?;
+        user.status = *nth(&UserStatus::ALL, number / 3 % 3)?;
+        users.push(user);
+    }
+    users.reverse();
+    world.write(&Changes { new_users: users.clone(), ..Changes::default() }).await?;
+    let mut admins: Vec<User> =
+        users.into_iter().filter(|u| u.role == Role::Admin && u.status == UserStatus::Active).collect();
+    admins.sort_by_key(|u| u.id);
+    let mut unit = world.begin().await?;
+    let locked = unit.users().lock_admins().await?;
+    unit.rollback().await?;
+    ensure!(admins.len() == 2 && locked == admins, "{locked:#?} was locked where {admins:#?} was right");
+    Ok(())
+}
+
+/// Addresses are found by their folded key, whatever the script, and come back as they were given.
+pub async fn emails_are_found_by_their_key_in_any_script(world: World) -> anyhow::Result<()> {
+    let addresses = [
+        ("Zoë.Ärger@Example.org", "ZOË.ÄRGER@EXAMPLE.ORG"),
+        ("ΟΔΥΣΣΕΥΣ@example.org", "οδυσσευσ@example.org"),
+        ("Пётр@пример.example", "ПЁТР@ПРИМЕР.example"),
+        ("ｗｉｄｅ@example.org", "WIDE@example.org"),
+        ("e\u{301}@example.org", "É@example.org"),
+        ("o'neil%_@example.org", "O'Neil%_@example.org"),
+        ("👍@example.org", "👍@EXAMPLE.org"),
+    ];
+    for (given, other) in addresses {
+        let mut user = fixtures::user(&world)?;
+        user.email = Some(Email::parse(given)?);
+        world.write(&Changes { new_users: vec![user.clone()], ..Changes::default() }).await?;
+        for spelling in [given, other] {
+            let key = Email::parse(spelling)?.key();
+            let found = world.queries.user_by_email(&key).await?;
+            ensure!(found.as_ref() == Some(&user), "{spelling} found {found:?} by the key {key}");
+        }
+    }
+    for key in ["%", "o_neil%_@example.org", "", "nobody@example.org"] {
+        ensure!(world.queries.user_by_email(key).await?.is_none(), "the key {key:?} found somebody");
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! The invariants 1 to 6, as far as SQL can check them.
+//!
+//! Each check is a query for the rows that break it: the row's id and a sentence. Sums are
+//! `numeric`, which no sum leaves.
+
+use bellwether_domain::ports::{StoreError, Violation};
+
+use crate::connection::Connection;
+use crate::sql::{Row, Sql};
+
+/// The invariant's number and the query for what breaks it.
+const CHECKS: [(u8, &str); 20] = [
+    (1, BALANCES_ARE_TRANSFERS),
+    (1, PAID_COUNTS),
+    (1, CHAINS_END_IN_THE_LAST_HASH),
+    (2, BALANCES_IN_RANGE),
+    (2, HOLDINGS_IN_RANGE),
+    (3, HELD_CASH),
+    (3, RESERVED_WITHOUT_ACCOUNT),
+    (3, RESERVES_OF_ORDERS),
+    (3, HELD_SHARES),
+    (3, HELD_SHARES_WITHOUT_HOLDING),
+    (4, EQUAL_TOTALS),
+    (4, COLLATERAL_BEFORE_THE_PAYOUT),
+    (4, COLLATERAL_DURING_THE_PAYOUT),
+    (4, NOTHING_LEFT_AFTER_THE_PAYOUT),
+    (5, FILLED_IS_TRADES),
+    (5, VOLUME_IS_TRADES),
+    (5, SIDES_OF_TRADES),
+    (6, NOBODY_LEFT_UNPAID),
+    (6, PAID_ONCE),
+    (6, PAID_EXACTLY),
+];
+
+/// Every breach that is found, at most `limit`. The caller holds the snapshot.
+pub(crate) async fn violations(connection: &mut Connection, limit: u32) -> Result<Vec<Violation>, StoreError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut found = balances_add_up(connection).await?;
+    for (invariant, text) in CHECKS {
+        let room = limit.saturating_sub(found.len());
+        if room == 0 {
+            break;
+        }
+        let sql = Sql::new(format!("{text} LIMIT ?")).bind(i64::try_from(room).unwrap_or(i64::MAX));
+        let read = |row: &mut Row| Ok(Violation { invariant, subject: row.opt_id()?, message: row.text()? });
+        found.extend(connection.read("a violation", sql, read).await?);
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+async fn balances_add_up(connection: &mut Connection) -> Result<Vec<Violation>, StoreError> {
+    let sum = connection.one(Sql::new("SELECT coalesce(sum(balance), 0)::text FROM accounts")).await?;
+    let sum = sum.map(|mut row| row.text()).transpose()?.unwrap_or_default();
+    if sum == "0" {
+        return Ok(Vec::new());
+    }
+    let message = format!("the balances of all accounts add up to {sum} mills, not 0");
+    Ok(vec![Violation { invariant: 1, message, subject: None }])
+}
+
+const BALANCES_ARE_TRANSFERS: &str = "\
+    WITH paid AS MATERIALIZED (\
+        SELECT from_account AS account, sum(amount) AS mills FROM transfers GROUP BY from_account\
+    ), got AS MATERIALIZED (\
+        SELECT to_account AS account, sum(amount) AS mills FROM transfers GROUP BY to_account\
+    ) \
+    SELECT id, 'the account has ' || balance || ' mills, which is not the sum of its transfers' FROM accounts \
+    LEFT JOIN paid ON paid.account = id LEFT JOIN got ON got.account = id \
+    WHERE balance <> coalesce(got.mills, 0) - coalesce(paid.mills, 0)";
+
+const PAID_COUNTS: &str = "\
+    WITH paid AS MATERIALIZED (\
+        SELECT from_account AS account, count(*) AS number, max(paid_number) AS last FROM transfers GROUP BY from_account\
+    ) \
+    SELECT id, 'the account counts ' || paid_count || ' transfers paid where there are ' || coalesce(number, 0) \
+        || ', the last numbered ' || coalesce(last, 0) \
+    FROM accounts LEFT JOIN paid ON account = id WHERE paid_count <> coalesce(number, 0) OR paid_count <> coalesce(last, 0)";
+
+const CHAINS_END_IN_THE_LAST_HASH: &str = "\
+    SELECT id, 'the account''s chain does not end in the hash of its last transfer' FROM accounts \
+    WHERE chain IS DISTINCT FROM CASE paid_count WHEN 0 THEN decode(repeat('00', 32), 'hex') \
+        ELSE (SELECT hash FROM transfers WHERE from_account = accounts.id AND paid_number = accounts.paid_count) END";
+
+const BALANCES_IN_RANGE: &str = "\
+    SELECT id, 'the account holds ' || held || ' of ' || balance || ' mills' FROM accounts \
+    WHERE CASE owner_kind WHEN 'treasury' THEN held <> 0 ELSE balance < 0 OR held < 0 OR held > balance END";
+
+const HOLDINGS_IN_RANGE: &str = "\
+    SELECT user_id, 'the user holds ' || held || ' of ' || quantity || ' shares of outcome ' || outcome || ' in market ' \
+        || market_id::text \
+    FROM holdings WHERE held < 0 OR held > quantity";
+
+const HELD_CASH: &str = "\
+    WITH reserved AS MATERIALIZED (\
+        SELECT user_id, sum(reserved) AS mills FROM orders WHERE status = 'open' GROUP BY user_id\
+    ) \
+    SELECT id, 'the account holds ' || held || ' mills where open orders reserve ' || coalesce(mills, 0) \
+    FROM accounts LEFT JOIN reserved ON owner_kind = 'user' AND user_id = owner_id WHERE held <> coalesce(mills, 0)";
+
+const RESERVED_WITHOUT_ACCOUNT: &str = "\
+    SELECT id, 'the open order reserves ' || reserved || ' mills of a user without an account' FROM orders \
+    WHERE status = 'open' AND reserved <> 0 \
+        AND NOT EXISTS (SELECT 1 FROM accounts WHERE owner_kind = 'user' AND owner_id = orders.user_id)";
+
+const RESERVES_OF_ORDERS: &str = "\
+    SELECT id, 'the order reserves ' || reserved || ' mills for ' || remaining || ' shares at ' || coalesce(book_price::text, 'no price') \
+    FROM orders WHERE reserved IS DISTINCT FROM CASE \
+        WHEN status = 'open' AND backing = 'cash' AND book_side = 'buy' THEN remaining::numeric * book_price \
+        WHEN status = 'open' AND backing = 'cash' THEN remaining::numeric * (1000 - book_price) \
+        ELSE 0 END";
+
+/// What open orders that are backed by shares hold: an ask its own outcome, a bid every other.
+macro_rules! held_shares {
+    ($query:literal) => {
+        concat!(
+            "WITH wanted AS MATERIALIZED (\
+                SELECT orders.market_id, user_id, outcomes.outcome AS outcome, sum(remaining) AS held \
+                FROM orders JOIN outcomes ON outcomes.market_id = orders.market_id \
+                    AND (book_side = 'sell') = (outcomes.outcome = orders.book) \
+                WHERE status = 'open' AND backing = 'shares' GROUP BY 1, 2, 3\
+            ) ",
+            $query
+        )
+    };
+}
+
+const HELD_SHARES: &str = held_shares!(
+    "SELECT user_id, 'the user holds ' || h.held || ' shares of outcome ' || outcome || ' in market ' || market_id::text \
+        || ' where open orders hold ' || coalesce(wanted.held, 0) \
+    FROM holdings AS h LEFT JOIN wanted USING (market_id, user_id, outcome) WHERE h.held <> coalesce(wanted.held, 0)"
+);
+
+const HELD_SHARES_WITHOUT_HOLDING: &str = held_shares!(
+    "SELECT user_id, 'open orders hold ' || held || ' shares of outcome ' || outcome || ' in market ' || market_id::text \
+        || ' that the user does not have' \
+    FROM wanted WHERE NOT EXISTS (SELECT 1 FROM holdings AS h \
+        WHERE h.market_id = wanted.market_id AND h.user_id = wanted.user_id AND h.outcome = wanted.outcome)"
+);
+
+/// For each outcome: the shares of all users and of the maker, the latter alone, and the weight.
+macro_rules! totals {
+    ($query:literal) => {
+        concat!(
+            "WITH held AS MATERIALIZED (\
+                SELECT market_id, outcome, sum(quantity) AS shares, \
+                    sum(CASE WHEN settled_at IS NULL THEN quantity ELSE 0 END) AS unpaid \
+                FROM holdings JOIN positions USING (market_id, user_id) GROUP BY market_id, outcome\
+            ), makers AS (\
+                SELECT market_id, max(sold) AS sets FROM outcomes GROUP BY market_id\
+            ), totals AS (\
+                SELECT o.market_id AS market_id, o.outcome AS outcome, o.weight AS weight, \
+                    coalesce(held.shares, 0) AS shares, coalesce(held.unpaid, 0) AS unpaid, \
+                    CASE WHEN m.maker_account IS NULL THEN 0 ELSE makers.sets - o.sold END AS of_maker \
+                FROM outcomes AS o JOIN markets AS m ON m.id = o.market_id JOIN makers ON makers.market_id = o.market_id \
+                LEFT JOIN held ON held.market_id = o.market_id AND held.outcome = o.outcome\
+            ), sums AS MATERIALIZED (\
+                SELECT market_id, min(shares + of_maker) AS fewest, max(shares + of_maker) AS most, \
+                    sum(unpaid::numeric * coalesce(weight, 0)) AS owed, sum(of_maker::numeric * coalesce(weight, 0)) AS owed_to_maker \
+                FROM totals GROUP BY market_id\
+            ) ",
+            $query
+        )
+    };
+}
+
+const EQUAL_TOTALS: &str = totals!(
+    "SELECT id, 'the outcomes have between ' || fewest || ' and ' || most || ' shares, which must be the same number' \
+    FROM markets JOIN sums ON market_id = id WHERE fewest <> most AND settled_at IS NULL \
+        AND NOT EXISTS (SELECT 1 FROM positions WHERE positions.market_id = id AND positions.settled_at IS NOT NULL)"
+);
+
+const COLLATERAL_BEFORE_THE_PAYOUT: &str = totals!(
+    "SELECT markets.id, 'the collateral is ' || coalesce(balance, 0) || ' mills for ' || most || ' complete sets' \
+    FROM markets JOIN sums ON market_id = markets.id LEFT JOIN accounts ON accounts.id = markets.id \
+    WHERE decided_at IS NULL AND coalesce(balance, 0) <> most::numeric * 1000"
+);
+
+const COLLATERAL_DURING_THE_PAYOUT: &str = totals!(
+    "SELECT id, 'the collateral is ' || collateral || ' mills where ' || owing || ' are still to be paid' FROM (\
+        SELECT markets.id AS id, coalesce(balance, 0) AS collateral, owed + CASE WHEN EXISTS (\
+            SELECT 1 FROM transfers WHERE transfers.market_id = markets.id AND kind = 'payout' AND to_account = maker_account\
+        ) THEN 0 ELSE owed_to_maker END AS owing \
+        FROM markets JOIN sums ON market_id = markets.id LEFT JOIN accounts ON accounts.id = markets.id \
+        WHERE decided_at IS NOT NULL AND settled_at IS NULL\
+    ) AS payouts WHERE collateral <> owing"
+);
+
+const NOTHING_LEFT_AFTER_THE_PAYOUT: &str = "\
+    SELECT accounts.id, 'the market ' || markets.id::text || ' is settled but ' || balance || ' mills are left' \
+    FROM markets JOIN accounts ON accounts.id IN (markets.id, markets.maker_account) \
+    WHERE settled_at IS NOT NULL AND balance <> 0";
+
+const FILLED_IS_TRADES: &str = "\
+    WITH taken AS MATERIALIZED (\
+        SELECT taker_order AS id, sum(quantity) AS shares FROM trades GROUP BY taker_order\
+    ), made AS MATERIALIZED (\
+        SELECT maker_order AS id, sum(quantity) AS shares FROM trades WHERE maker_order IS NOT NULL GROUP BY maker_order\
+    ) \
+    SELECT orders.id, 'the order counts ' || filled || ' shares filled where its trades have ' \
+        || (coalesce(taken.shares, 0) + coalesce(made.shares, 0)) \
+    FROM orders LEFT JOIN taken ON taken.id = orders.id LEFT JOIN made ON made.id = orders.id \
+    WHERE filled <> coalesce(taken.shares, 0) + coalesce(made.shares, 0)";
+
+const VOLUME_IS_TRADES: &str = "\
+    WITH made AS MATERIALIZED (SELECT market_id, sum(cost) AS cost, count(*) AS number FROM trades GROUP BY market_id) \
+    SELECT id, 'the market counts ' || trade_count || ' trades for ' || volume || ' mills where there are ' \
+        || coalesce(number, 0) || ' for ' || coalesce(cost, 0) \
+    FROM markets LEFT JOIN made ON market_id = id WHERE volume <> coalesce(cost, 0) OR trade_count <> coalesce(number, 0)";
+
+const SIDES_OF_TRADES: &str = "\
+    SELECT id, 'the trade''s cost is ' || cost || ' mills for ' || quantity || ' shares at ' || price \
+        || CASE WHEN maker_id IS NULL THEN ', and nobody made it' ELSE '' END \
+    FROM trades WHERE maker_order IS NOT NULL AND (maker_id IS NULL OR cost::numeric <> price::numeric * quantity)";
+
+const NOBODY_LEFT_UNPAID: &str = "\
+    SELECT user_id, 'the user was not paid in the settled market ' || market_id::text \
+    FROM markets JOIN positions ON market_id = id WHERE markets.settled_at IS NOT NULL AND positions.settled_at IS NULL";
+
+const PAID_ONCE: &str = "\
+    SELECT to_account, 'the account got ' || count(*) || ' payouts of the market ' || market_id::text \
+    FROM transfers JOIN markets ON markets.id = market_id \
+    WHERE kind = 'payout' AND to_account IS DISTINCT FROM maker_account GROUP BY market_id, to_account HAVING count(*) > 1";
+
+const PAID_EXACTLY: &str = "\
+    WITH paid AS MATERIALIZED (\
+        SELECT market_id, to_account, sum(amount) AS mills FROM transfers \
+        WHERE kind = 'payout' AND market_id IS NOT NULL GROUP BY market_id, to_account\
+    ), owed AS MATERIALIZED (\
+        SELECT p.market_id AS market_id, p.user_id AS user_id, p.settled_at AS settled_at, sum(quantity::numeric * weight) AS mills \
+        FROM positions AS p JOIN holdings AS h USING (market_id, user_id) \
+        JOIN outcomes AS o ON o.market_id = p.market_id AND o.outcome = h.outcome GROUP BY p.market_id, p.user_id\
+    ) \
+    SELECT owed.user_id, 'the user was paid ' || coalesce(paid.mills, 0) || ' mills in market ' || owed.market_id::text \
+        || ' where ' || CASE WHEN settled_at IS NULL THEN 'nothing' ELSE coalesce(owed.mills::text, 'nothing') END || ' was due' \
+    FROM owed LEFT JOIN paid ON paid.market_id = owed.market_id AND paid.to_account = owed.user_id \
+    WHERE coalesce(paid.mills, 0) IS DISTINCT FROM CASE WHEN settled_at IS NULL THEN 0 ELSE owed.mills END";

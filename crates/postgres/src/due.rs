@@ -1,0 +1,36 @@
+//! Work that time makes due.
+
+use bellwether_domain::ids::{MarketId, OrderId};
+use bellwether_domain::ports::{DueWork, StoreError};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::connection::Connection;
+use crate::sql::Sql;
+
+const TO_CLOSE: &str =
+    "SELECT id FROM markets WHERE status IN ('open', 'halted') AND closes_at <= ? ORDER BY closes_at, id LIMIT ?";
+const TO_EXPIRE: &str = "SELECT id FROM orders WHERE status = 'open' AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at, id LIMIT ?";
+const TO_DECIDE: &str =
+    "SELECT id FROM markets WHERE status = 'proposed' AND challenge_until <= ? ORDER BY challenge_until, id LIMIT ?";
+const TO_SETTLE: &str = "SELECT id FROM markets WHERE settled_at IS NULL AND status NOT IN ('open', 'halted') \
+                         AND (status IN ('resolved', 'voided') \
+                              OR EXISTS (SELECT 1 FROM orders WHERE market_id = markets.id AND status = 'open')) \
+                         ORDER BY id LIMIT ?";
+const OF_DEACTIVATED: &str = "SELECT orders.id FROM users JOIN orders ON orders.user_id = users.id AND orders.status = 'open' \
+                              WHERE users.status = 'deactivated' AND users.status <> 'active' LIMIT ?";
+
+/// Work that is due at `now`, at most `limit` of each sort.
+pub(crate) async fn work(connection: &mut Connection, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
+    Ok(DueWork {
+        markets_to_close: ids(connection, Sql::new(TO_CLOSE).bind(now), limit).await?.map(MarketId).collect(),
+        orders_to_expire: ids(connection, Sql::new(TO_EXPIRE).bind(now), limit).await?.map(OrderId).collect(),
+        proposals_to_decide: ids(connection, Sql::new(TO_DECIDE).bind(now), limit).await?.map(MarketId).collect(),
+        markets_to_settle: ids(connection, Sql::new(TO_SETTLE), limit).await?.map(MarketId).collect(),
+        orders_of_deactivated: ids(connection, Sql::new(OF_DEACTIVATED), limit).await?.map(OrderId).collect(),
+    })
+}
+
+async fn ids(connection: &mut Connection, sql: Sql, limit: u32) -> Result<impl Iterator<Item = Uuid> + use<>, StoreError> {
+    Ok(connection.read("due work", sql.bind(limit), |row| row.id()).await?.into_iter())
+}

@@ -1,0 +1,128 @@
+//! The reading half of the ports: each on a connection of the pool.
+
+use async_trait::async_trait;
+use bellwether_domain::ids::{AccountId, MarketId, OrderId, TransferId, UserId};
+use bellwether_domain::ledger::{Account, Transfer};
+use bellwether_domain::market::{Market, OutcomeId};
+use bellwether_domain::order::Order;
+use bellwether_domain::ports::{
+    BestPrices, BookLevel, Candle, CandleRequest, DueWork, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort,
+    Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, StoreError, TradeFilter, TradeSort,
+    TransferFilter, TransferSort, UserFilter, UserSort, Violation,
+};
+use bellwether_domain::position::Position;
+use bellwether_domain::trade::Trade;
+use bellwether_domain::user::User;
+use jiff::Timestamp;
+
+use crate::sql::Sql;
+use crate::store::PgStore;
+use crate::{accounts, audit, due, markets, orders, positions, trades, users};
+
+#[async_trait]
+impl Queries for PgStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.connection().await?.rows(Sql::new("SELECT 1")).await.map(drop)
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        Ok(users::by_ids(&mut self.connection().await?, &[id]).await?.pop())
+    }
+
+    async fn user_by_email(&self, key: &str) -> Result<Option<User>, StoreError> {
+        users::by_email(&mut self.connection().await?, key).await
+    }
+
+    async fn users_by_ids(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+        users::by_ids(&mut self.connection().await?, ids).await
+    }
+
+    async fn users(&self, filter: &UserFilter, page: &PageRequest<UserSort>) -> Result<Page<User>, StoreError> {
+        users::list(&mut self.connection().await?, filter, page).await
+    }
+
+    async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        Ok(accounts::by_ids(&mut self.connection().await?, &[id]).await?.pop())
+    }
+
+    async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>, StoreError> {
+        accounts::transfer(&mut self.connection().await?, id).await
+    }
+
+    async fn transfers(
+        &self,
+        filter: &TransferFilter,
+        page: &PageRequest<TransferSort>,
+    ) -> Result<Page<Transfer>, StoreError> {
+        accounts::transfers(&mut self.connection().await?, filter, page).await
+    }
+
+    async fn market(&self, key: &MarketKey) -> Result<Option<Market>, StoreError> {
+        markets::one(&mut self.connection().await?, key).await
+    }
+
+    async fn markets_by_ids(&self, ids: &[MarketId]) -> Result<Vec<Market>, StoreError> {
+        markets::by_ids(&mut self.connection().await?, ids).await
+    }
+
+    async fn markets(&self, filter: &MarketFilter, page: &PageRequest<MarketSort>) -> Result<Page<Market>, StoreError> {
+        markets::list(&mut self.connection().await?, filter, page).await
+    }
+
+    async fn best_prices(&self, markets: &[MarketId]) -> Result<Vec<BestPrices>, StoreError> {
+        orders::best_prices(&mut self.connection().await?, markets).await
+    }
+
+    async fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+        Ok(orders::by_ids(&mut self.connection().await?, &[id]).await?.pop())
+    }
+
+    async fn orders(&self, filter: &OrderFilter, page: &PageRequest<OrderSort>) -> Result<Page<Order>, StoreError> {
+        orders::list(&mut self.connection().await?, filter, page).await
+    }
+
+    async fn book(&self, market: MarketId, book: OutcomeId, depth: u32) -> Result<(Vec<BookLevel>, i64), StoreError> {
+        orders::levels(&mut self.connection().await?, market, book, depth).await
+    }
+
+    async fn trades(&self, filter: &TradeFilter, page: &PageRequest<TradeSort>) -> Result<Page<Trade>, StoreError> {
+        trades::list(&mut self.connection().await?, filter, page).await
+    }
+
+    async fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
+        trades::candles(&mut self.connection().await?, request).await
+    }
+
+    async fn position(&self, user: UserId, market: MarketId) -> Result<Option<Position>, StoreError> {
+        Ok(positions::by_pairs(&mut self.connection().await?, &[(user, market)]).await?.pop())
+    }
+
+    async fn positions(
+        &self,
+        filter: &PositionFilter,
+        page: &PageRequest<PositionSort>,
+    ) -> Result<Page<PositionInMarket>, StoreError> {
+        positions::list(&mut self.connection().await?, filter, page).await
+    }
+
+    async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
+        due::work(&mut self.connection().await?, now, limit).await
+    }
+
+    async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError> {
+        let mut connection = self.connection().await?;
+        connection.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0").await?;
+        connection.lift_time_limit();
+        let found = audit::violations(&mut connection, limit).await?;
+        connection.end("COMMIT").await?;
+        Ok(found)
+    }
+
+    async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError> {
+        accounts::chains(&mut self.connection().await?, after, limit).await
+    }
+
+    async fn accounts_after(&self, after: Option<AccountId>, limit: u32) -> Result<Vec<Account>, StoreError> {
+        accounts::after(&mut self.connection().await?, after, limit).await
+    }
+}

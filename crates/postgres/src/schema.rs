@@ -1,0 +1,156 @@
+//! The tables and the columns that are read and written, in the order in which rows are.
+//! `migrations/postgres` makes them; the tests hold the two together.
+
+/// A table, and what is written to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Table {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Every column, in the order of reading and of inserting.
+    pub(crate) columns: &'static str,
+    /// Their types: uuid, int, text, boolean, time with zone, hash, float.
+    pub(crate) kinds: &'static str,
+    /// The columns that an update writes, the key first. Columns that never change are left out,
+    /// and with them the upkeep of the indexes and references that they are in.
+    pub(crate) changing: &'static [&'static str],
+    /// Their types.
+    pub(crate) changing_kinds: &'static str,
+}
+
+pub(crate) const USERS: Table = Table {
+    name: "users",
+    columns: "id, email, email_key, display_name, password_hash, role, status, email_verified, version, created_at, updated_at",
+    kinds: "uttttttbizz",
+    changing_kinds: "uttttttbiz", changing: &[
+        "id",
+        "email",
+        "email_key",
+        "display_name",
+        "password_hash",
+        "role",
+        "status",
+        "email_verified",
+        "version",
+        "updated_at",
+    ],
+};
+
+pub(crate) const ACCOUNTS: Table = Table {
+    name: "accounts",
+    columns: "id, owner_kind, owner_id, balance, held, paid_count, chain, created_at",
+    kinds: "utuiiihz",
+    changing_kinds: "uiiih", changing: &["id", "balance", "held", "paid_count", "chain"],
+};
+
+pub(crate) const TRANSFERS: Table = Table {
+    name: "transfers",
+    columns: "id, from_account, to_account, amount, kind, market_id, trade_id, memo, paid_number, hash, created_at",
+    kinds: "uuuituutihz",
+    changing_kinds: "", changing: &[],
+};
+
+pub(crate) const MARKETS: Table = Table {
+    name: "markets",
+    columns: "id, slug, question, description, category, creator_id, status, closes_at, fee_bps, fee_recipient, \
+              maker_account, maker_funder, maker_subsidy, liquidity, volume, trade_count, sequence, evidence_url, \
+              proposed_by, proposed_at, challenge_until, disputed_by, dispute_reason, decided_by, decided_at, \
+              decision_reason, settled_at, version, created_at, updated_at",
+    kinds: "uttttutzituuifiiituzzutuztzizz",
+    changing_kinds: "utttttzituuifiiituzzutuztziz", changing: &[
+        "id",
+        "slug",
+        "question",
+        "description",
+        "category",
+        "status",
+        "closes_at",
+        "fee_bps",
+        "fee_recipient",
+        "maker_account",
+        "maker_funder",
+        "maker_subsidy",
+        "liquidity",
+        "volume",
+        "trade_count",
+        "sequence",
+        "evidence_url",
+        "proposed_by",
+        "proposed_at",
+        "challenge_until",
+        "disputed_by",
+        "dispute_reason",
+        "decided_by",
+        "decided_at",
+        "decision_reason",
+        "settled_at",
+        "version",
+        "updated_at",
+    ],
+};
+
+/// What a trade or a resting order changes of a market.
+pub(crate) const MARKET_COUNTERS: Table =
+    Table { name: "markets", columns: "", kinds: "", changing_kinds: "uiii", changing: &["id", "volume", "trade_count", "sequence"] };
+
+pub(crate) const OUTCOMES: Table = Table {
+    name: "outcomes",
+    columns: "market_id, outcome, name, last_price, probability, sold, proposed_weight, weight",
+    kinds: "uitiiiii",
+    changing_kinds: "", changing: &[],
+};
+
+pub(crate) const MARKET_TAGS: Table =
+    Table { name: "market_tags", columns: "market_id, position, tag", kinds: "uit", changing_kinds: "", changing: &[] };
+
+pub(crate) const ORDERS: Table = Table {
+    name: "orders",
+    columns: "id, market_id, user_id, outcome, side, order_type, price, max_spend, backing, quantity, filled, remaining, \
+              reserved, cost, fee, time_in_force, expires_at, post_only, self_trade_prevention, client_order_id, status, \
+              end_reason, book, book_side, book_price, sequence, created_at, updated_at",
+    kinds: "uuuittiitiiiiiitzbttttitiizz",
+    changing_kinds: "uiiiiiiiizttiiz", changing: &[
+        "id",
+        "price",
+        "max_spend",
+        "quantity",
+        "filled",
+        "remaining",
+        "reserved",
+        "cost",
+        "fee",
+        "expires_at",
+        "status",
+        "end_reason",
+        "book_price",
+        "sequence",
+        "updated_at",
+    ],
+};
+
+pub(crate) const TRADES: Table = Table {
+    name: "trades",
+    columns: "id, market_id, sequence, outcome, price, quantity, cost, taker_side, settlement, taker_order, taker_id, \
+              maker_order, maker_id, fee, created_at",
+    kinds: "uuiiiiittuuuuiz",
+    changing_kinds: "", changing: &[],
+};
+
+pub(crate) const POSITIONS: Table =
+    Table { name: "positions", columns: "market_id, user_id, spent, received, settled_at", kinds: "uuiiz", changing_kinds: "", changing: &[] };
+
+pub(crate) const HOLDINGS: Table =
+    Table { name: "holdings", columns: "market_id, user_id, outcome, quantity, held", kinds: "uuiii", changing_kinds: "", changing: &[] };
+
+pub(crate) const ANSWERS: Table = Table {
+    name: "answers",
+    columns: "user_id, route, key, fingerprint, status, location, body, created_at",
+    kinds: "utthittz",
+    changing_kinds: "", changing: &[],
+};
+
+impl Table {
+    /// `SELECT` and every column.
+    pub(crate) fn select(&self) -> String {
+        format!("SELECT {} FROM {}", self.columns, self.name)
+    }
+}

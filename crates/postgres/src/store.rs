@@ -1,0 +1,189 @@
+//! The pool, beginning units of work, and the options of both.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bellwether_domain::ports::{Store, StoreError, UnitOfWork};
+use deadpool::Runtime;
+use deadpool::managed::Timeouts;
+use diesel::ConnectionError;
+use diesel::connection::InstrumentationEvent;
+use diesel_async::pooled_connection::deadpool::Pool;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection};
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::error::Trouble;
+use crate::sql::Sql;
+use crate::unit::PgUnitOfWork;
+
+/// The oldest server that is known to do.
+const MIN_VERSION: i64 = 140_000;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PgOptions {
+    /// The most connections.
+    pub max_connections: usize,
+    /// How long a unit of work or a read waits for a free connection before it is refused.
+    pub pool_timeout: Duration,
+    /// How long a statement may go without an answer before its connection is given up.
+    pub io_timeout: Duration,
+    /// How long a statement waits for a row lock before the unit conflicts.
+    pub lock_timeout: Duration,
+    /// How long a server that is just starting is waited for.
+    pub start_patience: Duration,
+}
+
+impl Default for PgOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 16,
+            pool_timeout: Duration::from_secs(1),
+            io_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(3),
+            start_patience: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Everything in one PostgreSQL database, over a pool of connections.
+pub struct PgStore {
+    pool: Pool<AsyncPgConnection>,
+    options: PgOptions,
+    counter: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgStore").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl PgStore {
+    /// Opens a pool to the database of that URL and checks that the server is fit: its version, its
+    /// encoding, and that what it acknowledges is durable. Does not migrate.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] where the server cannot be reached within the patience, or is unfit.
+    pub async fn connect(url: &str, options: PgOptions) -> Result<Self, StoreError> {
+        if url.contains("sslmode=require") || url.contains("sslmode=verify") {
+            let advice = "this version speaks to PostgreSQL without TLS: use a local server, a tunnel, or sslmode=disable";
+            return Err(Trouble::Unfit(advice.to_owned()).into());
+        }
+        let counter = Arc::new(AtomicU64::new(0));
+        let store = Self { pool: pool(url, options, &counter)?, options, counter };
+        let patience = Instant::now() + options.start_patience;
+        loop {
+            match store.assert_fit().await {
+                Err(error) if Instant::now() < patience && is_worth_waiting(&error) => {
+                    tracing::info!(%error, "waiting for PostgreSQL");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                result => return result.map(|()| store),
+            }
+        }
+    }
+
+    /// How many statements all connections have executed so far, those of transactions included.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.counter.load(Ordering::Relaxed)
+    }
+
+    /// A connection out of the pool.
+    pub(crate) async fn connection(&self) -> Result<Connection, StoreError> {
+        let pooled = self.pool.get().await.map_err(|e| Trouble::NoConnection(e.to_string()))?;
+        Ok(Connection::new(pooled, self.options.io_timeout))
+    }
+
+    pub(crate) const fn pool(&self) -> &Pool<AsyncPgConnection> {
+        &self.pool
+    }
+
+    /// A server that acknowledges what a loss of power undoes must not be used.
+    async fn assert_fit(&self) -> Result<(), StoreError> {
+        const SETTINGS: &str = "SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding'), \
+                                current_setting('fsync'), current_setting('synchronous_commit')";
+        let mut connection = self.connection().await?;
+        let Some(mut row) = connection.one(Sql::new(SETTINGS)).await? else { return Ok(()) };
+        let (version, encoding, fsync, commit) = (row.int()?, row.text()?, row.text()?, row.text()?);
+        let fault = if version < MIN_VERSION {
+            format!("PostgreSQL 14 or newer is needed, the server is {version}")
+        } else if encoding != "UTF8" {
+            format!("the database must be encoded in UTF8, not {encoding}: create it with ENCODING 'UTF8'")
+        } else if fsync != "on" {
+            "the server runs with fsync = off, which loses acknowledged writes: turn it on".to_owned()
+        } else if commit == "off" || commit == "local" {
+            format!("synchronous_commit = {commit} loses acknowledged writes: set it to on")
+        } else {
+            return Ok(());
+        };
+        Err(Trouble::Unfit(fault).into())
+    }
+}
+
+fn is_worth_waiting(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    matches!(error, StoreError::Unavailable(_))
+        && ["refused", "starting up", "shutting down", "recovery", "reset"].iter().any(|text| source.contains(text))
+}
+
+fn pool(url: &str, options: PgOptions, counter: &Arc<AtomicU64>) -> Result<Pool<AsyncPgConnection>, StoreError> {
+    let counter = Arc::clone(counter);
+    let mut config = ManagerConfig::<AsyncPgConnection>::default();
+    // Without a query at each checkout: what the pool holds was left idle, and a connection that
+    // broke meanwhile is told by its first statement and discarded.
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(move |url| {
+        let (url, counter) = (url.to_owned(), Arc::clone(&counter));
+        set_up(url, options, counter).boxed()
+    });
+    let manager = AsyncDieselConnectionManager::new_with_config(url, config);
+    let timeouts = Timeouts {
+        wait: Some(options.pool_timeout),
+        create: Some(options.io_timeout),
+        recycle: Some(options.io_timeout),
+    };
+    Pool::builder(manager)
+        .max_size(options.max_connections)
+        .timeouts(timeouts)
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|e| Trouble::NoConnection(e.to_string()).into())
+}
+
+async fn set_up(url: String, options: PgOptions, counter: Arc<AtomicU64>) -> Result<AsyncPgConnection, ConnectionError> {
+    use diesel_async::AsyncConnection;
+    let mut connection = AsyncPgConnection::establish(&url).await?;
+    let limit = |timeout: Duration| timeout.as_millis();
+    // The messages are in English, since errors are told apart by them.
+    let words = format!(
+        "SET lc_messages = 'C'; SET TIME ZONE 'UTC'; SET lock_timeout = {}; SET statement_timeout = {}; \
+         SET idle_in_transaction_session_timeout = {}",
+        limit(options.lock_timeout),
+        limit(options.io_timeout),
+        limit(options.io_timeout * 4),
+    );
+    connection.batch_execute(&words).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+        if matches!(event, InstrumentationEvent::StartQuery { .. }) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    Ok(connection)
+}
+
+#[async_trait]
+impl Store for PgStore {
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
+        let mut connection = self.connection().await?;
+        connection.begin("BEGIN").await?;
+        Ok(Box::new(PgUnitOfWork::new(connection)))
+    }
+}

@@ -1,0 +1,106 @@
+//! Trades and candles.
+
+use bellwether_domain::ids::{MarketId, OrderId, TradeId, UserId};
+use bellwether_domain::order::Side;
+use bellwether_domain::ports::{Candle, CandleRequest, Page, PageRequest, StoreError, TradeFilter, TradeSort};
+use bellwether_domain::trade::{Settlement, Trade};
+
+use crate::connection::Connection;
+use crate::lists::{List, TIME};
+use crate::schema::TRADES;
+use crate::sql::{Row, Sql, Values, time_of};
+
+/// The columns of a trade.
+pub(crate) fn bind(trade: &Trade, row: &mut Values) {
+    row.add(trade.id)
+        .add(trade.market)
+        .add(trade.sequence)
+        .add(trade.outcome)
+        .add(trade.price)
+        .add(trade.quantity)
+        .add(trade.cost)
+        .add(trade.taker_side.as_str())
+        .add(trade.settlement.as_str())
+        .add(trade.taker_order)
+        .add(trade.taker)
+        .add(trade.maker_order)
+        .add(trade.maker)
+        .add(trade.fee)
+        .add(trade.created_at);
+}
+
+fn read(row: &mut Row) -> Result<Trade, StoreError> {
+    Ok(Trade {
+        id: TradeId(row.id()?),
+        market: MarketId(row.id()?),
+        sequence: row.int()?,
+        outcome: row.outcome()?,
+        price: row.price()?,
+        quantity: row.shares()?,
+        cost: row.credits()?,
+        taker_side: row.text_as("a side", Side::from_name)?,
+        settlement: row.text_as("a settlement", Settlement::from_name)?,
+        taker_order: OrderId(row.id()?),
+        taker: UserId(row.id()?),
+        maker_order: row.opt_id()?.map(OrderId),
+        maker: row.opt_id()?.map(UserId),
+        fee: row.credits()?,
+        created_at: row.time()?,
+    })
+}
+
+/// A page of trades.
+pub(crate) async fn list(
+    connection: &mut Connection,
+    filter: &TradeFilter,
+    page: &PageRequest<TradeSort>,
+) -> Result<Page<Trade>, StoreError> {
+    let mut list = List::of(TRADES.name, TRADES.columns, "id");
+    // Whoever is on both sides of a trade counts as its taker, so that no row is in both halves.
+    if filter.order.is_some() {
+        list.either(["taker_order = ?", "maker_order = ? AND maker_order <> taker_order"], filter.order);
+        list.filter_twice("(taker_id = ? OR maker_id = ?)", filter.user);
+    } else {
+        list.either(["taker_id = ?", "maker_id = ? AND maker_id <> taker_id"], filter.user);
+    }
+    list.filter("market_id = ?", filter.market);
+    let keys = |TradeSort::CreatedAt: &TradeSort| ("created_at", TIME);
+    list.page(connection, page, keys, "a trade", read).await
+}
+
+/// The candles of a book. `/` rounds towards zero; the correction puts moments before 1970 into the
+/// interval that they are in.
+const CANDLES: &str = "\
+    SELECT start, (array_agg(price ORDER BY created_at, sequence))[1], max(price), min(price), \
+        (array_agg(price ORDER BY created_at DESC, sequence DESC))[1], sum(cost)::bigint, count(*) \
+    FROM (SELECT price, cost, created_at, sequence, \
+            micros / length - (CASE WHEN micros % length < 0 THEN 1 ELSE 0 END) AS start \
+        FROM (SELECT *, (extract(epoch FROM created_at) * 1000000)::bigint AS micros, ?::bigint AS length FROM trades \
+            WHERE market_id = ? AND outcome = ? AND created_at >= ? AND created_at < ?) AS counted) AS placed \
+    GROUP BY start ORDER BY start LIMIT ?";
+
+/// Candles, only for intervals with trades.
+pub(crate) async fn candles(connection: &mut Connection, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
+    let length = request.interval_s.checked_mul(1_000_000).filter(|length| *length > 0);
+    let length =
+        length.ok_or_else(|| StoreError::Corrupt(format!("{} s is no interval of candles", request.interval_s)))?;
+    let sql = Sql::new(CANDLES)
+        .bind(length)
+        .bind(request.market)
+        .bind(request.book)
+        .bind(request.from)
+        .bind(request.to)
+        .bind(request.limit);
+    connection.read("a candle", sql, |row| {
+        let begins = |start: i64| start.checked_mul(length).and_then(time_of);
+        Ok(Candle {
+            start: row.int_as("the start of an interval", begins)?,
+            open: row.price()?,
+            high: row.price()?,
+            low: row.price()?,
+            close: row.price()?,
+            volume: row.credits()?,
+            trades: row.count()?,
+        })
+    }).await
+}

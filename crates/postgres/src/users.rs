@@ -1,0 +1,111 @@
+//! Users.
+
+use async_trait::async_trait;
+use bellwether_domain::ids::UserId;
+use bellwether_domain::ports::{Page, PageRequest, StoreError, UserFilter, UserSort, Users};
+use bellwether_domain::text::{DisplayName, Email};
+use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+
+use crate::connection::Connection;
+use crate::lists::{List, TEXT, TIME};
+use crate::schema::USERS;
+use crate::sql::{Row, Sql, Values};
+use crate::unit::PgUnitOfWork;
+
+/// The columns of a new user.
+pub(crate) fn bind(user: &User, row: &mut Values) {
+    row.add(user.id)
+        .add(user.email.as_ref().map(Email::as_str))
+        .add(user.email.as_ref().map(Email::key))
+        .add(user.display_name.as_str())
+        .add(user.password_hash.as_ref().map(PasswordHash::expose))
+        .add(user.role.as_str())
+        .add(user.status.as_str())
+        .add(user.email_verified)
+        .add(user.version)
+        .add(user.created_at)
+        .add(user.updated_at);
+}
+
+/// The columns of a user that change.
+pub(crate) fn bind_change(user: &User, row: &mut Values) {
+    row.add(user.id)
+        .add(user.email.as_ref().map(Email::as_str))
+        .add(user.email.as_ref().map(Email::key))
+        .add(user.display_name.as_str())
+        .add(user.password_hash.as_ref().map(PasswordHash::expose))
+        .add(user.role.as_str())
+        .add(user.status.as_str())
+        .add(user.email_verified)
+        .add(user.version)
+        .add(user.updated_at);
+}
+
+fn read(row: &mut Row) -> Result<User, StoreError> {
+    let id = UserId(row.id()?);
+    let email = row.opt_text_as("an e-mail address", |text| Email::parse(text).ok())?;
+    row.opt_text()?; // the key, which follows from the address
+    Ok(User {
+        id,
+        email,
+        display_name: row.text_as("a display name", |text| DisplayName::parse(text).ok())?,
+        password_hash: row.opt_text()?.map(PasswordHash::new),
+        role: row.text_as("a role", Role::from_name)?,
+        status: row.text_as("a user's status", UserStatus::from_name)?,
+        email_verified: row.flag()?,
+        version: row.int()?,
+        created_at: row.time()?,
+        updated_at: row.time()?,
+    })
+}
+
+/// Users by ids, in id order.
+pub(crate) async fn by_ids(connection: &mut Connection, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = Sql::new(USERS.select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0));
+    connection.read("a user", sql, read).await
+}
+
+/// The user of an e-mail key.
+pub(crate) async fn by_email(connection: &mut Connection, key: &str) -> Result<Option<User>, StoreError> {
+    let sql = Sql::new(USERS.select()).then(" WHERE email_key = ?").bind(key);
+    Ok(connection.read("a user", sql, read).await?.pop())
+}
+
+/// A page of users.
+pub(crate) async fn list(
+    connection: &mut Connection,
+    filter: &UserFilter,
+    page: &PageRequest<UserSort>,
+) -> Result<Page<User>, StoreError> {
+    let mut list = List::of(USERS.name, USERS.columns, "id");
+    list.filter("role = ?", filter.role.map(Role::as_str));
+    list.filter("status = ?", filter.status.map(UserStatus::as_str));
+    let keys = |sort: &UserSort| match sort {
+        UserSort::CreatedAt => ("created_at", TIME),
+        UserSort::DisplayName => ("display_name", TEXT),
+    };
+    list.page(connection, page, keys, "a user", read).await
+}
+
+#[async_trait]
+impl Users for PgUnitOfWork {
+    async fn lock(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = Sql::new(USERS.select()).then(" WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE");
+        self.connection.read("a user", sql.ids(ids.iter().map(|id| id.0)), read).await
+    }
+
+    async fn load(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+        by_ids(&mut self.connection, ids).await
+    }
+
+    async fn lock_admins(&mut self) -> Result<Vec<User>, StoreError> {
+        let sql = Sql::new(USERS.select()).then(" WHERE role = 'admin' AND status = 'active' ORDER BY id FOR NO KEY UPDATE");
+        self.connection.read("a user", sql, read).await
+    }
+}

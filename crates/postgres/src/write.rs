@@ -1,0 +1,154 @@
+//! A decision's changes as statements: one for each table and kind of change, however many rows.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use bellwether_domain::ids::MarketId;
+use bellwether_domain::market::Market;
+use bellwether_domain::ports::{Changes, StoreError};
+
+use crate::connection::Connection;
+use crate::schema::{
+    ACCOUNTS, ANSWERS, HOLDINGS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, TRADES, TRANSFERS,
+    Table, USERS,
+};
+use crate::sql::{Sql, Values};
+use crate::{accounts, answers, markets, orders, positions, trades, users};
+
+/// A statement and how many rows it must change.
+pub(crate) struct Step {
+    sql: Sql,
+    table: &'static str,
+    rows: RangeInclusive<usize>,
+}
+
+/// The statements that write these changes, referenced rows before those that refer to them.
+pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Result<Vec<Step>, StoreError> {
+    let mut steps = Vec::new();
+    insert(&mut steps, &USERS, "", &changes.new_users, users::bind)?;
+    update(&mut steps, &USERS, &changes.users, users::bind_change)?;
+    insert(&mut steps, &ACCOUNTS, "", &changes.new_accounts, accounts::bind)?;
+    update(&mut steps, &ACCOUNTS, &changes.accounts, accounts::bind_change)?;
+    new_markets(&mut steps, &changes.new_markets)?;
+    changed_markets(&mut steps, &changes.markets, seen)?;
+    delete_markets(&mut steps, &changes.deleted_markets);
+    insert(&mut steps, &ORDERS, "", &changes.new_orders, orders::bind)?;
+    update(&mut steps, &ORDERS, &changes.orders, orders::bind_change)?;
+    insert(&mut steps, &POSITIONS, POSITION_EXISTS, &changes.positions, positions::bind)?;
+    let holdings = changes
+        .positions
+        .iter()
+        .flat_map(|p| (0_i64..).zip(&p.holdings).map(move |(outcome, holding)| (p, outcome, holding)));
+    let holdings: Vec<_> = holdings.collect();
+    insert(&mut steps, &HOLDINGS, HOLDING_EXISTS, &holdings, |holding, row| positions::bind_holding(*holding, row))?;
+    insert(&mut steps, &TRADES, "", &changes.trades, trades::bind)?;
+    insert(&mut steps, &TRANSFERS, "", &changes.transfers, accounts::bind_transfer)?;
+    insert(&mut steps, &ANSWERS, "", &changes.answers, answers::bind)?;
+    Ok(steps)
+}
+
+impl Step {
+    /// Runs the statement; it must change as many rows as it was meant to.
+    pub(crate) async fn run(self, connection: &mut Connection) -> Result<(), StoreError> {
+        let changed = connection.run(self.sql).await?;
+        if self.rows.contains(&changed) {
+            return Ok(());
+        }
+        let (table, wanted) = (self.table, self.rows.start());
+        Err(StoreError::Corrupt(format!("{changed} rows of {table} changed where {wanted} were to")))
+    }
+}
+
+const POSITION_EXISTS: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
+                               spent = excluded.spent, received = excluded.received, settled_at = excluded.settled_at";
+const HOLDING_EXISTS: &str =
+    " ON CONFLICT (market_id, user_id, outcome) DO UPDATE SET quantity = excluded.quantity, held = excluded.held";
+const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
+                              name = excluded.name, last_price = excluded.last_price, probability = excluded.probability, \
+                              sold = excluded.sold, proposed_weight = excluded.proposed_weight, weight = excluded.weight";
+
+fn insert<T>(
+    steps: &mut Vec<Step>, table: &Table, on_conflict: &str, rows: &[T], bind: impl Fn(&T, &mut Values),
+) -> Result<(), StoreError> {
+    if !rows.is_empty() {
+        let sql = Sql::new(format!("INSERT INTO {} ({}) SELECT * FROM ", table.name, table.columns));
+        let sql = sql.unnest(table.kinds, rows, bind)?.then(on_conflict);
+        steps.push(Step { sql, table: table.name, rows: rows.len()..=rows.len() });
+    }
+    Ok(())
+}
+
+/// Every row must be there: one that is not was never locked.
+fn update<T>(steps: &mut Vec<Step>, table: &Table, rows: &[T], bind: impl Fn(&T, &mut Values)) -> Result<(), StoreError> {
+    let Some((key, columns)) = table.changing.split_first().filter(|_| !rows.is_empty()) else { return Ok(()) };
+    let sets: Vec<String> = columns.iter().map(|column| format!("{column} = new.{column}")).collect();
+    let sql = Sql::new(format!("UPDATE {} SET {} FROM ", table.name, sets.join(", ")));
+    let sql = sql.unnest(table.changing_kinds, rows, bind)?.then(&format!(
+        " AS new ({}) WHERE {}.{key} = new.{key}",
+        table.changing.join(", "),
+        table.name
+    ));
+    steps.push(Step { sql, table: table.name, rows: rows.len()..=rows.len() });
+    Ok(())
+}
+
+fn new_markets(steps: &mut Vec<Step>, new: &[Market]) -> Result<(), StoreError> {
+    insert(steps, &MARKETS, "", new, markets::bind)?;
+    let outcomes: Vec<_> = new.iter().flat_map(markets::outcome_rows).collect();
+    insert(steps, &OUTCOMES, "", &outcomes, markets::bind_outcome)?;
+    tags(steps, new.iter())
+}
+
+/// A market that this unit has loaded is written as far as it has changed since: a trade touches
+/// three counters and a few outcomes, not a long description and nine indexes.
+fn changed_markets(
+    steps: &mut Vec<Step>, changed: &[Market], seen: &HashMap<MarketId, Market>,
+) -> Result<(), StoreError> {
+    let is_counted =
+        |market: &&Market| seen.get(&market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
+    let (counted, edited): (Vec<&Market>, Vec<&Market>) = changed.iter().partition(is_counted);
+    update(steps, &MARKET_COUNTERS, &counted, |market, row| markets::bind_counters(market, row))?;
+    update(steps, &MARKETS, &edited, |market, row| markets::bind_change(market, row))?;
+
+    let changed_outcomes = changed.iter().flat_map(|market| {
+        let before: Vec<_> = seen.get(&market.id).map(|m| markets::outcome_rows(m).collect()).unwrap_or_default();
+        markets::outcome_rows(market).filter(move |row| !before.contains(row))
+    });
+    let outcomes: Vec<_> = changed_outcomes.collect();
+    insert(steps, &OUTCOMES, OUTCOME_EXISTS, &outcomes, markets::bind_outcome)?;
+
+    let retagged: Vec<&Market> =
+        changed.iter().filter(|m| seen.get(&m.id).is_none_or(|before| before.tags != m.tags)).collect();
+    let ids: Vec<MarketId> = retagged.iter().map(|m| m.id).collect();
+    delete(steps, &MARKET_TAGS, "market_id", "", &ids, 0);
+    tags(steps, retagged.into_iter())
+}
+
+fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) -> Result<(), StoreError> {
+    let rows = of.flat_map(|market| (0_i64..).zip(&market.tags).map(move |(position, tag)| (market.id, position, tag)));
+    let rows: Vec<_> = rows.collect();
+    insert(steps, &MARKET_TAGS, "", &rows, |(market, position, tag), row| {
+        row.add(*market).add(*position).add(*tag);
+    })
+}
+
+/// Ended orders and empty positions go with their market. Whatever else there is, be it a trade, an
+/// order that still rests or a share, refuses by its reference. Accounts stay, since the ledger
+/// forgets nothing.
+fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
+    delete(steps, &MARKET_TAGS, "market_id", "", ids, 0);
+    delete(steps, &HOLDINGS, "market_id", " AND quantity = 0", ids, 0);
+    delete(steps, &POSITIONS, "market_id", "", ids, 0);
+    delete(steps, &ORDERS, "market_id", " AND status <> 'open'", ids, 0);
+    delete(steps, &OUTCOMES, "market_id", "", ids, 0);
+    delete(steps, &MARKETS, "id", "", ids, ids.len());
+}
+
+/// Deletes rows of these markets, `least` or more.
+fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[MarketId], least: usize) {
+    if !ids.is_empty() {
+        let sql = Sql::new(format!("DELETE FROM {} WHERE {key} = ANY(", table.name)).ids(ids.iter().map(|id| id.0));
+        let sql = sql.then(&format!("?){and}"));
+        steps.push(Step { sql, table: table.name, rows: least.min(ids.len())..=usize::MAX });
+    }
+}

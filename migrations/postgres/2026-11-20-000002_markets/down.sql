@@ -1,0 +1,3 @@
+DROP TABLE market_tags;
+DROP TABLE outcomes;
+DROP TABLE markets;

@@ -1,0 +1,2 @@
+DROP TABLE holdings;
+DROP TABLE positions;

@@ -1,0 +1,333 @@
+//! The binary under test: where it keeps its data, its lives, and its commands.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
+
+use crate::client::{Api, User};
+use crate::database;
+
+/// How long a server may take until it serves, or until it has stopped.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Where a server keeps its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A file in the data folder.
+    Sqlite,
+    /// A database of its own on the server that `DATABASE_URL` names.
+    Postgres,
+}
+
+impl Store {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
+}
+
+/// A data folder and a database, before, between and after the lives of servers on them.
+#[derive(Debug)]
+pub struct Installation {
+    store: Store,
+    folder: TempDir,
+    database: Option<(String, String)>,
+    settings: Vec<(String, String)>,
+}
+
+impl Installation {
+    /// A fresh one with these settings. None, and a line that says why, where the store is not at hand.
+    ///
+    /// # Panics
+    /// When no folder or database can be made.
+    pub async fn new(store: Store, settings: &[(&str, &str)]) -> Option<Self> {
+        let database = match store {
+            Store::Sqlite => None,
+            Store::Postgres => {
+                let database = database::create().await;
+                if database.is_none() {
+                    eprintln!("--- skipped on PostgreSQL: DATABASE_URL is not set");
+                    return None;
+                }
+                database
+            }
+        };
+        let folder = tempfile::Builder::new().prefix("bellwether-test-").tempdir().expect("a temporary folder");
+        let settings = [("PASSWORD_COST", "4"), ("TICK_INTERVAL", "50ms"), ("LOG_FORMAT", "json")]
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| (format!("BELLWETHER_{name}"), (*value).to_owned()))
+            .collect();
+        Some(Self { store, folder, database, settings })
+    }
+
+    /// Its store.
+    #[must_use]
+    pub const fn store(&self) -> Store {
+        self.store
+    }
+
+    /// The data folder. It does not exist before the first start.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A folder for the test's own files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// A command of the binary on this installation, with nothing of the tester's own settings.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
+            command.env_remove(name);
+        }
+        command
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        if let Some((url, _)) = &self.database {
+            command.args(["--database-url", url]);
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started, or does not end.
+    pub async fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary can be started");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // A command that reads nothing may have ended already.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        tokio::time::timeout(LIMIT * 5, child.wait_with_output())
+            .await
+            .unwrap_or_else(|_| panic!("{arguments:?} does not end"))
+            .expect("the command can be waited for")
+    }
+
+    /// Checks every invariant of what is stored.
+    ///
+    /// # Panics
+    /// When one is broken, or cannot be checked.
+    pub async fn audit(&self) {
+        let output = self.run(&["audit", "--json"], "").await;
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "the audit on {:?} failed ({}): {said}{}",
+            self.store,
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Removes everything.
+    ///
+    /// # Panics
+    /// When the database cannot be dropped.
+    pub async fn remove(self) {
+        if let Some((_, name)) = &self.database {
+            database::remove(name).await;
+        }
+    }
+}
+
+/// A life of a server. Dropping it kills the process and prints the end of its log.
+#[derive(Debug)]
+pub struct Server {
+    installation: Option<Installation>,
+    child: Child,
+    address: String,
+    api: Api,
+    admin: OnceCell<User>,
+}
+
+impl Server {
+    /// Starts a server on a free port and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start(installation: Installation) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let log =
+            std::fs::File::options().create(true).append(true).open(installation.log()).expect("a log can be written");
+        let child = installation
+            .command(&["serve", "--listen", &address])
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the binary can be started");
+        let api = Api::new(&address);
+        let mut server = Self { installation: Some(installation), child, address, api, admin: OnceCell::new() };
+        server.wait_until_ready().await;
+        server
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let started = Instant::now();
+        while !self.api.is_ready().await {
+            if let Some(status) = self.child.try_wait().expect("the server can be watched") {
+                panic!("the server ended ({status})");
+            }
+            assert!(started.elapsed() < LIMIT, "the server is not ready after {LIMIT:?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// A client of its API.
+    #[must_use]
+    pub const fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Where it listens, such as `127.0.0.1:4711`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it runs on.
+    ///
+    /// # Panics
+    /// Never while it lives.
+    #[must_use]
+    pub fn installation(&self) -> &Installation {
+        self.installation.as_ref().expect("a server that lives has an installation")
+    }
+
+    /// Its id as a process.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// An administrator, made by the command line beside the running server.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub async fn admin(&self) -> &User {
+        let make = || async {
+            let (email, password) = ("root@example.org", "an administrator's pass phrase");
+            let arguments = ["admin", "create", "--email", email, "--display-name", "Root", "--password-stdin"];
+            let output = self.installation().run(&arguments, password).await;
+            assert!(output.status.success(), "admin create: {}", String::from_utf8_lossy(&output.stderr));
+            self.api.log_in(email, password).await
+        };
+        self.admin.get_or_init(make).await
+    }
+
+    /// Everything it has logged.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    #[must_use]
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(self.installation().log()).expect("the log can be read")
+    }
+
+    /// Asks it to stop, without waiting.
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub fn terminate(&self) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).expect("the server lives");
+        kill(Pid::from_raw(id), Signal::SIGTERM).expect("the server can be signalled");
+    }
+
+    /// Asks it to stop and waits until it has, cleanly.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn stop(self) -> Installation {
+        self.terminate();
+        self.ended().await
+    }
+
+    /// Waits until it has stopped, cleanly.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn ended(mut self) -> Installation {
+        let status = tokio::time::timeout(LIMIT, self.child.wait()).await.expect("the server stops in time");
+        let status = status.expect("the server can be waited for");
+        assert!(status.success(), "the server did not stop cleanly ({status})");
+        self.installation.take().expect("a server that lived has an installation")
+    }
+
+    /// Ends it at once: SIGKILL.
+    ///
+    /// # Panics
+    /// When it had ended before.
+    pub async fn kill(mut self) -> Installation {
+        assert!(self.child.try_wait().expect("the server can be watched").is_none(), "the server ended by itself");
+        self.child.kill().await.expect("the server can be killed");
+        self.installation.take().expect("a server that lived has an installation")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(installation) = &self.installation
+            && let Ok(log) = std::fs::read_to_string(installation.log())
+        {
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines.iter().skip(lines.len().saturating_sub(40)).copied().collect::<Vec<_>>().join("\n");
+            eprintln!("the end of the server's log:\n{last}");
+        }
+    }
+}
+
+fn is_setting(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("BELLWETHER_") || name == "DATABASE_URL" || name == "REDIS_URL"
+}
+
+/// The binary: `BELLWETHER_BIN`, else the one that cargo built beside the tests, which is built if
+/// it is not there.
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("BELLWETHER_BIN") {
+        return PathBuf::from(path);
+    }
+    let test = std::env::current_exe().expect("the test knows its own path");
+    let profile = test.ancestors().nth(2).expect("tests are built in target/PROFILE/deps");
+    let binary = profile.join("bellwether");
+    if !binary.exists() {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = std::process::Command::new(cargo)
+            .args(["build", "--package", "bellwether"])
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .status();
+        assert!(built.is_ok_and(|status| status.success()), "the binary cannot be built");
+    }
+    binary
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
+    listener.local_addr().expect("it has an address").port()
+}
