@@ -1,30 +1,52 @@
-//! `bellwether demo`: fills an empty server with lively markets, traders and history.
+//! `bellwether demo`: fills an empty server with lively markets, traders and a week of history.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use bellwether_domain::ids::MarketId;
-use bellwether_domain::market::{FeeRecipient, Market};
+use bellwether_domain::market::{FeeRecipient, Market, OutcomeId};
 use bellwether_domain::money::{Credits, FeeRate, Price, Shares};
-use bellwether_domain::order::{Backing, Life, OutcomeSpec, PlaceOrder, SelfTradePrevention, Side, Terms};
-use bellwether_domain::ports::{PageRequest, Start, UserFilter};
+use bellwether_domain::order::{Backing, Life, MarketBound, OutcomeSpec, PlaceOrder, SelfTradePrevention, Side, Terms};
+use bellwether_domain::ports::{Clock, PageRequest, Start, UserFilter};
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::User;
 use bellwether_usecases::markets::{Liquidity, OpenMarket, Verdict, close_market, open_market, resolve_market};
 use bellwether_usecases::trading::{Command, Request, Trading};
 use bellwether_usecases::users::{Password, SignUp, sign_up};
 use bellwether_usecases::{Answered, Caller, Context};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::config::Config;
-use crate::{print_line, wiring};
+use crate::print_line;
+use crate::wiring::{self, Backend};
 
 /// Everybody's password.
 const PASSWORD: &str = "demo pass phrase";
 const NAMES: [&str; 12] =
     ["Ada", "Ben", "Chen", "Dora", "Emil", "Fatima", "Goran", "Hana", "Ivo", "Jun", "Kofi", "Lena"];
-/// How many rounds of orders a market sees.
-const ROUNDS: usize = 40;
+/// How many rounds of orders every market sees.
+const ROUNDS: i32 = 40;
+/// How long ago the first market was opened.
+const HISTORY: SignedDuration = SignedDuration::from_hours(24 * 7);
+/// What each trader begins with, whatever new users are given otherwise.
+const GRANT: Credits = Credits::from_mills(1_000_000);
+
+/// A clock that stands where it is put, so that a week passes in seconds.
+struct StagedClock(Mutex<Timestamp>);
+
+impl StagedClock {
+    fn put(&self, now: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+}
+
+impl Clock for StagedClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A market of the demonstration: its question, category, outcomes (yes and no, where none are
 /// named), subsidy in credits (0 for no maker), and the probability that its traders believe in.
@@ -43,25 +65,48 @@ const MARKETS: [Plan; 10] = [
     Plan("Was the budget passed in the first reading?", "city", &[], 0, 0.78),
 ];
 
-/// Fills the store of an empty server. The same every time.
+/// Fills the store of an empty server: the same orders every time.
 pub(crate) async fn run(config: &Config) -> anyhow::Result<()> {
-    let ctx = wiring::command_context(config).await?;
+    let backend = Backend::open(config).await?;
+    backend.migrate_up().await?;
+    let ctx = wiring::command_context(config, &backend)?;
+    let (users, orders) = fill(ctx).await?;
+    print_line(&format!("{users} users, {} markets, {orders} orders", MARKETS.len()));
+    print_line(&format!("sign in as ada@example.org … lena@example.org with the password {PASSWORD:?}"));
+    Ok(())
+}
+
+/// Fills the store; how many users and orders there are then.
+async fn fill(mut ctx: Context) -> anyhow::Result<(usize, usize)> {
     let page = PageRequest { sort: Vec::new(), start: Start::First, limit: 1 };
     if !ctx.queries.users(&UserFilter::default(), &page).await?.items.is_empty() {
         bail!("there are users already: the demonstration is for an empty server; use another --data-dir");
     }
+    let today = ctx.clock.now();
+    let clock = Arc::new(StagedClock(Mutex::new(today.checked_sub(HISTORY)?)));
+    ctx.clock = clock.clone();
+    // The house's own rules may leave traders without money, or its markets undecided.
+    ctx.policy.signup_grant = GRANT;
+    ctx.policy.challenge_window = SignedDuration::ZERO;
+
     let mut random = StdRng::seed_from_u64(7);
     let users = traders(&ctx).await?;
+    let mut markets = Vec::new();
+    for (plan, creator) in MARKETS.iter().zip(users.iter().cycle()) {
+        markets.push((open(&ctx, plan, creator).await?, plan.4));
+    }
     let trading = Trading::new(ctx.clone());
     let mut orders = 0;
-    for (plan, creator) in MARKETS.iter().zip(users.iter().cycle()) {
-        let market = open(&ctx, plan, creator).await?;
-        orders += trade(&trading, &market, plan.4, &users, &mut random).await?;
+    for round in (0..ROUNDS).rev() {
+        clock.put(today.checked_sub(HISTORY * round / ROUNDS)?);
+        for (market, belief) in &mut markets {
+            // News: what is believed drifts.
+            *belief = (*belief + random.random_range(-0.025..0.025)).clamp(0.05, 0.95);
+            orders += usize::from(trade(&trading, market, *belief, &users, &mut random).await?);
+        }
     }
     finish(&ctx, &users).await?;
-    print_line(&format!("{} users, {} markets, {orders} orders", users.len(), MARKETS.len()));
-    print_line(&format!("sign in as ada@example.org … lena@example.org with the password {PASSWORD:?}"));
-    Ok(())
+    Ok((users.len(), orders))
 }
 
 async fn traders(ctx: &Context) -> anyhow::Result<Vec<User>> {
@@ -100,40 +145,59 @@ async fn open(ctx: &Context, plan: &Plan, creator: &User) -> anyhow::Result<Mark
     }
 }
 
-/// Traders who believe in about the same probability bid a little below it and ask a little above.
+/// Somebody who believes in about the same probability bids a little below it or asks a little
+/// above, or takes what is offered. Whether the order was accepted.
 async fn trade(
     trading: &Trading,
     market: &Market,
     belief: f64,
     users: &[User],
     random: &mut StdRng,
-) -> anyhow::Result<usize> {
-    let mut accepted = 0;
-    for round in 0..ROUNDS {
-        let user = users.get(random.random_range(0..users.len())).context("a trader")?;
-        let opinion = (belief + random.random_range(-0.12..0.12)).clamp(0.03, 0.97);
-        let side = if round % 2 == 0 { Side::Buy } else { Side::Sell };
-        let edge = random.random_range(-0.03..0.04);
-        let quote = if side == Side::Buy { opinion - edge } else { opinion + edge };
-        let command = order(market.id, user, side, mills(quote), random.random_range(2..25));
-        let Answered::Fresh(outcomes) = trading.submit(Request { commands: vec![command], keyed: None }).await? else {
-            continue;
-        };
-        accepted += outcomes.iter().filter(|o| o.is_ok()).count();
+) -> anyhow::Result<bool> {
+    let user = users.get(random.random_range(0..users.len())).context("a trader")?;
+    let outcome = random.random_range(0..market.outcomes.len());
+    let rivals = u32::try_from(market.outcomes.len() - 1).map_or(1.0, f64::from);
+    let chance = if outcome == 0 { belief } else { (1.0 - belief) / rivals };
+    let opinion = (chance + random.random_range(-0.08..0.08)).clamp(0.03, 0.97);
+    let side = if random.random_bool(0.5) { Side::Buy } else { Side::Sell };
+    let edge = random.random_range(-0.03..0.04);
+    let price = mills(if side == Side::Buy { opinion - edge } else { opinion + edge });
+    let quantity = Shares::new(random.random_range(2..25));
+    let terms = if random.random_bool(0.2) {
+        Terms::Market { bound: MarketBound::Worst { quantity, price }, fill_or_kill: false }
+    } else {
+        Terms::Limit { price, quantity, life: Life::UntilCancelled, post_only: false }
+    };
+    let outcome = OutcomeId::new(outcome).context("an outcome")?;
+    // Who sells gives shares; who has none pays for the rest of a set.
+    for backing in [None, Some(Backing::Cash)] {
+        if submit(trading, order(market.id, user, outcome, side, terms, backing)).await? {
+            return Ok(true);
+        }
     }
-    Ok(accepted)
+    Ok(false)
 }
 
-fn order(market: MarketId, user: &User, side: Side, price: Price, quantity: i64) -> Command {
-    let terms = Terms::Limit { price, quantity: Shares::new(quantity), life: Life::UntilCancelled, post_only: false };
+async fn submit(trading: &Trading, command: Command) -> anyhow::Result<bool> {
+    let answered = trading.submit(Request { commands: vec![command], keyed: None }).await?;
+    Ok(matches!(answered, Answered::Fresh(outcomes) if outcomes.iter().all(Result::is_ok)))
+}
+
+fn order(
+    market: MarketId,
+    user: &User,
+    outcome: OutcomeId,
+    side: Side,
+    terms: Terms,
+    backing: Option<Backing>,
+) -> Command {
     Command::Place(PlaceOrder {
         market,
         user: user.id,
-        outcome: OutcomeSpec::Id(bellwether_domain::market::OutcomeId::FIRST),
+        outcome: OutcomeSpec::Id(outcome),
         side,
         terms,
-        // Nobody owns shares at first: sellers pay for the rest of a set.
-        backing: Some(Backing::Cash),
+        backing,
         self_trade_prevention: SelfTradePrevention::CancelNewest,
         client_order_id: None,
     })
@@ -162,4 +226,53 @@ async fn finish(ctx: &Context, users: &[User]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_domain::market::MarketStatus;
+    use bellwether_domain::ports::{MarketFilter, TradeFilter};
+    use bellwether_sqlite::{SqliteOptions, SqliteStore};
+    use bellwether_usecases::audit::audit;
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::settings::Settings;
+
+    /// A house whose own rules would leave the demonstration without money and without a decision.
+    fn stingy(folder: &std::path::Path) -> Config {
+        let file = folder.join("bellwether.toml");
+        std::fs::write(&file, "signup_grant = 0\nchallenge_window = \"24h\"\npassword_cost = 4").unwrap();
+        let args = ["bellwether", "--config", file.to_str().unwrap(), "--data-dir", folder.to_str().unwrap()];
+        Config::read(&Settings::load(&Cli::parse_from(args)).unwrap()).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn fills_an_empty_store_with_a_week_of_trading_that_passes_the_audit() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = stingy(folder.path());
+        let store = Arc::new(SqliteStore::open(&folder.path().join("x.db"), SqliteOptions::default()).unwrap());
+        store.migrate_up().await.unwrap();
+        let ctx = wiring::command_context(&config, &Backend::Sqlite(store)).unwrap();
+
+        let (users, orders) = fill(ctx.clone()).await.unwrap();
+        assert_eq!(users, 12);
+        assert!(orders > 300, "{orders} orders");
+        assert_eq!(audit(&ctx, 10).await.unwrap(), Vec::new());
+
+        let page = PageRequest { sort: Vec::new(), start: Start::First, limit: 100 };
+        let markets = ctx.queries.markets(&MarketFilter::default(), &page).await.unwrap().items;
+        assert!(markets.iter().all(|m| m.volume > Credits::ZERO), "every market traded");
+        let count = |status| markets.iter().filter(|m| m.status == status).count();
+        assert_eq!((count(MarketStatus::Open), count(MarketStatus::Closed), count(MarketStatus::Resolved)), (8, 1, 1));
+        let filter = TradeFilter { market: markets.first().map(|m| m.id), ..TradeFilter::default() };
+        let page = PageRequest { sort: Vec::new(), start: Start::First, limit: 100 };
+        let trades = ctx.queries.trades(&filter, &page).await.unwrap().items;
+        let times = || trades.iter().map(|t| t.created_at);
+        assert!(times().max().unwrap().duration_since(times().min().unwrap()) > SignedDuration::from_hours(24));
+
+        let again = fill(ctx).await.unwrap_err().to_string();
+        assert!(again.contains("for an empty server"), "{again}");
+    }
 }

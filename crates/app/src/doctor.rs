@@ -13,7 +13,7 @@ use nix::sys::statvfs::statvfs;
 
 use crate::config::{Config, Database};
 use crate::settings::{Settings, Source};
-use crate::wiring::{self, Backend};
+use crate::wiring::Backend;
 use crate::{lock, print_line};
 
 /// A sign-in that takes longer than this keeps people waiting.

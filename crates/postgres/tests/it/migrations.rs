@@ -1,0 +1,50 @@
+//! The schema's steps.
+
+use std::collections::BTreeSet;
+
+use crate::database::{Database, NO_SERVER};
+
+const SCHEMA: &str = "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable \
+                      FROM information_schema.columns WHERE table_schema = 'public' \
+                      UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' \
+                      UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint \
+                      WHERE connamespace = 'public'::regnamespace UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal";
+
+async fn schema(database: &Database) -> anyhow::Result<BTreeSet<String>> {
+    let rows = database.raw().await?.query(SCHEMA, &[]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_down_up_gives_the_same_schema() -> anyhow::Result<()> {
+    let Some(database) = Database::migrated().await? else {
+        eprintln!("skipped: {NO_SERVER}");
+        return Ok(());
+    };
+    let store = database.open().await?;
+    let before = schema(&database).await?;
+    let status = store.migration_status().await?;
+    assert!(status.iter().all(|(_, is_applied)| *is_applied));
+    let reverted = store.migrate_down(status.len()).await?;
+    assert_eq!(reverted.len(), status.len());
+    assert!(schema(&database).await?.iter().all(|line| line.contains("__diesel")));
+    assert_eq!(store.migrate_up().await?.len(), status.len());
+    assert_eq!(schema(&database).await?, before);
+    Ok(())
+}
+
+/// Threat 69: servers that start together migrate once.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_start_together_migrate_once() -> anyhow::Result<()> {
+    let Some(database) = Database::empty().await? else {
+        eprintln!("skipped: {NO_SERVER}");
+        return Ok(());
+    };
+    let stores = [database.open().await?, database.open().await?, database.open().await?];
+    let [one, two, three] = &stores;
+    let (one, two, three) = tokio::join!(one.migrate_up(), two.migrate_up(), three.migrate_up());
+    let mut applied = [one?.len(), two?.len(), three?.len()];
+    applied.sort_unstable();
+    assert_eq!(applied, [0, 0, 5]);
+    Ok(())
+}
