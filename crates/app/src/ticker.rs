@@ -22,7 +22,7 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
             Err(error) => {
                 pause = (pause * 2).min(MAX_PAUSE.max(interval));
                 tracing::error!(
-                    error = &*error as &dyn std::error::Error,
+                    error = %chain(&*error),
                     pause_ms = pause.as_millis(),
                     "a tick failed"
                 );

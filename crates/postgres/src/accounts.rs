@@ -144,7 +144,9 @@ pub(crate) async fn chains(
         Some((account, number)) => sql.then(" WHERE (from_account, paid_number) > (?, ?)").bind(account).bind(number),
         None => sql,
     };
-    connection.read("a transfer", sql.then(" ORDER BY from_account, paid_number LIMIT ?").bind(limit), read_transfer).await
+    connection
+        .read("a transfer", sql.then(" ORDER BY from_account, paid_number LIMIT ?").bind(limit), read_transfer)
+        .await
 }
 
 #[async_trait]

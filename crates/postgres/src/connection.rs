@@ -96,7 +96,10 @@ impl Connection {
 
     /// Runs a query and reads each row; a row that cannot be read is told with what it is of.
     pub(crate) async fn read<T>(
-        &mut self, what: &str, sql: Sql, read: impl Fn(&mut Row) -> Result<T, StoreError>,
+        &mut self,
+        what: &str,
+        sql: Sql,
+        read: impl Fn(&mut Row) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let rows = self.rows(sql).await?;
         rows.into_iter().map(|mut row| read(&mut row).map_err(|e| in_table(what, e))).collect()

@@ -31,6 +31,10 @@ pub(crate) async fn work(connection: &mut Connection, now: Timestamp, limit: u32
     })
 }
 
-async fn ids(connection: &mut Connection, sql: Sql, limit: u32) -> Result<impl Iterator<Item = Uuid> + use<>, StoreError> {
+async fn ids(
+    connection: &mut Connection,
+    sql: Sql,
+    limit: u32,
+) -> Result<impl Iterator<Item = Uuid> + use<>, StoreError> {
     Ok(connection.read("due work", sql.bind(limit), |row| row.id()).await?.into_iter())
 }

@@ -13,7 +13,9 @@ pub(crate) fn store_error(error: Error) -> StoreError {
         }
         Error::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => StoreError::Conflict(error.into()),
         Error::DatabaseError(
-            DatabaseErrorKind::ForeignKeyViolation | DatabaseErrorKind::NotNullViolation | DatabaseErrorKind::CheckViolation,
+            DatabaseErrorKind::ForeignKeyViolation
+            | DatabaseErrorKind::NotNullViolation
+            | DatabaseErrorKind::CheckViolation,
             _,
         ) => StoreError::Corrupt(error.to_string()),
         Error::DatabaseError(DatabaseErrorKind::Unknown, information) => by_message(information.message(), &error),
@@ -27,7 +29,8 @@ pub(crate) fn store_error(error: Error) -> StoreError {
 /// Diesel passes on the server's message and not its code; the messages are those of an English
 /// server, which every connection asks for.
 fn by_message(message: &str, error: &Error) -> StoreError {
-    const CONFLICTS: [&str; 3] = ["deadlock detected", "could not serialize access", "canceling statement due to lock timeout"];
+    const CONFLICTS: [&str; 3] =
+        ["deadlock detected", "could not serialize access", "canceling statement due to lock timeout"];
     const REFUSED: [&str; 6] =
         ["violates", "append-only", "out of range", "invalid input syntax", "does not exist", "syntax error"];
     if CONFLICTS.iter().any(|text| message.contains(text)) {
@@ -47,8 +50,13 @@ fn broken_rule(constraint: &str) -> Option<Unique> {
         "orders_by_client_order_id" => Unique::ClientOrderId,
         "answers_pkey" => Unique::IdempotencyKey,
         // An account's id follows from its owner's, so both rules are broken together.
-        "users_pkey" | "accounts_pkey" | "accounts_owner_kind_owner_id_key" | "transfers_pkey" | "markets_pkey"
-        | "orders_pkey" | "trades_pkey" => Unique::Id,
+        "users_pkey"
+        | "accounts_pkey"
+        | "accounts_owner_kind_owner_id_key"
+        | "transfers_pkey"
+        | "markets_pkey"
+        | "orders_pkey"
+        | "trades_pkey" => Unique::Id,
         _ => return None,
     })
 }

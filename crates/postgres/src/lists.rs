@@ -71,7 +71,11 @@ impl List {
     /// The page; `key` names a sort key's column, `read` reads a row. The total is counted by a
     /// statement of its own, and so as of a moment later.
     pub(crate) async fn page<K, T>(
-        &self, connection: &mut Connection, page: &PageRequest<K>, key: impl Fn(&K) -> (&'static str, Kind), what: &str,
+        &self,
+        connection: &mut Connection,
+        page: &PageRequest<K>,
+        key: impl Fn(&K) -> (&'static str, Kind),
+        what: &str,
         read: impl Fn(&mut Row) -> Result<T, StoreError>,
     ) -> Result<Page<T>, StoreError> {
         let keys: Vec<Key> = page.sort.iter().map(|(k, direction)| Key::new(key(k), *direction)).collect();

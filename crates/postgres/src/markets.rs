@@ -286,7 +286,9 @@ pub(crate) async fn one(connection: &mut Connection, key: &MarketKey) -> Result<
 
 /// A page of markets.
 pub(crate) async fn list(
-    connection: &mut Connection, filter: &MarketFilter, page: &PageRequest<MarketSort>,
+    connection: &mut Connection,
+    filter: &MarketFilter,
+    page: &PageRequest<MarketSort>,
 ) -> Result<Page<Market>, StoreError> {
     let columns = format!("{PARTS}, {}", MARKETS.columns);
     let mut list = List::of(MARKETS.name, columns, "id");

@@ -77,7 +77,8 @@ impl PgStore {
 
     /// Runs migrations on a connection of their own, which is closed afterwards, and with it the lock.
     async fn migrate<R: Send + 'static>(
-        &self, step: impl FnOnce(&mut Harness) -> Result<R, Failure> + Send + 'static,
+        &self,
+        step: impl FnOnce(&mut Harness) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, StoreError> {
         let pooled = self.pool().get().await.map_err(|e| Trouble::NoConnection(e.to_string()))?;
         let mut connection = deadpool::managed::Object::take(pooled);

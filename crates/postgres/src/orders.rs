@@ -201,7 +201,10 @@ const LEVELS: &str = "\
 
 /// The levels of one book and its market's sequence, in one snapshot.
 pub(crate) async fn levels(
-    connection: &mut Connection, market: MarketId, book: OutcomeId, depth: u32,
+    connection: &mut Connection,
+    market: MarketId,
+    book: OutcomeId,
+    depth: u32,
 ) -> Result<(Vec<BookLevel>, i64), StoreError> {
     let sql = Sql::new(LEVELS).bind(market).bind(market).bind(book).bind(depth).bind(market).bind(book).bind(depth);
     let (mut levels, mut sequence) = (Vec::new(), 0);
@@ -221,7 +224,10 @@ pub(crate) async fn levels(
 }
 
 /// The best prices of every book with open orders of these markets: each a look into the book's index.
-pub(crate) async fn best_prices(connection: &mut Connection, markets: &[MarketId]) -> Result<Vec<BestPrices>, StoreError> {
+pub(crate) async fn best_prices(
+    connection: &mut Connection,
+    markets: &[MarketId],
+) -> Result<Vec<BestPrices>, StoreError> {
     if markets.is_empty() {
         return Ok(Vec::new());
     }
@@ -235,14 +241,16 @@ pub(crate) async fn best_prices(connection: &mut Connection, markets: &[MarketId
          WHERE bid IS NOT NULL OR ask IS NOT NULL ORDER BY market_id, outcome",
     )
     .ids(markets.iter().map(|id| id.0));
-    connection.read("a best price", sql, |row| {
-        Ok(BestPrices {
-            market: MarketId(row.id()?),
-            book: row.outcome()?,
-            bid: row.opt_price()?,
-            ask: row.opt_price()?,
+    connection
+        .read("a best price", sql, |row| {
+            Ok(BestPrices {
+                market: MarketId(row.id()?),
+                book: row.outcome()?,
+                bid: row.opt_price()?,
+                ask: row.opt_price()?,
+            })
         })
-    }).await
+        .await
 }
 
 async fn count_open(connection: &mut Connection, pairs: &[(UserId, MarketId)]) -> Result<Vec<u64>, StoreError> {

@@ -71,7 +71,10 @@ async fn read_with_holdings(connection: &mut Connection, sql: Sql) -> Result<Vec
 }
 
 /// Positions by their users and markets.
-pub(crate) async fn by_pairs(connection: &mut Connection, pairs: &[(UserId, MarketId)]) -> Result<Vec<Position>, StoreError> {
+pub(crate) async fn by_pairs(
+    connection: &mut Connection,
+    pairs: &[(UserId, MarketId)],
+) -> Result<Vec<Position>, StoreError> {
     if pairs.is_empty() {
         return Ok(Vec::new());
     }

@@ -21,7 +21,8 @@ pub(crate) const USERS: Table = Table {
     name: "users",
     columns: "id, email, email_key, display_name, password_hash, role, status, email_verified, version, created_at, updated_at",
     kinds: "uttttttbizz",
-    changing_kinds: "uttttttbiz", changing: &[
+    changing_kinds: "uttttttbiz",
+    changing: &[
         "id",
         "email",
         "email_key",
@@ -39,14 +40,16 @@ pub(crate) const ACCOUNTS: Table = Table {
     name: "accounts",
     columns: "id, owner_kind, owner_id, balance, held, paid_count, chain, created_at",
     kinds: "utuiiihz",
-    changing_kinds: "uiiih", changing: &["id", "balance", "held", "paid_count", "chain"],
+    changing_kinds: "uiiih",
+    changing: &["id", "balance", "held", "paid_count", "chain"],
 };
 
 pub(crate) const TRANSFERS: Table = Table {
     name: "transfers",
     columns: "id, from_account, to_account, amount, kind, market_id, trade_id, memo, paid_number, hash, created_at",
     kinds: "uuuituutihz",
-    changing_kinds: "", changing: &[],
+    changing_kinds: "",
+    changing: &[],
 };
 
 pub(crate) const MARKETS: Table = Table {
@@ -56,7 +59,8 @@ pub(crate) const MARKETS: Table = Table {
               proposed_by, proposed_at, challenge_until, disputed_by, dispute_reason, decided_by, decided_at, \
               decision_reason, settled_at, version, created_at, updated_at",
     kinds: "uttttutzituuifiiituzzutuztzizz",
-    changing_kinds: "utttttzituuifiiituzzutuztziz", changing: &[
+    changing_kinds: "utttttzituuifiiituzzutuztziz",
+    changing: &[
         "id",
         "slug",
         "question",
@@ -89,14 +93,20 @@ pub(crate) const MARKETS: Table = Table {
 };
 
 /// What a trade or a resting order changes of a market.
-pub(crate) const MARKET_COUNTERS: Table =
-    Table { name: "markets", columns: "", kinds: "", changing_kinds: "uiii", changing: &["id", "volume", "trade_count", "sequence"] };
+pub(crate) const MARKET_COUNTERS: Table = Table {
+    name: "markets",
+    columns: "",
+    kinds: "",
+    changing_kinds: "uiii",
+    changing: &["id", "volume", "trade_count", "sequence"],
+};
 
 pub(crate) const OUTCOMES: Table = Table {
     name: "outcomes",
     columns: "market_id, outcome, name, last_price, probability, sold, proposed_weight, weight",
     kinds: "uitiiiii",
-    changing_kinds: "", changing: &[],
+    changing_kinds: "",
+    changing: &[],
 };
 
 pub(crate) const MARKET_TAGS: Table =
@@ -108,7 +118,8 @@ pub(crate) const ORDERS: Table = Table {
               reserved, cost, fee, time_in_force, expires_at, post_only, self_trade_prevention, client_order_id, status, \
               end_reason, book, book_side, book_price, sequence, created_at, updated_at",
     kinds: "uuuittiitiiiiiitzbttttitiizz",
-    changing_kinds: "uiiiiiiiizttiiz", changing: &[
+    changing_kinds: "uiiiiiiiizttiiz",
+    changing: &[
         "id",
         "price",
         "max_spend",
@@ -132,20 +143,32 @@ pub(crate) const TRADES: Table = Table {
     columns: "id, market_id, sequence, outcome, price, quantity, cost, taker_side, settlement, taker_order, taker_id, \
               maker_order, maker_id, fee, created_at",
     kinds: "uuiiiiittuuuuiz",
-    changing_kinds: "", changing: &[],
+    changing_kinds: "",
+    changing: &[],
 };
 
-pub(crate) const POSITIONS: Table =
-    Table { name: "positions", columns: "market_id, user_id, spent, received, settled_at", kinds: "uuiiz", changing_kinds: "", changing: &[] };
+pub(crate) const POSITIONS: Table = Table {
+    name: "positions",
+    columns: "market_id, user_id, spent, received, settled_at",
+    kinds: "uuiiz",
+    changing_kinds: "",
+    changing: &[],
+};
 
-pub(crate) const HOLDINGS: Table =
-    Table { name: "holdings", columns: "market_id, user_id, outcome, quantity, held", kinds: "uuiii", changing_kinds: "", changing: &[] };
+pub(crate) const HOLDINGS: Table = Table {
+    name: "holdings",
+    columns: "market_id, user_id, outcome, quantity, held",
+    kinds: "uuiii",
+    changing_kinds: "",
+    changing: &[],
+};
 
 pub(crate) const ANSWERS: Table = Table {
     name: "answers",
     columns: "user_id, route, key, fingerprint, status, location, body, created_at",
     kinds: "utthittz",
-    changing_kinds: "", changing: &[],
+    changing_kinds: "",
+    changing: &[],
 };
 
 impl Table {

@@ -214,14 +214,21 @@ impl Sql {
 
     /// Adds `UNNEST(?, …)` with a column for each letter of `kinds` and a row for each thing.
     pub(crate) fn unnest<T>(
-        mut self, kinds: &str, things: impl IntoIterator<Item = T>, bind: impl Fn(T, &mut Values),
+        mut self,
+        kinds: &str,
+        things: impl IntoIterator<Item = T>,
+        bind: impl Fn(T, &mut Values),
     ) -> Result<Self, StoreError> {
         let mut columns = kinds.chars().map(Column::of).collect::<Result<Vec<_>, _>>()?;
         for thing in things {
             let mut row = Values::default();
             bind(thing, &mut row);
             if row.0.len() != columns.len() {
-                return Err(StoreError::Corrupt(format!("a row has {} values for {} columns", row.0.len(), columns.len())));
+                return Err(StoreError::Corrupt(format!(
+                    "a row has {} values for {} columns",
+                    row.0.len(),
+                    columns.len()
+                )));
             }
             for (column, value) in columns.iter_mut().zip(row.0) {
                 column.push(value)?;
@@ -483,11 +490,6 @@ impl Row {
     /// A price.
     pub(crate) fn price(&mut self) -> Result<Price, StoreError> {
         self.opt_price()?.ok_or_else(|| self.unreadable("a price"))
-    }
-
-    /// A number of mills that fits 16 bits, where there is one.
-    pub(crate) fn opt_mills(&mut self) -> Result<Option<u16>, StoreError> {
-        self.opt_int_as("a weight", |value| u16::try_from(value).ok())
     }
 
     /// An outcome.

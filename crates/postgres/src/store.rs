@@ -12,7 +12,7 @@ use diesel::ConnectionError;
 use diesel::connection::InstrumentationEvent;
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
-use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
@@ -73,7 +73,8 @@ impl PgStore {
     /// [`StoreError::Unavailable`] where the server cannot be reached within the patience, or is unfit.
     pub async fn connect(url: &str, options: PgOptions) -> Result<Self, StoreError> {
         if url.contains("sslmode=require") || url.contains("sslmode=verify") {
-            let advice = "this version speaks to PostgreSQL without TLS: use a local server, a tunnel, or sslmode=disable";
+            let advice =
+                "this version speaks to PostgreSQL without TLS: use a local server, a tunnel, or sslmode=disable";
             return Err(Trouble::Unfit(advice.to_owned()).into());
         }
         let counter = Arc::new(AtomicU64::new(0));
@@ -158,8 +159,11 @@ fn pool(url: &str, options: PgOptions, counter: &Arc<AtomicU64>) -> Result<Pool<
         .map_err(|e| Trouble::NoConnection(e.to_string()).into())
 }
 
-async fn set_up(url: String, options: PgOptions, counter: Arc<AtomicU64>) -> Result<AsyncPgConnection, ConnectionError> {
-    use diesel_async::AsyncConnection;
+async fn set_up(
+    url: String,
+    options: PgOptions,
+    counter: Arc<AtomicU64>,
+) -> Result<AsyncPgConnection, ConnectionError> {
     let mut connection = AsyncPgConnection::establish(&url).await?;
     let limit = |timeout: Duration| timeout.as_millis();
     // The messages are in English, since errors are told apart by them.

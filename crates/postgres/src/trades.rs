@@ -91,16 +91,18 @@ pub(crate) async fn candles(connection: &mut Connection, request: &CandleRequest
         .bind(request.from)
         .bind(request.to)
         .bind(request.limit);
-    connection.read("a candle", sql, |row| {
-        let begins = |start: i64| start.checked_mul(length).and_then(time_of);
-        Ok(Candle {
-            start: row.int_as("the start of an interval", begins)?,
-            open: row.price()?,
-            high: row.price()?,
-            low: row.price()?,
-            close: row.price()?,
-            volume: row.credits()?,
-            trades: row.count()?,
+    connection
+        .read("a candle", sql, |row| {
+            let begins = |start: i64| start.checked_mul(length).and_then(time_of);
+            Ok(Candle {
+                start: row.int_as("the start of an interval", begins)?,
+                open: row.price()?,
+                high: row.price()?,
+                low: row.price()?,
+                close: row.price()?,
+                volume: row.credits()?,
+                trades: row.count()?,
+            })
         })
-    }).await
+        .await
 }

@@ -9,9 +9,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
-use bellwether_domain::ports::{
-    Accounts, Answers, Changes, Markets, Orders, Positions, StoreError, UnitOfWork, Users,
-};
+use bellwether_domain::ports::{Accounts, Answers, Changes, Markets, Orders, Positions, StoreError, UnitOfWork, Users};
 use diesel::result::{DatabaseErrorKind, Error};
 
 use crate::connection::{Connection, Failure};

@@ -105,7 +105,8 @@ impl Users for PgUnitOfWork {
     }
 
     async fn lock_admins(&mut self) -> Result<Vec<User>, StoreError> {
-        let sql = Sql::new(USERS.select()).then(" WHERE role = 'admin' AND status = 'active' ORDER BY id FOR NO KEY UPDATE");
+        let sql =
+            Sql::new(USERS.select()).then(" WHERE role = 'admin' AND status = 'active' ORDER BY id FOR NO KEY UPDATE");
         self.connection.read("a user", sql, read).await
     }
 }

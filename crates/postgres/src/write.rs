@@ -68,7 +68,11 @@ const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
                               sold = excluded.sold, proposed_weight = excluded.proposed_weight, weight = excluded.weight";
 
 fn insert<T>(
-    steps: &mut Vec<Step>, table: &Table, on_conflict: &str, rows: &[T], bind: impl Fn(&T, &mut Values),
+    steps: &mut Vec<Step>,
+    table: &Table,
+    on_conflict: &str,
+    rows: &[T],
+    bind: impl Fn(&T, &mut Values),
 ) -> Result<(), StoreError> {
     if !rows.is_empty() {
         let sql = Sql::new(format!("INSERT INTO {} ({}) SELECT * FROM ", table.name, table.columns));
@@ -79,7 +83,12 @@ fn insert<T>(
 }
 
 /// Every row must be there: one that is not was never locked.
-fn update<T>(steps: &mut Vec<Step>, table: &Table, rows: &[T], bind: impl Fn(&T, &mut Values)) -> Result<(), StoreError> {
+fn update<T>(
+    steps: &mut Vec<Step>,
+    table: &Table,
+    rows: &[T],
+    bind: impl Fn(&T, &mut Values),
+) -> Result<(), StoreError> {
     let Some((key, columns)) = table.changing.split_first().filter(|_| !rows.is_empty()) else { return Ok(()) };
     let sets: Vec<String> = columns.iter().map(|column| format!("{column} = new.{column}")).collect();
     let sql = Sql::new(format!("UPDATE {} SET {} FROM ", table.name, sets.join(", ")));
@@ -102,7 +111,9 @@ fn new_markets(steps: &mut Vec<Step>, new: &[Market]) -> Result<(), StoreError> 
 /// A market that this unit has loaded is written as far as it has changed since: a trade touches
 /// three counters and a few outcomes, not a long description and nine indexes.
 fn changed_markets(
-    steps: &mut Vec<Step>, changed: &[Market], seen: &HashMap<MarketId, Market>,
+    steps: &mut Vec<Step>,
+    changed: &[Market],
+    seen: &HashMap<MarketId, Market>,
 ) -> Result<(), StoreError> {
     let is_counted =
         |market: &&Market| seen.get(&market.id).is_some_and(|before| markets::same_but_for_counters(before, market));

@@ -30,7 +30,11 @@ async fn transfers_and_trades_are_append_only() -> anyhow::Result<()> {
     let database = database!();
     let raw = database.raw().await?;
     for table in ["transfers", "trades"] {
-        for sql in [format!("UPDATE {table} SET created_at = now()"), format!("DELETE FROM {table}"), format!("TRUNCATE {table} CASCADE")] {
+        for sql in [
+            format!("UPDATE {table} SET created_at = now()"),
+            format!("DELETE FROM {table}"),
+            format!("TRUNCATE {table} CASCADE"),
+        ] {
             let error = raw.batch_execute(&sql).await.unwrap_err();
             assert!(error.as_db_error().is_some_and(|e| e.message().contains("append-only")), "{sql}: {error}");
         }
@@ -42,7 +46,9 @@ async fn transfers_and_trades_are_append_only() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_unit_frees_its_locks() -> anyhow::Result<()> {
     let database = database!();
-    let store = PgStore::connect(&database.url(), PgOptions { lock_timeout: Duration::from_secs(2), ..PgOptions::default() }).await?;
+    let store =
+        PgStore::connect(&database.url(), PgOptions { lock_timeout: Duration::from_secs(2), ..PgOptions::default() })
+            .await?;
     for _ in 0..20 {
         let mut unit = store.begin().await?;
         unit.accounts().lock(&[AccountId::FEES]).await?;
@@ -114,7 +120,7 @@ async fn proxy(target: String, cut: Cut, armed: Arc<AtomicBool>) -> anyhow::Resu
                 let back = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
                 let mut buffer = vec![0; 65536];
                 while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
-                    let bytes = &buffer[..length];
+                    let bytes = buffer.get(..length).unwrap_or_default();
                     if armed.load(Ordering::SeqCst) && bytes.windows(6).any(|w| w == b"COMMIT") {
                         // The answer must not get through, so the way back is closed first.
                         back.abort();
@@ -149,7 +155,8 @@ async fn a_connection_cut_while_committing_leaves_the_outcome_unknown() -> anyho
         let password = config.get_password().map(|p| String::from_utf8_lossy(p).into_owned()).unwrap_or_default();
         let name = config.get_dbname().unwrap_or_default();
         let url = format!("postgres://{user}:{password}@{address}/{name}");
-        let store = PgStore::connect(&url, PgOptions { io_timeout: Duration::from_secs(3), ..PgOptions::default() }).await?;
+        let store =
+            PgStore::connect(&url, PgOptions { io_timeout: Duration::from_secs(3), ..PgOptions::default() }).await?;
         let mut unit = store.begin().await?;
         unit.accounts().lock(&[AccountId::FEES]).await?;
         unit.write(&Changes::default()).await?;
