@@ -111,25 +111,18 @@ pub(crate) async fn run(interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
     command.args(["metadata", "--format-version", "1", "--filter-platform"]);
     command.arg(cargo::host(interrupts).await?);
     let json = process::read(command, interrupts).await?;
-    let metadata: Metadata =
-        serde_json::from_slice(&json).context("cannot read the answer of `cargo metadata`")?;
+    let metadata: Metadata = serde_json::from_slice(&json).context("cannot read the answer of `cargo metadata`")?;
 
     let mut breaches = edge_breaches(&metadata, TABLE);
     breaches.extend(io_breaches(&metadata));
     if breaches.is_empty() {
-        eprintln!(
-            "arch: {} crates, every dependency is in the table",
-            TABLE.len()
-        );
+        eprintln!("arch: {} crates, every dependency is in the table", TABLE.len());
         return Ok(ExitCode::SUCCESS);
     }
     for breach in &breaches {
         eprintln!("arch: {breach}\n");
     }
-    eprintln!(
-        "arch: {} breach(es) of the architecture; see ARCHITECTURE.md",
-        breaches.len()
-    );
+    eprintln!("arch: {} breach(es) of the architecture; see ARCHITECTURE.md", breaches.len());
     Ok(ExitCode::FAILURE)
 }
 
@@ -144,11 +137,8 @@ fn edge_breaches(metadata: &Metadata, table: &[Row]) -> Vec<String> {
         .collect();
     let mut breaches = Vec::new();
     for (name, package) in &members {
-        let file = package
-            .manifest_path
-            .strip_prefix(&metadata.workspace_root)
-            .unwrap_or(&package.manifest_path)
-            .display();
+        let file =
+            package.manifest_path.strip_prefix(&metadata.workspace_root).unwrap_or(&package.manifest_path).display();
         let Some(row) = table.iter().find(|row| row.package == *name) else {
             breaches.push(format!(
                 "{file}: the table does not know `{name}`. Add a row for it to TABLE in \
@@ -166,13 +156,7 @@ fn edge_breaches(metadata: &Metadata, table: &[Row]) -> Vec<String> {
                 _ => ("dependencies", row.normal),
             };
             if !allowed.contains(&dependency.name.as_str()) {
-                breaches.push(edge_breach(
-                    &file.to_string(),
-                    section,
-                    row,
-                    &dependency.name,
-                    allowed,
-                ));
+                breaches.push(edge_breach(&file.to_string(), section, row, &dependency.name, allowed));
             }
         }
     }
@@ -190,11 +174,7 @@ fn edge_breaches(metadata: &Metadata, table: &[Row]) -> Vec<String> {
 
 fn edge_breach(file: &str, section: &str, row: &Row, to: &str, allowed: &[&str]) -> String {
     let from = row.package;
-    let allowed = if allowed.is_empty() {
-        "none".to_owned()
-    } else {
-        allowed.join(", ")
-    };
+    let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
     format!(
         "{file}: {from} -> {to} in [{section}] (allowed there: {allowed}).\n    \
          Remove the dependency: what {from} needs of {to} belongs behind a port of {CORE}, wired in \
@@ -206,25 +186,15 @@ fn edge_breach(file: &str, section: &str, row: &Row, to: &str, allowed: &[&str])
 
 /// The I/O crates in the normal dependency tree of [`CORE`], each with the path that leads to it.
 fn io_breaches(metadata: &Metadata) -> Vec<String> {
-    let names: HashMap<&str, &str> = metadata
-        .packages
-        .iter()
-        .map(|package| (package.id.as_str(), package.name.as_str()))
-        .collect();
-    let nodes: HashMap<&str, &Node> = metadata
-        .resolve
-        .nodes
-        .iter()
-        .map(|node| (node.id.as_str(), node))
-        .collect();
+    let names: HashMap<&str, &str> =
+        metadata.packages.iter().map(|package| (package.id.as_str(), package.name.as_str())).collect();
+    let nodes: HashMap<&str, &Node> = metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
     let Some(core) = metadata
         .packages
         .iter()
         .find(|package| package.name == CORE && metadata.workspace_members.contains(&package.id))
     else {
-        return vec![format!(
-            "the workspace has no crate `{CORE}`, whose tree was to be checked"
-        )];
+        return vec![format!("the workspace has no crate `{CORE}`, whose tree was to be checked")];
     };
 
     // Breadth first, so that the path shown is the shortest one.
@@ -239,10 +209,7 @@ fn io_breaches(metadata: &Metadata) -> Vec<String> {
             if !normal || paths.contains_key(edge.pkg.as_str()) {
                 continue;
             }
-            let name = names
-                .get(edge.pkg.as_str())
-                .copied()
-                .unwrap_or(edge.pkg.as_str());
+            let name = names.get(edge.pkg.as_str()).copied().unwrap_or(edge.pkg.as_str());
             let mut longer = path.clone();
             longer.push(name);
             if does_io(name) {
@@ -263,12 +230,10 @@ fn io_breaches(metadata: &Metadata) -> Vec<String> {
 }
 
 fn does_io(name: &str) -> bool {
-    IO_CRATES
-        .iter()
-        .any(|pattern| match pattern.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => name == *pattern,
-        })
+    IO_CRATES.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == *pattern,
+    })
 }
 
 #[cfg(test)]
@@ -277,18 +242,8 @@ mod tests {
 
     use super::{CORE, IO_CRATES, Metadata, Row, TABLE, does_io, edge_breaches, io_breaches};
 
-    const DOMAIN: Row = Row {
-        package: CORE,
-        normal: &[],
-        dev: &[],
-        build: &[],
-    };
-    const HTTP: Row = Row {
-        package: "bellwether-http",
-        normal: &[CORE],
-        dev: &[],
-        build: &[],
-    };
+    const DOMAIN: Row = Row { package: CORE, normal: &[], dev: &[], build: &[] };
+    const HTTP: Row = Row { package: "bellwether-http", normal: &[CORE], dev: &[], build: &[] };
 
     fn package(name: &str, dependencies: Value) -> Value {
         json!({
@@ -327,20 +282,14 @@ mod tests {
             ],
             json!([]),
         );
-        assert_eq!(
-            edge_breaches(&metadata, &[DOMAIN, HTTP]),
-            Vec::<String>::new()
-        );
+        assert_eq!(edge_breaches(&metadata, &[DOMAIN, HTTP]), Vec::<String>::new());
     }
 
     #[test]
     fn names_the_edge_the_file_and_the_section_of_a_breach() {
         let metadata = workspace(
             vec![
-                package(
-                    CORE,
-                    json!([{ "name": "bellwether-http", "kind": "build" }]),
-                ),
+                package(CORE, json!([{ "name": "bellwether-http", "kind": "build" }])),
                 package("bellwether-http", json!([])),
             ],
             json!([]),
@@ -355,10 +304,7 @@ mod tests {
     #[test]
     fn holds_dev_dependencies_against_their_own_list() {
         let metadata = workspace(
-            vec![
-                package(CORE, json!([])),
-                package("bellwether-http", json!([{ "name": CORE, "kind": "dev" }])),
-            ],
+            vec![package(CORE, json!([])), package("bellwether-http", json!([{ "name": CORE, "kind": "dev" }]))],
             json!([]),
         );
         let breaches = edge_breaches(&metadata, &[DOMAIN, HTTP]);
@@ -378,11 +324,7 @@ mod tests {
     #[test]
     fn shows_the_path_by_which_the_domain_comes_to_an_io_crate() {
         let metadata = workspace(
-            vec![
-                package(CORE, json!([])),
-                package("innocent", json!([])),
-                package("mio", json!([])),
-            ],
+            vec![package(CORE, json!([])), package("innocent", json!([])), package("mio", json!([]))],
             json!([
                 { "id": CORE, "deps": [edge("innocent", None)] },
                 { "id": "innocent", "deps": [edge("mio", None)] },
@@ -414,10 +356,7 @@ mod tests {
 
     #[test]
     fn keeps_the_tables_in_order_and_without_doubles() {
-        assert!(
-            IO_CRATES.windows(2).all(|pair| pair[0] < pair[1]),
-            "IO_CRATES is sorted"
-        );
+        assert!(IO_CRATES.windows(2).all(|pair| pair[0] < pair[1]), "IO_CRATES is sorted");
         let mut names: Vec<_> = TABLE.iter().map(|row| row.package).collect();
         names.sort_unstable();
         names.dedup();
@@ -426,24 +365,11 @@ mod tests {
 
     #[test]
     fn lets_no_adapter_depend_on_another() {
-        let adapters = [
-            "bellwether-sqlite",
-            "bellwether-postgres",
-            "bellwether-security",
-            "bellwether-http",
-        ];
+        let adapters = ["bellwether-sqlite", "bellwether-postgres", "bellwether-security", "bellwether-http"];
         for row in TABLE.iter().filter(|row| row.package != "bellwether") {
             for edges in [row.normal, row.dev, row.build] {
-                assert!(
-                    edges.iter().all(|to| !adapters.contains(to)),
-                    "{}",
-                    row.package
-                );
-                assert!(
-                    !edges.contains(&"bellwether"),
-                    "{} depends on the binary",
-                    row.package
-                );
+                assert!(edges.iter().all(|to| !adapters.contains(to)), "{}", row.package);
+                assert!(!edges.contains(&"bellwether"), "{} depends on the binary", row.package);
             }
         }
     }

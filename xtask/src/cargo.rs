@@ -13,8 +13,8 @@ use crate::process;
 pub(crate) fn workspace_root() -> PathBuf {
     // `cargo run` says where it is now; where we were compiled may be gone, because checkouts move
     // and may share one target folder.
-    let here = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let here =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.parent().map_or_else(|| here.clone(), Path::to_owned)
 }
 
@@ -47,10 +47,7 @@ pub(crate) async fn host(interrupts: &Interrupts) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// When it does not build; the compiler's messages have been shown then.
-pub(crate) async fn build_server(
-    release: bool,
-    interrupts: &Interrupts,
-) -> anyhow::Result<PathBuf> {
+pub(crate) async fn build_server(release: bool, interrupts: &Interrupts) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--package", "bellwether", "--bin", "bellwether"]);
     if release {
@@ -77,12 +74,7 @@ fn executable(messages: &[u8]) -> Option<PathBuf> {
     messages
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<Message>(line).ok())
-        .filter(|message| {
-            message
-                .target
-                .as_ref()
-                .is_some_and(|t| t.name == "bellwether")
-        })
+        .filter(|message| message.target.as_ref().is_some_and(|t| t.name == "bellwether"))
         .filter_map(|message| message.executable)
         .next_back()
 }
@@ -93,8 +85,7 @@ mod tests {
 
     #[test]
     fn finds_the_binary_among_cargos_messages() {
-        let messages =
-            br#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}
+        let messages = br#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"bellwether"},"executable":"/t/debug/bellwether"}
 {"reason":"build-finished","success":true}
 "#;
@@ -103,9 +94,6 @@ mod tests {
 
     #[test]
     fn finds_nothing_when_nothing_was_built() {
-        assert_eq!(
-            executable(b"{\"reason\":\"build-finished\",\"success\":false}\n"),
-            None
-        );
+        assert_eq!(executable(b"{\"reason\":\"build-finished\",\"success\":false}\n"), None);
     }
 }

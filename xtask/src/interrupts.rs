@@ -29,13 +29,11 @@ impl Interrupts {
             (SignalKind::hangup(), Signal::SIGHUP),
         ];
         for (kind, name) in kinds {
-            let mut stream =
-                signal(kind).with_context(|| format!("cannot listen for {}", name.as_str()))?;
+            let mut stream = signal(kind).with_context(|| format!("cannot listen for {}", name.as_str()))?;
             let sender = sender.clone();
             tokio::spawn(async move {
                 while stream.recv().await.is_some() {
-                    sender
-                        .send_if_modified(|first| first.is_none() && first.replace(name).is_none());
+                    sender.send_if_modified(|first| first.is_none() && first.replace(name).is_none());
                 }
             });
         }
@@ -62,10 +60,7 @@ impl Interrupts {
     }
 
     /// Runs `work` to its end or to the first signal; in that case `work` is dropped.
-    pub(crate) async fn or<T>(
-        &self,
-        work: impl Future<Output = anyhow::Result<T>>,
-    ) -> anyhow::Result<T> {
+    pub(crate) async fn or<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         tokio::select! {
             biased;
             interrupted = self.received() => Err(interrupted.into()),

@@ -72,9 +72,7 @@ enum Stores {
 /// Runs the test; the exit code tells whether anything was lost or done twice.
 pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
     let binary = match &options.bin {
-        Some(binary) => binary
-            .canonicalize()
-            .with_context(|| format!("there is no {}", binary.display()))?,
+        Some(binary) => binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?,
         None => cargo::build_server(options.release, interrupts).await?,
     };
     let seed = options.seed.unwrap_or_else(rand::random);
@@ -87,11 +85,7 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
         let url = services.database_url.clone();
         clean &= run_on("postgres", url, &binary, seed, &options, interrupts).await?;
     }
-    Ok(if clean {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Tests one store; returns whether all was well. The files of a run that found something stay.
@@ -107,10 +101,7 @@ async fn run_on(
         .prefix(&format!("bellwether-kill-{store}-"))
         .tempdir()
         .context("cannot create a temporary folder")?;
-    eprintln!(
-        "kill: {store}: {} kills, {} clients, --seed {seed}",
-        options.kills, options.clients
-    );
+    eprintln!("kill: {store}: {} kills, {} clients, --seed {seed}", options.kills, options.clients);
     let installation = Installation {
         binary: binary.to_owned(),
         data: folder.path().join("data"),
@@ -124,10 +115,7 @@ async fn run_on(
         Err(_) => false,
     };
     if !clean && interrupts.check().is_ok() {
-        eprintln!(
-            "kill: {store}: journal, server log and data stay in {}",
-            folder.keep().display()
-        );
+        eprintln!("kill: {store}: journal, server log and data stay in {}", folder.keep().display());
     }
     result.map(|_| clean)
 }
@@ -143,16 +131,10 @@ async fn kill_and_verify(
     let api = Api::new(&server.address)?;
     let mut users = Vec::new();
     for number in 0..options.clients {
-        users.push(
-            interrupts
-                .or(api.sign_up(&format!("kill-{seed:016x}-{number}")))
-                .await?,
-        );
+        users.push(interrupts.or(api.sign_up(&format!("kill-{seed:016x}-{number}"))).await?);
     }
     let creator = users.first().context("there are no clients")?;
-    let market = api
-        .open_market(creator, &format!("kill-{seed:016x}"))
-        .await?;
+    let market = api.open_market(creator, &format!("kill-{seed:016x}")).await?;
     let run = Arc::new(Run {
         seed,
         market,
@@ -163,22 +145,9 @@ async fn kill_and_verify(
     let (phase, receiver) = watch::channel(Phase::Up(api));
     let mut clients = JoinSet::new();
     for (number, user) in (0..).zip(users) {
-        clients.spawn(load::client(
-            Arc::clone(&run),
-            number,
-            user,
-            receiver.clone(),
-        ));
+        clients.spawn(load::client(Arc::clone(&run), number, user, receiver.clone()));
     }
-    server = kill_often(
-        server,
-        installation,
-        &run,
-        &phase,
-        options.kills,
-        interrupts,
-    )
-    .await?;
+    server = kill_often(server, installation, &run, &phase, options.kills, interrupts).await?;
     phase.send_replace(Phase::Over);
     let records = interrupts.or(join(clients)).await?;
 
@@ -231,10 +200,7 @@ async fn kill_often(
         server = installation.start(interrupts).await?;
         run.journal.note("restart")?;
         phase.send_replace(Phase::Up(Api::new(&server.address)?));
-        eprintln!(
-            "kill: {kill} of {kills}, serving again after {} ms",
-            started.elapsed().as_millis()
-        );
+        eprintln!("kill: {kill} of {kills}, serving again after {} ms", started.elapsed().as_millis());
     }
     // The last life must show that it can work, too.
     work(&mut random, interrupts).await?;

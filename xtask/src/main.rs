@@ -41,11 +41,7 @@ enum Task {
     /// Run every test, against throw-away PostgreSQL and Redis servers.
     Test {
         /// Handed to `cargo nextest run` (or `cargo test`): filters and flags.
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "ARGS"
-        )]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
 }

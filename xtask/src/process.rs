@@ -23,10 +23,7 @@ const GRACE: Duration = Duration::from_secs(15);
 /// # Errors
 /// When it cannot be started, or [`Interrupted`] when a signal came first; the command has then
 /// ended too.
-pub(crate) async fn run(
-    mut command: Command,
-    interrupts: &Interrupts,
-) -> anyhow::Result<ExitStatus> {
+pub(crate) async fn run(mut command: Command, interrupts: &Interrupts) -> anyhow::Result<ExitStatus> {
     interrupts.check()?;
     let mut child = spawn(&mut command)?;
     tokio::select! {
@@ -49,37 +46,23 @@ pub(crate) async fn read(mut command: Command, interrupts: &Interrupts) -> anyho
     command.stdout(Stdio::piped()).kill_on_drop(true);
     let child = spawn(&mut command)?;
     let output = interrupts
-        .or(async {
-            child
-                .wait_with_output()
-                .await
-                .with_context(|| format!("cannot wait for {}", name(&command)))
-        })
+        .or(async { child.wait_with_output().await.with_context(|| format!("cannot wait for {}", name(&command))) })
         .await?;
-    anyhow::ensure!(
-        output.status.success(),
-        "{} failed ({})",
-        name(&command),
-        output.status
-    );
+    anyhow::ensure!(output.status.success(), "{} failed ({})", name(&command), output.status);
     Ok(output.stdout)
 }
 
 /// Our own exit code for a child that ended with `status`.
 pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .and_then(|code| u8::try_from(code).ok());
+    let code =
+        status.code().or_else(|| status.signal().map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok());
     code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// The full path of `program`, if PATH has it.
 pub(crate) fn find_in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 
 /// Sends `signal` to the process `id`. One that has ended already is no error.
@@ -87,9 +70,7 @@ pub(crate) fn send(id: u32, signal: Signal) -> anyhow::Result<()> {
     let pid = i32::try_from(id).with_context(|| format!("{id} is no process id"))?;
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
-        Err(error) => {
-            Err(error).with_context(|| format!("cannot send {} to process {id}", signal.as_str()))
-        }
+        Err(error) => Err(error).with_context(|| format!("cannot send {} to process {id}", signal.as_str())),
     }
 }
 
@@ -104,9 +85,7 @@ pub(crate) fn name(command: &Command) -> String {
 }
 
 fn spawn(command: &mut Command) -> anyhow::Result<Child> {
-    command
-        .spawn()
-        .with_context(|| format!("cannot start {}", name(command)))
+    command.spawn().with_context(|| format!("cannot start {}", name(command)))
 }
 
 async fn stop(child: &mut Child, interrupted: Interrupted) -> anyhow::Result<()> {

@@ -52,18 +52,9 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
-    pub(crate) const ALL: Self = Self {
-        postgres: true,
-        redis: true,
-    };
-    pub(crate) const POSTGRES: Self = Self {
-        postgres: true,
-        redis: false,
-    };
-    const REDIS: Self = Self {
-        postgres: false,
-        redis: true,
-    };
+    pub(crate) const ALL: Self = Self { postgres: true, redis: true };
+    pub(crate) const POSTGRES: Self = Self { postgres: true, redis: false };
+    const REDIS: Self = Self { postgres: false, redis: true };
 }
 
 /// Servers that run as long as this value lives.
@@ -100,8 +91,7 @@ impl Services {
         let programs = install::find_or_install(missing, interrupts).await?;
         let mut sandbox = Sandbox::create()?;
         if let Some(programs) = &programs.postgres {
-            services.database_url =
-                Some(postgres::start(programs, &mut sandbox, interrupts).await?);
+            services.database_url = Some(postgres::start(programs, &mut sandbox, interrupts).await?);
         }
         if let Some(program) = &programs.redis {
             services.redis_url = Some(redis::start(program, &mut sandbox, interrupts).await?);
@@ -112,13 +102,10 @@ impl Services {
 
     /// The variables by which a child process finds the servers.
     pub(crate) fn env(&self) -> Vec<(&'static str, &str)> {
-        [
-            ("DATABASE_URL", &self.database_url),
-            ("REDIS_URL", &self.redis_url),
-        ]
-        .into_iter()
-        .filter_map(|(name, url)| Some((name, url.as_deref()?)))
-        .collect()
+        [("DATABASE_URL", &self.database_url), ("REDIS_URL", &self.redis_url)]
+            .into_iter()
+            .filter_map(|(name, url)| Some((name, url.as_deref()?)))
+            .collect()
     }
 }
 
@@ -152,9 +139,7 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
 
 /// The value of `variable` if it is wanted and set; an empty one counts as unset.
 fn given(variable: &str, wanted: bool) -> Option<String> {
-    let url = std::env::var(variable)
-        .ok()
-        .filter(|url| wanted && !url.is_empty())?;
+    let url = std::env::var(variable).ok().filter(|url| wanted && !url.is_empty())?;
     eprintln!("xtask: using the server that {variable} names");
     Some(url)
 }

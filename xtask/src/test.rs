@@ -35,10 +35,7 @@ pub(crate) async fn run(args: &[OsString], interrupts: &Interrupts) -> anyhow::R
             command.arg("--no-fail-fast");
         }
     }
-    command
-        .args(args)
-        .envs(services.env())
-        .env("BELLWETHER_BIN", &server);
+    command.args(args).envs(services.env()).env("BELLWETHER_BIN", &server);
     let status = process::run(command, interrupts).await?;
     if !status.success() {
         return Ok(process::exit_code(status));
@@ -65,9 +62,7 @@ pub(crate) async fn run(args: &[OsString], interrupts: &Interrupts) -> anyhow::R
 /// starting it on each crate, to find nothing, takes longer than most of the tests.
 fn packages_with_doc_tests(crates: &Path) -> anyhow::Result<Vec<String>> {
     let mut packages = Vec::new();
-    for entry in
-        fs::read_dir(crates).with_context(|| format!("cannot read {}", crates.display()))?
-    {
+    for entry in fs::read_dir(crates).with_context(|| format!("cannot read {}", crates.display()))? {
         let folder = entry?.path();
         if folder.join("src/lib.rs").is_file()
             && has_doc_test(&folder.join("src"))?
@@ -81,15 +76,12 @@ fn packages_with_doc_tests(crates: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn has_doc_test(folder: &Path) -> anyhow::Result<bool> {
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
-    {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
         let found = if path.is_dir() {
             has_doc_test(&path)?
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let source = fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
+            let source = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             holds_code_block(&source)
         } else {
             false
@@ -104,17 +96,13 @@ fn has_doc_test(folder: &Path) -> anyhow::Result<bool> {
 /// Whether the docs in `source` have a fenced block that rustdoc would compile.
 fn holds_code_block(source: &str) -> bool {
     let fences = source.lines().map(str::trim_start).filter_map(|line| {
-        let text = line
-            .strip_prefix("///")
-            .or_else(|| line.strip_prefix("//!"))?;
+        let text = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"))?;
         text.trim_start().strip_prefix("```")
     });
     // Every other fence closes a block.
     fences.step_by(2).any(|language| {
         language.is_empty()
-            || ["rust", "no_run", "should_panic", "compile_fail"]
-                .iter()
-                .any(|compiled| language.starts_with(compiled))
+            || ["rust", "no_run", "should_panic", "compile_fail"].iter().any(|compiled| language.starts_with(compiled))
     })
 }
 

@@ -135,11 +135,7 @@ impl Lmsr {
     ///
     /// [`LmsrError::OutcomeCount`], [`LmsrError::Probabilities`], [`LmsrError::Liquidity`],
     /// [`LmsrError::SoldCount`] or [`LmsrError::OutOfRange`], by the part that is wrong.
-    pub fn restore(
-        liquidity: f64,
-        probabilities: &[u16],
-        sold: &[i64],
-    ) -> Result<Self, LmsrError> {
+    pub fn restore(liquidity: f64, probabilities: &[u16], sold: &[i64]) -> Result<Self, LmsrError> {
         check_probabilities(probabilities)?;
         // Written so that a NaN is refused as well.
         if !(MIN_LIQUIDITY..=MAX_LIQUIDITY).contains(&liquidity) {
@@ -195,9 +191,10 @@ impl Lmsr {
             let step = missing.signum();
             // How much too low a row is, seen in the direction in which it would move.
             let need = |row: &(f64, i64)| (row.0 - float(row.1)) * float(step);
-            let next = rows.iter_mut().filter(|row| row.1 + step >= 1).reduce(|best, row| {
-                if need(row) > need(best) { row } else { best }
-            });
+            let next = rows
+                .iter_mut()
+                .filter(|row| row.1 + step >= 1)
+                .reduce(|best, row| if need(row) > need(best) { row } else { best });
             let Some(row) = next else { break };
             row.1 += step;
             missing -= step;
@@ -290,9 +287,7 @@ impl Lmsr {
         let Ok(odds) = self.odds(outcome) else { return 0 };
         let limit = float(limit.mills()) / 1000.0;
         let estimate = floor(-odds.shares_beyond_lead(limit)).saturating_sub(odds.lead);
-        largest(self.room(outcome, -1), estimate, |shares| {
-            odds.price_after(shares.saturating_neg()) >= limit
-        })
+        largest(self.room(outcome, -1), estimate, |shares| odds.price_after(shares.saturating_neg()) >= limit)
     }
 
     /// The most shares of `outcome` whose [`Lmsr::buy_cost`] is within `budget`.
@@ -304,9 +299,7 @@ impl Lmsr {
     pub fn shares_for_budget(&self, outcome: usize, budget: Credits) -> i64 {
         let Ok(odds) = self.odds(outcome) else { return 0 };
         let estimate = floor(odds.affordable(odds.against_after(0), budget));
-        largest(self.room(outcome, 1), estimate, |shares| {
-            odds.buy_mills(shares) <= budget.mills()
-        })
+        largest(self.room(outcome, 1), estimate, |shares| odds.buy_mills(shares) <= budget.mills())
     }
 
     /// The most `shares` of the rest of a set of `outcome` whose [`Lmsr::buy_rest_cost`] is within
@@ -353,20 +346,14 @@ impl Lmsr {
         let rows = || self.sold.iter().copied().zip(self.offsets.iter().copied());
         let own = rows().nth(outcome).ok_or(LmsrError::UnknownOutcome)?;
         // Differences of shares are taken as integers: exact however far the market has gone.
-        let above = |a: (i64, f64), b: (i64, f64)| {
-            float(a.0.saturating_sub(b.0)) / self.liquidity + (a.1 - b.1)
-        };
+        let above = |a: (i64, f64), b: (i64, f64)| float(a.0.saturating_sub(b.0)) / self.liquidity + (a.1 - b.1);
         let rest = || rows().enumerate().filter(|row| row.0 != outcome).map(|row| row.1);
         let top = rest()
             .reduce(|best, row| if above(row, best) > 0.0 { row } else { best })
             .ok_or(LmsrError::UnknownOutcome)?;
         // The sum includes the top itself: e^0 = 1.
         let sum: f64 = rest().map(|row| above(row, top).exp()).sum();
-        Ok(Odds {
-            liquidity: self.liquidity,
-            lead: top.0.saturating_sub(own.0),
-            tilt: (top.1 - own.1) + sum.ln(),
-        })
+        Ok(Odds { liquidity: self.liquidity, lead: top.0.saturating_sub(own.0), tilt: (top.1 - own.1) + sum.ln() })
     }
 
     /// Whether a trade of `shares` that changes the sold shares by `delta` is one.

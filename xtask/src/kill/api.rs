@@ -92,10 +92,7 @@ impl Api {
             .no_proxy()
             .build()
             .context("cannot set up the HTTP client")?;
-        Ok(Self {
-            http,
-            base: format!("http://{address}"),
-        })
+        Ok(Self { http, base: format!("http://{address}") })
     }
 
     /// Whether the server says that it can serve.
@@ -108,10 +105,7 @@ impl Api {
     pub(super) async fn sign_up(&self, name: &str) -> anyhow::Result<User> {
         let email = format!("{name}@example.com");
         let body = json!({ "email": email, "displayName": name, "password": PASSWORD });
-        let data = self.expect(
-            self.post("/users", None, Some(name), &body).await,
-            "sign a user up",
-        )?;
+        let data = self.expect(self.post("/users", None, Some(name), &body).await, "sign a user up")?;
         let id = text(&data, "id").context("the answer to a sign-up has no `id`")?;
         let token = self.login(&email).await?;
         Ok(User { id, email, token })
@@ -131,21 +125,14 @@ impl Api {
 
     /// Opens a yes/no market and returns its id.
     pub(super) async fn open_market(&self, creator: &User, key: &str) -> anyhow::Result<String> {
-        let body =
-            json!({ "question": format!("Does run {key} lose nothing?"), "closesAt": CLOSES_AT });
+        let body = json!({ "question": format!("Does run {key} lose nothing?"), "closesAt": CLOSES_AT });
         let answer = self.post("/markets", Some(creator), Some(key), &body).await;
         let data = self.expect(answer, "open a market")?;
         text(&data, "id").context("the answer to a new market has no `id`")
     }
 
     /// Sends a command. It may be sent again with the same key and body.
-    pub(super) async fn send(
-        &self,
-        kind: Kind,
-        user: &mut User,
-        key: &str,
-        body: &Value,
-    ) -> Answer {
+    pub(super) async fn send(&self, kind: Kind, user: &mut User, key: &str, body: &Value) -> Answer {
         let (status, answer) = match self.post(kind.path(), Some(user), Some(key), body).await {
             Ok(answer) => answer,
             Err(error) => return Answer::Unknown(format!("{error:#}")),
@@ -163,30 +150,18 @@ impl Api {
     /// Cancels an order; true when the server vouches for it.
     pub(super) async fn cancel(&self, user: &User, id: &str) -> bool {
         let path = format!("/orders/{id}");
-        let answer = self
-            .call(Method::DELETE, &path, Some(user), None, None)
-            .await;
+        let answer = self.call(Method::DELETE, &path, Some(user), None, None).await;
         answer.is_ok_and(|(status, _)| status.is_success())
     }
 
     /// The order or transfer `id`, or `None` when the server does not know it.
-    pub(super) async fn find(
-        &self,
-        kind: Kind,
-        user: &User,
-        id: &str,
-    ) -> anyhow::Result<Option<Value>> {
+    pub(super) async fn find(&self, kind: Kind, user: &User, id: &str) -> anyhow::Result<Option<Value>> {
         let path = format!("{}/{id}", kind.path());
-        let (status, answer) = self
-            .call(Method::GET, &path, Some(user), None, None)
-            .await?;
+        let (status, answer) = self.call(Method::GET, &path, Some(user), None, None).await?;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        Ok(Some(self.expect(
-            Ok((status, answer)),
-            "read what was acknowledged",
-        )?))
+        Ok(Some(self.expect(Ok((status, answer)), "read what was acknowledged")?))
     }
 
     /// The markers of everything of `kind` that `user` can see; one that is there twice was done
@@ -199,17 +174,10 @@ impl Api {
         let mut markers = Vec::new();
         for page in 1_u32.. {
             let path = format!("{list}?limit={PAGE_SIZE}&page={page}");
-            let (status, answer) = self
-                .call(Method::GET, &path, Some(user), None, None)
-                .await?;
-            let more = answer
-                .pointer("/meta/pagination/hasNext")
-                .and_then(Value::as_bool)
-                .unwrap_or(false);
+            let (status, answer) = self.call(Method::GET, &path, Some(user), None, None).await?;
+            let more = answer.pointer("/meta/pagination/hasNext").and_then(Value::as_bool).unwrap_or(false);
             let data = self.expect(Ok((status, answer)), "list what was done")?;
-            let rows = data
-                .as_array()
-                .with_context(|| format!("GET {path}: `data` is no list"))?;
+            let rows = data.as_array().with_context(|| format!("GET {path}: `data` is no list"))?;
             markers.extend(rows.iter().filter_map(|row| marker(kind, row)));
             if !more {
                 break;
@@ -237,9 +205,7 @@ impl Api {
         body: Option<&Value>,
     ) -> anyhow::Result<(StatusCode, Value)> {
         let name = format!("{method} {path}");
-        let mut request = self
-            .http
-            .request(method, format!("{}/api/v1{path}", self.base));
+        let mut request = self.http.request(method, format!("{}/api/v1{path}", self.base));
         if let Some(user) = user {
             request = request.bearer_auth(&user.token);
         }
@@ -255,18 +221,13 @@ impl Api {
         let value = if text.is_empty() {
             Value::Null
         } else {
-            serde_json::from_str(&text)
-                .with_context(|| format!("{name}: the answer is not JSON"))?
+            serde_json::from_str(&text).with_context(|| format!("{name}: the answer is not JSON"))?
         };
         Ok((status, value))
     }
 
     /// The data of an answer that must be a success.
-    fn expect(
-        &self,
-        answer: anyhow::Result<(StatusCode, Value)>,
-        purpose: &str,
-    ) -> anyhow::Result<Value> {
+    fn expect(&self, answer: anyhow::Result<(StatusCode, Value)>, purpose: &str) -> anyhow::Result<Value> {
         let (status, mut answer) = answer.with_context(|| format!("cannot {purpose}"))?;
         anyhow::ensure!(status.is_success(), "cannot {purpose}: {status} {answer}");
         Ok(answer.get_mut("data").map(Value::take).unwrap_or_default())
@@ -317,11 +278,7 @@ pub(super) fn marker(kind: Kind, row: &Value) -> Option<String> {
 /// An answer's meaning by its status. Only what is certain counts as refused: a 5xx may hide a
 /// commit, and a 409 about the key itself says that the first attempt is still running.
 fn judge(status: StatusCode, answer: Value) -> Answer {
-    let code = answer
-        .pointer("/error/code")
-        .and_then(Value::as_str)
-        .unwrap_or("no code")
-        .to_owned();
+    let code = answer.pointer("/error/code").and_then(Value::as_str).unwrap_or("no code").to_owned();
     if status.is_success() {
         return Answer::Acknowledged(answer.get("data").cloned().unwrap_or_default());
     }
@@ -347,38 +304,26 @@ mod tests {
     use super::{Answer, Kind, judge};
 
     fn judged(status: StatusCode, code: &str) -> Answer {
-        judge(
-            status,
-            json!({ "success": false, "error": { "code": code } }),
-        )
+        judge(status, json!({ "success": false, "error": { "code": code } }))
     }
 
     #[test]
     fn takes_every_success_for_an_acknowledgement() {
-        let answer = judge(
-            StatusCode::CREATED,
-            json!({ "success": true, "data": { "id": "7" } }),
-        );
+        let answer = judge(StatusCode::CREATED, json!({ "success": true, "data": { "id": "7" } }));
         assert_eq!(answer, Answer::Acknowledged(json!({ "id": "7" })));
     }
 
     #[test]
     fn takes_only_what_is_certain_for_a_refusal() {
         let refused = judged(StatusCode::CONFLICT, "INSUFFICIENT_FUNDS");
-        assert_eq!(
-            refused,
-            Answer::Refused("409 INSUFFICIENT_FUNDS".to_owned())
-        );
+        assert_eq!(refused, Answer::Refused("409 INSUFFICIENT_FUNDS".to_owned()));
         for (status, code) in [
             (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
             (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
             (StatusCode::CONFLICT, "IDEMPOTENCY_IN_PROGRESS"),
         ] {
-            assert!(
-                matches!(judged(status, code), Answer::Unknown(_)),
-                "{status} {code}"
-            );
+            assert!(matches!(judged(status, code), Answer::Unknown(_)), "{status} {code}");
         }
     }
 

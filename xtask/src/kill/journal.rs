@@ -46,11 +46,8 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
-        let file =
-            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self {
-            file: Mutex::new(file),
-        })
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { file: Mutex::new(file) })
     }
 
     /// To be called before the command is sent.
@@ -68,12 +65,10 @@ impl Journal {
         let key = &command.key;
         match answer {
             Answer::Acknowledged(data) => {
-                let id = command.kind.id(data).with_context(|| {
-                    format!(
-                        "the answer to the {} {key} has no id: {data}",
-                        command.kind.name()
-                    )
-                })?;
+                let id = command
+                    .kind
+                    .id(data)
+                    .with_context(|| format!("the answer to the {} {key} has no id: {data}", command.kind.name()))?;
                 self.write(&json!({ "event": "ok", "key": key, "id": id }))?;
                 Ok(Outcome::Acknowledged(id.to_owned()))
             }

@@ -46,11 +46,7 @@ pub(super) async fn client(
     mut phase: watch::Receiver<Phase>,
 ) -> anyhow::Result<Record> {
     let mut random = StdRng::seed_from_u64(run.seed.wrapping_add(number));
-    let mut record = Record {
-        user,
-        entries: Vec::new(),
-        cancelled: Vec::new(),
-    };
+    let mut record = Record { user, entries: Vec::new(), cancelled: Vec::new() };
     for sequence in 0_u64.. {
         let Some(api) = next_server(&mut phase).await else {
             break;
@@ -59,9 +55,7 @@ pub(super) async fn client(
         let (command, rests) = next_command(&run, &record.user.id, key, &mut random);
 
         run.journal.invoke(&command)?;
-        let answer = api
-            .send(command.kind, &mut record.user, &command.key, &command.body)
-            .await;
+        let answer = api.send(command.kind, &mut record.user, &command.key, &command.body).await;
         let outcome = run.journal.answered(&command, &answer)?;
         if let (Outcome::Acknowledged(id), true) = (&outcome, rests)
             // Else the book would fill up until every order is refused for lack of funds.
@@ -81,10 +75,7 @@ pub(super) async fn client(
 
 /// Waits for a server; `None` when the run is over.
 async fn next_server(phase: &mut watch::Receiver<Phase>) -> Option<Api> {
-    let phase = phase
-        .wait_for(|phase| !matches!(phase, Phase::Down))
-        .await
-        .ok()?;
+    let phase = phase.wait_for(|phase| !matches!(phase, Phase::Down)).await.ok()?;
     match &*phase {
         Phase::Up(api) => Some(api.clone()),
         Phase::Down | Phase::Over => None,
@@ -98,37 +89,19 @@ fn next_command(run: &Run, own: &str, key: String, random: &mut StdRng) -> (Comm
         let others: Vec<_> = run.users.iter().filter(|user| *user != own).collect();
         if let Some(to) = others.choose(random) {
             let body = transfer_body(to, random.random_range(1..=9), &key);
-            return (
-                Command {
-                    kind: Kind::Transfer,
-                    key,
-                    body,
-                },
-                false,
-            );
+            return (Command { kind: Kind::Transfer, key, body }, false);
         }
     }
     let rests = random.random_bool(0.5);
     let order = Order {
         market: &run.market,
         outcome: if random.random_bool(0.5) { "YES" } else { "NO" },
-        side: if random.random_bool(0.5) {
-            "buy"
-        } else {
-            "sell"
-        },
+        side: if random.random_bool(0.5) { "buy" } else { "sell" },
         price_mills: random.random_range(480..=520),
         quantity: random.random_range(1..=3),
         rests,
         key: &key,
     };
     let body = order.body();
-    (
-        Command {
-            kind: Kind::Order,
-            key,
-            body,
-        },
-        rests,
-    )
+    (Command { kind: Kind::Order, key, body }, rests)
 }

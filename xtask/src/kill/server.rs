@@ -49,14 +49,8 @@ impl Installation {
             .open(&self.log)
             .with_context(|| format!("cannot write {}", self.log.display()))?;
         let mut command = self.command("serve");
-        command
-            .args(["--listen", &address])
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", process::name(&command)))?;
+        command.args(["--listen", &address]).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("cannot start {}", process::name(&command)))?;
         let mut server = Server { child, address };
         interrupts.or(server.ready(self)).await?;
         Ok(server)
@@ -65,17 +59,10 @@ impl Installation {
     /// Runs the audit; its findings are the error.
     pub(super) async fn audit(&self, interrupts: &Interrupts) -> anyhow::Result<()> {
         let mut command = self.command("audit");
-        command
-            .arg("--json")
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
+        command.arg("--json").stdout(Stdio::piped()).kill_on_drop(true);
         let name = process::name(&command);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        let output = interrupts
-            .or(async { Ok(child.wait_with_output().await?) })
-            .await?;
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let output = interrupts.or(async { Ok(child.wait_with_output().await?) }).await?;
         anyhow::ensure!(
             output.status.success(),
             "the audit failed ({}): {}",
@@ -91,11 +78,7 @@ impl Installation {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
             command.env_remove(name);
         }
-        command
-            .arg(subcommand)
-            .arg("--data-dir")
-            .arg(&self.data)
-            .stdin(Stdio::null());
+        command.arg(subcommand).arg("--data-dir").arg(&self.data).stdin(Stdio::null());
         if let Some(url) = &self.database_url {
             command.args(["--database-url", url]);
         }
@@ -116,10 +99,7 @@ impl Server {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait().context("cannot watch the server")? {
-                anyhow::bail!(
-                    "the server ended ({status}):\n{}",
-                    services::tail(&installation.log)
-                );
+                anyhow::bail!("the server ended ({status}):\n{}", services::tail(&installation.log));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -146,17 +126,9 @@ impl Server {
         }
         let status = tokio::time::timeout(STOP_LIMIT, self.child.wait())
             .await
-            .with_context(|| {
-                format!(
-                    "the server does not stop within {} seconds",
-                    STOP_LIMIT.as_secs()
-                )
-            })?
+            .with_context(|| format!("the server does not stop within {} seconds", STOP_LIMIT.as_secs()))?
             .context("cannot wait for the server")?;
-        anyhow::ensure!(
-            status.success(),
-            "the server did not stop cleanly ({status})"
-        );
+        anyhow::ensure!(status.success(), "the server did not stop cleanly ({status})");
         Ok(())
     }
 }

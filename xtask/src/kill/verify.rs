@@ -38,10 +38,7 @@ impl Findings {
 
 /// Checks all that one client did.
 pub(super) async fn verify(api: &Api, run: &Run, mut record: Record) -> anyhow::Result<Findings> {
-    let mut findings = Findings {
-        cancelled: record.cancelled.len(),
-        ..Findings::default()
-    };
+    let mut findings = Findings { cancelled: record.cancelled.len(), ..Findings::default() };
     // A long run may have used up the token's time.
     api.renew(&mut record.user).await?;
     settle_unknown(api, run, &mut record, &mut findings).await?;
@@ -52,26 +49,16 @@ pub(super) async fn verify(api: &Api, run: &Run, mut record: Record) -> anyhow::
     for id in &record.cancelled {
         let order = api.find(Kind::Order, &record.user, id).await?;
         if order.as_ref().is_some_and(is_open) {
-            findings.breaches.push(format!(
-                "order {id}: its cancellation was acknowledged, and it is open"
-            ));
+            findings.breaches.push(format!("order {id}: its cancellation was acknowledged, and it is open"));
         }
     }
     Ok(findings)
 }
 
 /// Repeats every command without an answer, twice: both times the outcome must be the same.
-async fn settle_unknown(
-    api: &Api,
-    run: &Run,
-    record: &mut Record,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
+async fn settle_unknown(api: &Api, run: &Run, record: &mut Record, findings: &mut Findings) -> anyhow::Result<()> {
     let Record { user, entries, .. } = record;
-    for entry in entries
-        .iter_mut()
-        .filter(|entry| entry.outcome == Outcome::Unknown)
-    {
+    for entry in entries.iter_mut().filter(|entry| entry.outcome == Outcome::Unknown) {
         findings.unknown += 1;
         let Command { kind, key, body } = &entry.command;
         let mut outcomes = Vec::new();
@@ -95,10 +82,9 @@ async fn settle_unknown(
         }
         outcomes.dedup();
         if outcomes.len() > 1 {
-            findings.breaches.push(format!(
-                "{} {key}: repeated twice with the same key, it gave {outcomes:?}",
-                kind.name()
-            ));
+            findings
+                .breaches
+                .push(format!("{} {key}: repeated twice with the same key, it gave {outcomes:?}", kind.name()));
         }
         if let Some(outcome) = outcomes.pop() {
             findings.unknown_done += usize::from(matches!(outcome, Outcome::Acknowledged(_)));
@@ -109,11 +95,7 @@ async fn settle_unknown(
 }
 
 /// Looks each acknowledged command up by its id.
-async fn find_acknowledged(
-    api: &Api,
-    record: &Record,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
+async fn find_acknowledged(api: &Api, record: &Record, findings: &mut Findings) -> anyhow::Result<()> {
     for entry in &record.entries {
         let Command { kind, key, .. } = &entry.command;
         let Outcome::Acknowledged(id) = &entry.outcome else {
@@ -126,15 +108,11 @@ async fn find_acknowledged(
         }
         let name = kind.name();
         match api.find(*kind, &record.user, id).await? {
-            None => findings
-                .breaches
-                .push(format!("{name} {id} ({key}): acknowledged and lost")),
+            None => findings.breaches.push(format!("{name} {id} ({key}): acknowledged and lost")),
             Some(found) => {
                 let found = marker(*kind, &found);
                 if found.as_deref() != Some(key) {
-                    findings.breaches.push(format!(
-                        "{name} {id}: acknowledged for the key {key}, and bears {found:?}"
-                    ));
+                    findings.breaches.push(format!("{name} {id}: acknowledged for the key {key}, and bears {found:?}"));
                 }
             }
         }
@@ -143,21 +121,12 @@ async fn find_acknowledged(
 }
 
 /// Counts, in the lists of the API, what each command has brought about.
-async fn count_effects(
-    api: &Api,
-    kind: Kind,
-    record: &Record,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
+async fn count_effects(api: &Api, kind: Kind, record: &Record, findings: &mut Findings) -> anyhow::Result<()> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     for marker in api.markers(kind, &record.user).await? {
         *counts.entry(marker).or_default() += 1;
     }
-    for entry in record
-        .entries
-        .iter()
-        .filter(|entry| entry.command.kind == kind)
-    {
+    for entry in record.entries.iter().filter(|entry| entry.command.kind == kind) {
         let key = &entry.command.key;
         let count = counts.get(key).copied().unwrap_or(0);
         let wanted = usize::from(matches!(entry.outcome, Outcome::Acknowledged(_)));

@@ -31,13 +31,9 @@ impl Account {
             return Ok(Self::Ourselves);
         }
         for name in UNPRIVILEGED {
-            let user = User::from_name(name)
-                .with_context(|| format!("cannot look up the user `{name}`"))?;
+            let user = User::from_name(name).with_context(|| format!("cannot look up the user `{name}`"))?;
             if let Some(user) = user {
-                return Ok(Self::Other {
-                    uid: user.uid.as_raw(),
-                    gid: user.gid.as_raw(),
-                });
+                return Ok(Self::Other { uid: user.uid.as_raw(), gid: user.gid.as_raw() });
             }
         }
         anyhow::bail!(
@@ -57,10 +53,7 @@ impl Account {
 
     /// Makes the folder `path`, which this account alone can read and write.
     pub(super) fn create_folder(self, path: &Path) -> anyhow::Result<()> {
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(path)
-            .with_context(|| format!("cannot create {}", path.display()))?;
+        fs::DirBuilder::new().mode(0o700).create(path).with_context(|| format!("cannot create {}", path.display()))?;
         self.own(path)
     }
 
@@ -99,7 +92,7 @@ fn open_to_everybody(folder: &Path) -> bool {
     let Ok(folder) = folder.canonicalize() else {
         return false;
     };
-    folder.ancestors().all(|ancestor| {
-        fs::metadata(ancestor).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
-    })
+    folder
+        .ancestors()
+        .all(|ancestor| fs::metadata(ancestor).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0))
 }

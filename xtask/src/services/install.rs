@@ -14,12 +14,7 @@ use crate::services::Needs;
 
 /// Folders that hold one folder for each installed version of PostgreSQL: Debian and Ubuntu,
 /// Fedora, Homebrew on both kinds of Mac.
-const VERSIONED_FOLDERS: [&str; 4] = [
-    "/usr/lib/postgresql",
-    "/usr",
-    "/opt/homebrew/opt",
-    "/usr/local/opt",
-];
+const VERSIONED_FOLDERS: [&str; 4] = ["/usr/lib/postgresql", "/usr", "/opt/homebrew/opt", "/usr/local/opt"];
 
 /// Valkey speaks the same protocol and is what newer distributions ship.
 const REDIS_PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
@@ -34,16 +29,11 @@ pub(super) struct Programs {
 }
 
 /// Finds the programs that `needs` names; installs what is missing.
-pub(super) async fn find_or_install(
-    needs: Needs,
-    interrupts: &Interrupts,
-) -> anyhow::Result<Programs> {
+pub(super) async fn find_or_install(needs: Needs, interrupts: &Interrupts) -> anyhow::Result<Programs> {
     let mut programs = find(needs, interrupts).await?;
     let missing = missing_packages(needs, &programs);
     if !missing.is_empty() {
-        install(&missing, interrupts)
-            .await
-            .with_context(|| advice(&missing))?;
+        install(&missing, interrupts).await.with_context(|| advice(&missing))?;
         programs = find(needs, interrupts).await?;
         let missing = missing_packages(needs, &programs);
         anyhow::ensure!(
@@ -57,27 +47,15 @@ pub(super) async fn find_or_install(
 }
 
 async fn find(needs: Needs, interrupts: &Interrupts) -> anyhow::Result<Programs> {
-    let postgres = if needs.postgres {
-        newest_postgres(interrupts).await?
-    } else {
-        None
-    };
+    let postgres = if needs.postgres { newest_postgres(interrupts).await? } else { None };
     let redis = if needs.redis {
-        REDIS_PROGRAMS
-            .into_iter()
-            .find_map(process::find_in_path)
-            .or_else(|| {
-                // Debian's ordinary users need not have /usr/sbin in PATH, nor cron's jobs /usr/local.
-                [
-                    "/usr/bin",
-                    "/usr/sbin",
-                    "/usr/local/bin",
-                    "/opt/homebrew/bin",
-                ]
+        REDIS_PROGRAMS.into_iter().find_map(process::find_in_path).or_else(|| {
+            // Debian's ordinary users need not have /usr/sbin in PATH, nor cron's jobs /usr/local.
+            ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin"]
                 .iter()
                 .map(|folder| Path::new(folder).join("redis-server"))
                 .find(|program| program.is_file())
-            })
+        })
     } else {
         None
     };
@@ -170,14 +148,7 @@ async fn apt_get(root: bool, args: &[&str], interrupts: &Interrupts) -> anyhow::
     if !root {
         command.args(["-n", "env"]);
     }
-    command
-        .args([
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-        ])
-        .args(args);
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"]).args(args);
     let name = process::name(&command);
     let status = process::run(command, interrupts).await?;
     anyhow::ensure!(status.success(), "`{name}` failed ({status})");
@@ -201,13 +172,7 @@ fn advice(packages: &[&str]) -> String {
     };
     let variables = packages
         .iter()
-        .map(|package| {
-            if *package == "postgresql" {
-                "DATABASE_URL"
-            } else {
-                "REDIS_URL"
-            }
-        })
+        .map(|package| if *package == "postgresql" { "DATABASE_URL" } else { "REDIS_URL" })
         .collect::<Vec<_>>()
         .join(" and ");
     format!(
@@ -224,23 +189,14 @@ mod tests {
     fn reads_the_version_of_every_kind_of_build() {
         let debian = "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n";
         assert_eq!(postgres_version(debian), Some((15, 18)));
-        assert_eq!(
-            postgres_version("postgres (PostgreSQL) 9.6.24"),
-            Some((9, 6))
-        );
-        assert_eq!(
-            postgres_version("postgres (PostgreSQL) 19beta1"),
-            Some((19, 0))
-        );
+        assert_eq!(postgres_version("postgres (PostgreSQL) 9.6.24"), Some((9, 6)));
+        assert_eq!(postgres_version("postgres (PostgreSQL) 19beta1"), Some((19, 0)));
         assert_eq!(postgres_version("garbage"), None);
     }
 
     #[test]
     fn names_the_variable_that_stands_in_for_a_missing_server() {
         let text = advice(&["redis-server"]);
-        assert!(
-            text.contains("REDIS_URL") && !text.contains("DATABASE_URL"),
-            "{text}"
-        );
+        assert!(text.contains("REDIS_URL") && !text.contains("DATABASE_URL"), "{text}");
     }
 }

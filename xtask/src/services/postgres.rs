@@ -20,11 +20,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Creates a cluster and starts it; returns the URL of an empty database, whose role may create
 /// more of them.
-pub(super) async fn start(
-    programs: &Path,
-    sandbox: &mut Sandbox,
-    interrupts: &Interrupts,
-) -> anyhow::Result<String> {
+pub(super) async fn start(programs: &Path, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<String> {
     let folder = sandbox.path("postgres");
     let data = folder.join("data");
     let log = sandbox.path("postgres.log");
@@ -32,22 +28,12 @@ pub(super) async fn start(
     sandbox.account().create_folder(&folder)?;
 
     let password_file = folder.join("password");
-    sandbox
-        .account()
-        .create_file(&password_file, &format!("{password}\n"))?;
+    sandbox.account().create_file(&password_file, &format!("{password}\n"))?;
     let mut initdb = sandbox.command(&programs.join("initdb"), &folder, &log)?;
     initdb
         .arg("--pgdata")
         .arg(&data)
-        .args([
-            "--username",
-            ROLE,
-            "--encoding",
-            "UTF8",
-            "--no-locale",
-            "--auth-local",
-            "reject",
-        ])
+        .args(["--username", ROLE, "--encoding", "UTF8", "--no-locale", "--auth-local", "reject"])
         // Not scram-sha-256: its thousands of rounds on the client's side, in an unoptimised
         // build, would take longer than most tests, and the password never leaves this machine.
         .args(["--auth-host", "password", "--pwfile"])
@@ -55,33 +41,21 @@ pub(super) async fn start(
         // Concerns this one command: nothing is in the cluster yet that could be lost.
         .arg("--no-sync");
     let status = process::run(Command::from(initdb), interrupts).await?;
-    anyhow::ensure!(
-        status.success(),
-        "initdb failed ({status}):\n{}",
-        tail(&log)
-    );
+    anyhow::ensure!(status.success(), "initdb failed ({status}):\n{}", tail(&log));
 
     // A server for one session, on its standard input: so no client program is needed.
     let mut single = sandbox.command(&programs.join("postgres"), &folder, &log)?;
-    single
-        .args(["--single", "-D"])
-        .arg(&data)
-        .arg("postgres")
-        .stdin(Stdio::piped());
+    single.args(["--single", "-D"]).arg(&data).arg("postgres").stdin(Stdio::piped());
     let mut session = single.spawn().context("cannot start postgres")?;
     if let Some(mut stdin) = session.stdin.take() {
         writeln!(stdin, "CREATE DATABASE {DATABASE};").context("cannot speak to postgres")?;
     }
-    let created = process::wait_blocking(&mut session, START_LIMIT)
-        && session.wait().is_ok_and(|status| status.success());
+    let created =
+        process::wait_blocking(&mut session, START_LIMIT) && session.wait().is_ok_and(|status| status.success());
     if !created {
         drop(session.kill());
     }
-    anyhow::ensure!(
-        created,
-        "cannot create the database `{DATABASE}`:\n{}",
-        tail(&log)
-    );
+    anyhow::ensure!(created, "cannot create the database `{DATABASE}`:\n{}", tail(&log));
 
     // Another process may take the port between our asking for it and PostgreSQL's binding it.
     for _ in 0..3 {
@@ -99,34 +73,21 @@ pub(super) async fn start(
         }
         sandbox.start(NAME, server)?;
         if is_ready(sandbox, &data, interrupts).await? {
-            eprintln!(
-                "xtask: {NAME} ({}) listens on 127.0.0.1:{port}",
-                programs.display()
-            );
-            return Ok(format!(
-                "postgres://{ROLE}:{password}@127.0.0.1:{port}/{DATABASE}"
-            ));
+            eprintln!("xtask: {NAME} ({}) listens on 127.0.0.1:{port}", programs.display());
+            return Ok(format!("postgres://{ROLE}:{password}@127.0.0.1:{port}/{DATABASE}"));
         }
     }
     anyhow::bail!("{NAME} does not start:\n{}", tail(&log))
 }
 
 /// Waits until the server takes connections (true) or has ended (false).
-async fn is_ready(
-    sandbox: &mut Sandbox,
-    data: &Path,
-    interrupts: &Interrupts,
-) -> anyhow::Result<bool> {
+async fn is_ready(sandbox: &mut Sandbox, data: &Path, interrupts: &Interrupts) -> anyhow::Result<bool> {
     let started = Instant::now();
     while started.elapsed() < START_LIMIT {
         interrupts.check()?;
         // `pg_ctl` looks at the same: the file's eighth line is the server's state.
         let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-        if state
-            .lines()
-            .nth(7)
-            .is_some_and(|state| state.trim() == "ready")
-        {
+        if state.lines().nth(7).is_some_and(|state| state.trim() == "ready") {
             return Ok(true);
         }
         if !sandbox.is_running(NAME) {
@@ -134,8 +95,5 @@ async fn is_ready(
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    anyhow::bail!(
-        "{NAME} is not ready after {} seconds",
-        START_LIMIT.as_secs()
-    )
+    anyhow::bail!("{NAME} is not ready after {} seconds", START_LIMIT.as_secs())
 }

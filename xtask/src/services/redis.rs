@@ -15,11 +15,7 @@ const NAME: &str = "Redis";
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Starts a server and returns its URL.
-pub(super) async fn start(
-    program: &Path,
-    sandbox: &mut Sandbox,
-    interrupts: &Interrupts,
-) -> anyhow::Result<String> {
+pub(super) async fn start(program: &Path, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<String> {
     let folder = sandbox.path("redis");
     let log = sandbox.path("redis.log");
     let password = random_password();
@@ -42,10 +38,7 @@ pub(super) async fn start(
             .context("cannot hand Redis its settings")?;
         }
         if is_ready(sandbox, port, &password, interrupts).await? {
-            eprintln!(
-                "xtask: {NAME} ({}) listens on 127.0.0.1:{port}",
-                program.display()
-            );
+            eprintln!("xtask: {NAME} ({}) listens on 127.0.0.1:{port}", program.display());
             return Ok(format!("redis://default:{password}@127.0.0.1:{port}/0"));
         }
     }
@@ -53,12 +46,7 @@ pub(super) async fn start(
 }
 
 /// Waits until the server answers (true) or has ended (false).
-async fn is_ready(
-    sandbox: &mut Sandbox,
-    port: u16,
-    password: &str,
-    interrupts: &Interrupts,
-) -> anyhow::Result<bool> {
+async fn is_ready(sandbox: &mut Sandbox, port: u16, password: &str, interrupts: &Interrupts) -> anyhow::Result<bool> {
     let started = Instant::now();
     while started.elapsed() < START_LIMIT {
         interrupts.check()?;
@@ -70,10 +58,7 @@ async fn is_ready(
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    anyhow::bail!(
-        "{NAME} does not answer after {} seconds",
-        START_LIMIT.as_secs()
-    )
+    anyhow::bail!("{NAME} does not answer after {} seconds", START_LIMIT.as_secs())
 }
 
 fn ping(port: u16, password: &str) -> std::io::Result<String> {

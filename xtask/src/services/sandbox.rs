@@ -51,25 +51,15 @@ impl Sandbox {
     pub(super) fn create() -> anyhow::Result<Self> {
         let account = Account::for_servers()?;
         let parent = account.temporary_folder();
-        let folder = tempfile::Builder::new()
-            .prefix("bellwether-services-")
-            .tempdir_in(&parent)
-            .with_context(|| {
-                format!(
-                    "cannot create a folder in {}; set TMPDIR to a folder that can be written to",
-                    parent.display()
-                )
+        let folder =
+            tempfile::Builder::new().prefix("bellwether-services-").tempdir_in(&parent).with_context(|| {
+                format!("cannot create a folder in {}; set TMPDIR to a folder that can be written to", parent.display())
             })?;
         // The servers' account must reach its own folders inside, which nobody else can read.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711))
             .with_context(|| format!("cannot open {} to the servers", folder.path().display()))?;
         let watchman = post_watchman(folder.path())?;
-        Ok(Self {
-            account,
-            folder: Some(folder),
-            servers: Vec::new(),
-            watchman: Some(watchman),
-        })
+        Ok(Self { account, folder: Some(folder), servers: Vec::new(), watchman: Some(watchman) })
     }
 
     /// Whom the servers run as.
@@ -79,19 +69,11 @@ impl Sandbox {
 
     /// A path inside the folder.
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.folder
-            .as_ref()
-            .map(|folder| folder.path().join(name))
-            .unwrap_or_default()
+        self.folder.as_ref().map(|folder| folder.path().join(name)).unwrap_or_default()
     }
 
     /// A command that runs as the servers' account, inside `folder`, logging to `log`.
-    pub(super) fn command(
-        &self,
-        program: &Path,
-        folder: &Path,
-        log: &Path,
-    ) -> anyhow::Result<Command> {
+    pub(super) fn command(&self, program: &Path, folder: &Path, log: &Path) -> anyhow::Result<Command> {
         let open = || {
             File::options()
                 .create(true)
@@ -116,9 +98,7 @@ impl Sandbox {
 
     /// Starts a server that is stopped with the sandbox.
     pub(super) fn start(&mut self, name: &'static str, mut command: Command) -> anyhow::Result<()> {
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let id = child.id();
         self.servers.push((name, child));
         if let Some((_, pipe)) = &mut self.watchman {
@@ -129,9 +109,7 @@ impl Sandbox {
 
     /// The standard input of the server that was started last, if it was piped.
     pub(super) fn take_stdin(&mut self) -> Option<ChildStdin> {
-        self.servers
-            .last_mut()
-            .and_then(|(_, child)| child.stdin.take())
+        self.servers.last_mut().and_then(|(_, child)| child.stdin.take())
     }
 
     /// Whether the server `name` still runs.
@@ -181,17 +159,13 @@ fn post_watchman(folder: &Path) -> anyhow::Result<(Child, ChildStdin)> {
         .process_group(0)
         .spawn()
         .context("cannot start /bin/sh")?;
-    let pipe = child
-        .stdin
-        .take()
-        .context("the clean-up process has no standard input")?;
+    let pipe = child.stdin.take().context("the clean-up process has no standard input")?;
     Ok((child, pipe))
 }
 
 /// A port of 127.0.0.1 that was free a moment ago.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("127.0.0.1 has no free port")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("127.0.0.1 has no free port")?;
     Ok(listener.local_addr()?.port())
 }
 
@@ -205,10 +179,7 @@ pub(crate) fn tail(path: &Path) -> String {
     const LINES: usize = 15;
     let text = fs::read_to_string(path).unwrap_or_default();
     let skipped = text.lines().count().saturating_sub(LINES);
-    text.lines()
-        .skip(skipped)
-        .map(|line| format!("    {line}\n"))
-        .collect()
+    text.lines().skip(skipped).map(|line| format!("    {line}\n")).collect()
 }
 
 #[cfg(test)]
@@ -227,18 +198,12 @@ mod tests {
         let mut sandbox = Sandbox::create().expect("a sandbox");
         let folder = sandbox.path("");
         let log = sandbox.path("log");
-        let mut command = sandbox
-            .command(Path::new("/bin/sleep"), &folder, &log)
-            .expect("a command");
+        let mut command = sandbox.command(Path::new("/bin/sleep"), &folder, &log).expect("a command");
         command.arg("1000");
         sandbox.start("sleep", command).expect("a server");
         assert!(sandbox.is_running("sleep"));
         let id = sandbox.servers[0].1.id();
-        (
-            sandbox,
-            Pid::from_raw(i32::try_from(id).expect("a process id")),
-            folder,
-        )
+        (sandbox, Pid::from_raw(i32::try_from(id).expect("a process id")), folder)
     }
 
     fn is_gone(process: Pid, folder: &Path) -> bool {
@@ -273,10 +238,7 @@ mod tests {
         let started = Instant::now();
         // The process is still our child: it has to be waited for before it is gone.
         while sandbox.is_running("sleep") || folder.exists() {
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "nobody cleaned up"
-            );
+            assert!(started.elapsed() < Duration::from_secs(20), "nobody cleaned up");
             std::thread::sleep(Duration::from_millis(20));
         }
         assert!(is_gone(process, &folder));
