@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -167,6 +167,12 @@ impl Config {
         bail!("the configuration is not valid:\n  {}", reader.faults.join("\n  "))
     }
 
+    /// Where the SQLite file is, where nobody says otherwise.
+    #[must_use]
+    pub(crate) fn default_database(data_dir: &Path) -> PathBuf {
+        data_dir.join("bellwether.db")
+    }
+
     /// Where the key file is.
     #[must_use]
     pub(crate) fn key_file(&self) -> PathBuf {
@@ -174,9 +180,9 @@ impl Config {
     }
 }
 
-fn database(text: &str, data_dir: &std::path::Path) -> Option<Database> {
+fn database(text: &str, data_dir: &Path) -> Option<Database> {
     if text.is_empty() {
-        return Some(Database::Sqlite(data_dir.join("bellwether.db")));
+        return Some(Database::Sqlite(Config::default_database(data_dir)));
     }
     if let Some(path) = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
         return (!path.is_empty()).then(|| Database::Sqlite(PathBuf::from(path)));

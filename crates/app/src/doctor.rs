@@ -97,7 +97,7 @@ fn disk(config: &Config) -> Finding {
         Database::Postgres(_) => &config.data_dir,
     };
     let absolute = std::path::absolute(wanted).map_err(|e| e.to_string())?;
-    let place = absolute.ancestors().find(|p| p.exists()).unwrap_or(std::path::Path::new("/"));
+    let place = absolute.ancestors().find(|p| p.is_dir()).unwrap_or(std::path::Path::new("/"));
     let stat = statvfs(place).map_err(|e| format!("{}: {e}", place.display()))?;
     let free_mib = stat.blocks_available().saturating_mul(stat.fragment_size()) >> 20;
     if free_mib < LITTLE_ROOM_MIB {

@@ -1,12 +1,17 @@
 //! `bellwether migrate`.
 
+use anyhow::bail;
+
 use crate::cli::MigrateAction;
 use crate::config::Config;
-use crate::print_line;
 use crate::wiring::Backend;
+use crate::{lock, print_line};
 
 /// Changes the schema, or lists its steps.
 pub(crate) async fn run(config: &Config, action: MigrateAction) -> anyhow::Result<()> {
+    if matches!(action, MigrateAction::Down { .. }) && lock::is_taken(config) {
+        bail!("a server is using the database {}; stop it before its tables are removed", config.database);
+    }
     let backend = match action {
         MigrateAction::Up => Backend::open(config).await?,
         MigrateAction::Down { .. } | MigrateAction::Status => Backend::open_existing(config).await?,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -144,15 +145,19 @@ async fn welcome(config: &Config, address: &str, queries: &dyn Queries) {
 /// A command that works from any folder. It reads the password without showing it.
 fn admin_command(config: &Config) -> String {
     let program = std::env::current_exe().map_or_else(|_| "bellwether".to_owned(), |p| quoted(&p.to_string_lossy()));
-    let target = match &config.database {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    let mut target = format!("--data-dir {}", quoted(&absolute(&config.data_dir)));
+    match &config.database {
+        Database::Sqlite(path) if *path == Config::default_database(&config.data_dir) => {}
         Database::Sqlite(path) => {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            format!("--database-url {}", quoted(&format!("sqlite://{}", path.display())))
+            target.push_str(&format!(" --database-url {}", quoted(&format!("sqlite://{}", absolute(path)))));
         }
         // A password is not for the screen: whoever set the server up has it.
-        Database::Postgres(url) if mask_url(url) != *url => "--database-url \"$BELLWETHER_DATABASE_URL\"".to_owned(),
-        Database::Postgres(url) => format!("--database-url {}", quoted(url)),
-    };
+        Database::Postgres(url) if mask_url(url) != *url => {
+            target.push_str(" --database-url \"$BELLWETHER_DATABASE_URL\"");
+        }
+        Database::Postgres(url) => target.push_str(&format!(" --database-url {}", quoted(url))),
+    }
     format!(
         "read -rsp 'Password: ' PASSWORD && printf %s \"$PASSWORD\" | {program} admin create {target} --email you@example.org --display-name You --password-stdin"
     )

@@ -117,3 +117,15 @@ async fn only_administrators_grant_credits() {
         assert!(matches!(refusal(refused), Refusal::Forbidden(_)));
     }
 }
+
+#[tokio::test]
+async fn old_answers_are_forgotten_a_bounded_number_at_a_time() {
+    let ctx = context(store(2, |run| {
+        let mut unit = Unit::default();
+        let day_ago = now() - jiff::SignedDuration::from_hours(24);
+        let found = if run == 0 { 1000 } else { 7 };
+        unit.answers.expect_forget_before().withf(move |before, _| *before == day_ago).returning(move |_, _| Ok(found));
+        unit.commits()
+    }));
+    assert_eq!(bellwether_usecases::idempotency::forget_old_answers(&ctx).await.unwrap(), 1007);
+}
