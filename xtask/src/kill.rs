@@ -9,10 +9,10 @@
 //! A killed process loses nothing that it has handed to the kernel, so this does not prove that the
 //! data survive a power cut.
 
-mod api;
+pub(crate) mod api;
 mod journal;
 mod load;
-mod server;
+pub(crate) mod server;
 mod verify;
 
 use std::path::{Path, PathBuf};

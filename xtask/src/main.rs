@@ -4,6 +4,7 @@
 //! here: the server's own commands are those of the `bellwether` binary.
 
 mod arch;
+mod bench;
 mod cargo;
 mod ci;
 mod interrupts;
@@ -32,6 +33,8 @@ struct Cli {
 enum Task {
     /// Hold the crates' dependencies against the table in xtask/src/arch.rs.
     Arch,
+    /// Measure orders through HTTP on both stores, beside pgbench.
+    Bench(bench::Options),
     /// Run what the continuous integration runs (.ci/run).
     Ci,
     /// Kill the server under load, again and again, and look for what it lost or did twice.
@@ -72,6 +75,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         let interrupts = Interrupts::listen()?;
         match task {
             Task::Arch => arch::run(&interrupts).await,
+            Task::Bench(options) => bench::run(options, &interrupts).await,
             Task::Ci => ci::run(&interrupts).await,
             Task::Kill(options) => kill::run(options, &interrupts).await,
             Task::Services(options) => services::run(options, &interrupts).await,

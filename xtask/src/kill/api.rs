@@ -17,7 +17,7 @@ const PAGE_SIZE: u32 = 100;
 
 /// What the server said to a command, as far as its sender can tell.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// The server vouches for it: it must be there for ever.
     Acknowledged(Value),
     /// The server says that it had no effect, and would have none if it were sent again.
@@ -28,7 +28,7 @@ pub(super) enum Answer {
 
 /// The kinds of command that are logged and looked for afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Order,
     Transfer,
 }
@@ -42,7 +42,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Order => "order",
             Self::Transfer => "transfer",
@@ -59,7 +59,7 @@ impl Kind {
     }
 
     /// The id of what an acknowledged command made.
-    pub(super) fn id(self, data: &Value) -> Option<&str> {
+    pub(crate) fn id(self, data: &Value) -> Option<&str> {
         let made = match self {
             Self::Order => data.get("order")?,
             Self::Transfer => data,
@@ -70,22 +70,29 @@ impl Kind {
 
 /// A user of the server, with a token.
 #[derive(Clone, Debug)]
-pub(super) struct User {
-    pub(super) id: String,
+pub(crate) struct User {
+    pub(crate) id: String,
     email: String,
     token: String,
 }
 
+impl User {
+    /// The access token.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+}
+
 /// A server at one address.
 #[derive(Clone, Debug)]
-pub(super) struct Api {
+pub(crate) struct Api {
     http: reqwest::Client,
     base: String,
 }
 
 impl Api {
     /// The server at `address`, such as `127.0.0.1:8080`.
-    pub(super) fn new(address: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(address: &str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .timeout(LIMIT)
             // The server is on this machine, whatever proxy the environment names.
@@ -96,13 +103,13 @@ impl Api {
     }
 
     /// Whether the server says that it can serve.
-    pub(super) async fn is_ready(&self) -> bool {
+    pub(crate) async fn is_ready(&self) -> bool {
         let answer = self.http.get(format!("{}/readyz", self.base)).send().await;
         answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
     }
 
     /// Signs a user up and logs them in.
-    pub(super) async fn sign_up(&self, name: &str) -> anyhow::Result<User> {
+    pub(crate) async fn sign_up(&self, name: &str) -> anyhow::Result<User> {
         let email = format!("{name}@example.com");
         let body = json!({ "email": email, "displayName": name, "password": PASSWORD });
         let data = self.expect(self.post("/users", None, Some(name), &body).await, "sign a user up")?;
@@ -112,7 +119,7 @@ impl Api {
     }
 
     /// Logs `user` in again.
-    pub(super) async fn renew(&self, user: &mut User) -> anyhow::Result<()> {
+    pub(crate) async fn renew(&self, user: &mut User) -> anyhow::Result<()> {
         user.token = self.login(&user.email).await?;
         Ok(())
     }
@@ -124,7 +131,7 @@ impl Api {
     }
 
     /// Opens a yes/no market and returns its id.
-    pub(super) async fn open_market(&self, creator: &User, key: &str) -> anyhow::Result<String> {
+    pub(crate) async fn open_market(&self, creator: &User, key: &str) -> anyhow::Result<String> {
         let body = json!({ "question": format!("Does run {key} lose nothing?"), "closesAt": CLOSES_AT });
         let answer = self.post("/markets", Some(creator), Some(key), &body).await;
         let data = self.expect(answer, "open a market")?;
@@ -132,7 +139,7 @@ impl Api {
     }
 
     /// Sends a command. It may be sent again with the same key and body.
-    pub(super) async fn send(&self, kind: Kind, user: &mut User, key: &str, body: &Value) -> Answer {
+    pub(crate) async fn send(&self, kind: Kind, user: &mut User, key: &str, body: &Value) -> Answer {
         let (status, answer) = match self.post(kind.path(), Some(user), Some(key), body).await {
             Ok(answer) => answer,
             Err(error) => return Answer::Unknown(format!("{error:#}")),
@@ -148,14 +155,14 @@ impl Api {
     }
 
     /// Cancels an order; true when the server vouches for it.
-    pub(super) async fn cancel(&self, user: &User, id: &str) -> bool {
+    pub(crate) async fn cancel(&self, user: &User, id: &str) -> bool {
         let path = format!("/orders/{id}");
         let answer = self.call(Method::DELETE, &path, Some(user), None, None).await;
         answer.is_ok_and(|(status, _)| status.is_success())
     }
 
     /// The order or transfer `id`, or `None` when the server does not know it.
-    pub(super) async fn find(&self, kind: Kind, user: &User, id: &str) -> anyhow::Result<Option<Value>> {
+    pub(crate) async fn find(&self, kind: Kind, user: &User, id: &str) -> anyhow::Result<Option<Value>> {
         let path = format!("{}/{id}", kind.path());
         let (status, answer) = self.call(Method::GET, &path, Some(user), None, None).await?;
         if status == StatusCode::NOT_FOUND {
@@ -166,7 +173,7 @@ impl Api {
 
     /// The markers of everything of `kind` that `user` can see; one that is there twice was done
     /// twice.
-    pub(super) async fn markers(&self, kind: Kind, user: &User) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn markers(&self, kind: Kind, user: &User) -> anyhow::Result<Vec<String>> {
         let list = match kind {
             Kind::Order => "/orders".to_owned(),
             Kind::Transfer => format!("/users/{}/transfers", user.id),
@@ -235,18 +242,18 @@ impl Api {
 }
 
 /// What an order looks like on the wire. `key` makes it countable.
-pub(super) struct Order<'a> {
-    pub(super) market: &'a str,
-    pub(super) outcome: &'a str,
-    pub(super) side: &'a str,
-    pub(super) price_mills: u16,
-    pub(super) quantity: u32,
-    pub(super) rests: bool,
-    pub(super) key: &'a str,
+pub(crate) struct Order<'a> {
+    pub(crate) market: &'a str,
+    pub(crate) outcome: &'a str,
+    pub(crate) side: &'a str,
+    pub(crate) price_mills: u16,
+    pub(crate) quantity: u32,
+    pub(crate) rests: bool,
+    pub(crate) key: &'a str,
 }
 
 impl Order<'_> {
-    pub(super) fn body(&self) -> Value {
+    pub(crate) fn body(&self) -> Value {
         json!({
             "marketId": self.market,
             "outcome": self.outcome,
@@ -261,17 +268,17 @@ impl Order<'_> {
 }
 
 /// What a transfer looks like on the wire. `key` makes it countable.
-pub(super) fn transfer_body(to: &str, mills: u16, key: &str) -> Value {
+pub(crate) fn transfer_body(to: &str, mills: u16, key: &str) -> Value {
     json!({ "toUserId": to, "amount": format!("0.{mills:03}"), "memo": key })
 }
 
 /// Whether an order, as the API shows it, can still trade.
-pub(super) fn is_open(order: &Value) -> bool {
+pub(crate) fn is_open(order: &Value) -> bool {
     order.get("status").and_then(Value::as_str) == Some("open")
 }
 
 /// The key that an order or a transfer carries.
-pub(super) fn marker(kind: Kind, row: &Value) -> Option<String> {
+pub(crate) fn marker(kind: Kind, row: &Value) -> Option<String> {
     text(row, kind.marker_field())
 }
 

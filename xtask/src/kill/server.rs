@@ -21,26 +21,26 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How to start the server.
 #[derive(Clone, Debug)]
-pub(super) struct Installation {
-    pub(super) binary: PathBuf,
+pub(crate) struct Installation {
+    pub(crate) binary: PathBuf,
     /// Where the server keeps its data.
-    pub(super) data: PathBuf,
+    pub(crate) data: PathBuf,
     /// `None` for the embedded store in the data folder.
-    pub(super) database_url: Option<String>,
+    pub(crate) database_url: Option<String>,
     /// Where its output goes.
-    pub(super) log: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 /// A life of the server. Dropping it kills the process.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub(super) address: String,
+    pub(crate) address: String,
 }
 
 impl Installation {
     /// Starts the server on a port of its own and waits until it serves.
-    pub(super) async fn start(&self, interrupts: &Interrupts) -> anyhow::Result<Server> {
+    pub(crate) async fn start(&self, interrupts: &Interrupts) -> anyhow::Result<Server> {
         // A new port for each life: the old one may be in use by another process by now.
         let address = format!("127.0.0.1:{}", services::free_port()?);
         let log = File::options()
@@ -57,7 +57,7 @@ impl Installation {
     }
 
     /// Runs the audit; its findings are the error.
-    pub(super) async fn audit(&self, interrupts: &Interrupts) -> anyhow::Result<()> {
+    pub(crate) async fn audit(&self, interrupts: &Interrupts) -> anyhow::Result<()> {
         let mut command = self.command("audit");
         command.arg("--json").stdout(Stdio::piped()).kill_on_drop(true);
         let name = process::name(&command);
@@ -111,7 +111,7 @@ impl Server {
     }
 
     /// Ends the server as a power cut would, as far as a process can tell: SIGKILL.
-    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
         let ended = self.child.try_wait().context("cannot watch the server")?;
         if let Some(status) = ended {
             anyhow::bail!("the server ended by itself ({status}) before it was killed");
@@ -120,7 +120,7 @@ impl Server {
     }
 
     /// Asks the server to stop and waits for it.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(id) = self.child.id() {
             process::send(id, Signal::SIGTERM)?;
         }
