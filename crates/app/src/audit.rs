@@ -43,3 +43,25 @@ pub(crate) async fn run(config: &Config, args: AuditArgs) -> anyhow::Result<Exit
 fn more(found: usize, limit: u32) -> &'static str {
     if u32::try_from(found).is_ok_and(|n| n >= limit) { " or more; raise --limit to see them" } else { "" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::of_flags;
+
+    #[tokio::test]
+    async fn a_database_that_is_not_there_or_not_migrated_is_not_called_clean() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("typo");
+        let config = of_flags(&["--data-dir", data.to_str().unwrap()]);
+        let args = AuditArgs { json: false, limit: 10 };
+        let error = run(&config, args.clone()).await.unwrap_err().to_string();
+        assert!(error.contains("there is no database") && !data.exists(), "{error}");
+
+        let backend = Backend::open(&config).await.unwrap();
+        let error = run(&config, args.clone()).await.unwrap_err().to_string();
+        assert!(error.contains("migrate up"), "{error}");
+        backend.migrate_up().await.unwrap();
+        assert_eq!(run(&config, args).await.unwrap(), ExitCode::SUCCESS);
+    }
+}

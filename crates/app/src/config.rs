@@ -253,6 +253,16 @@ impl Reader<'_> {
     }
 }
 
+/// The configuration of a command line, for tests, with passwords that are cheap to hash.
+#[cfg(test)]
+pub(crate) fn of_flags(flags: &[&str]) -> Config {
+    use clap::Parser;
+    let args = ["bellwether"].iter().chain(flags).copied();
+    let mut config = Config::read(&Settings::load(&crate::cli::Cli::parse_from(args)).unwrap()).unwrap();
+    config.password_cost = 4;
+    config
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;

@@ -48,3 +48,34 @@ fn lock_file(config: &Config) -> Option<PathBuf> {
 fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::of_flags;
+
+    #[test]
+    fn a_second_server_is_refused_however_it_names_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let config = of_flags(&["--data-dir", data.to_str().unwrap()]);
+        let url = format!("sqlite://{}", data.join("bellwether.db").display());
+        let other = of_flags(&["--data-dir", folder.path().to_str().unwrap(), "--database-url", &url]);
+        assert!(!is_taken(&config) && !data.exists(), "asking makes nothing");
+
+        let first = take(&config).unwrap();
+        for second in [&config, &other] {
+            let error = take(second).unwrap_err().to_string();
+            assert!(error.contains("another server") && is_taken(second), "{error}");
+        }
+        drop(first);
+        assert!(!is_taken(&config));
+        take(&other).unwrap();
+    }
+
+    #[test]
+    fn servers_may_share_a_postgresql_database() {
+        let config = of_flags(&["--database-url", "postgres://db/x"]);
+        assert!(take(&config).unwrap().is_none() && !is_taken(&config));
+    }
+}

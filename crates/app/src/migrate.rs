@@ -36,3 +36,24 @@ fn report(done: &str, names: &[String]) {
         print_line(&format!("{done} {name}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::of_flags;
+
+    #[tokio::test]
+    async fn tables_are_not_removed_under_a_running_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = of_flags(&["--data-dir", folder.path().to_str().unwrap()]);
+        run(&config, MigrateAction::Up).await.unwrap();
+        let serving = lock::take(&config).unwrap();
+        let error = run(&config, MigrateAction::Down { steps: 1 }).await.unwrap_err().to_string();
+        assert!(error.contains("a server is using"), "{error}");
+        drop(serving);
+        run(&config, MigrateAction::Down { steps: 1 }).await.unwrap();
+        run(&config, MigrateAction::Up).await.unwrap();
+        let backend = Backend::open_existing(&config).await.unwrap();
+        assert_eq!(backend.pending_migrations().await.unwrap(), 0);
+    }
+}

@@ -172,6 +172,26 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::of_flags;
+
+    #[test]
+    fn an_address_that_is_taken_is_an_error_that_says_what_to_do() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = listen(&of_flags(&["--listen", &taken.local_addr().unwrap().to_string()])).unwrap_err().to_string();
+        assert!(error.contains("in use") && error.contains("--listen"), "{error}");
+    }
+
+    /// Threat 71.
+    #[test]
+    fn the_way_to_an_administrator_works_from_any_folder_and_shows_no_password() {
+        let command = admin_command(&of_flags(&["--data-dir", "some data"]));
+        let folder = std::env::current_dir().unwrap().join("some data");
+        assert!(command.contains(&format!("--data-dir '{}' --email", folder.display())), "{command}");
+        let command = admin_command(&of_flags(&["--database-url", "sqlite://x.db"]));
+        assert!(command.contains("sqlite:///") && command.contains("/x.db"), "{command}");
+        let command = admin_command(&of_flags(&["--database-url", "postgres://ann:CANARY@db/x"]));
+        assert!(command.contains("$BELLWETHER_DATABASE_URL") && !command.contains("CANARY"), "{command}");
+    }
 
     #[test]
     fn words_for_the_shell_stay_one_word() {

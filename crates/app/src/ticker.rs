@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bellwether_usecases::Context;
 use bellwether_usecases::idempotency::forget_old_answers;
-use bellwether_usecases::settling::{Ticked, tick};
+use bellwether_usecases::settling::tick;
+use bellwether_usecases::{Context, Error};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -21,11 +21,13 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
     while !*stop.borrow() {
         if next_forget <= Instant::now() {
             next_forget = Instant::now() + FORGET_INTERVAL;
-            if let Err(error) = forget_old_answers(&ctx).await {
-                tracing::error!(error = %error, "old answers could not be forgotten; it is tried again later");
+            let forgetting = ctx.clone();
+            if let Err(error) = guarded(async move { forget_old_answers(&forgetting).await }).await {
+                tracing::error!(error = %format_args!("{error:#}"), "old answers could not be forgotten; it is tried again later");
             }
         }
-        let wait = match once(&ctx).await {
+        let ticking = ctx.clone();
+        let wait = match guarded(async move { tick(&ticking).await }).await {
             Ok(ticked) => {
                 pause = interval;
                 if ticked.more { Duration::ZERO } else { interval }
@@ -47,8 +49,53 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
     }
 }
 
-/// One tick, in a task of its own: a panic in it is one failed tick and not the last one.
-async fn once(ctx: &Context) -> anyhow::Result<Ticked> {
-    let ctx = ctx.clone();
-    Ok(tokio::spawn(async move { tick(&ctx).await }).await??)
+/// Runs a piece of work in a task of its own: a panic in it is one failure and not the end of all.
+async fn guarded<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> anyhow::Result<T> {
+    Ok(tokio::spawn(work).await??)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use bellwether_domain::ports::Clock;
+    use jiff::Timestamp;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::of_flags;
+    use crate::wiring::{self, Backend};
+
+    /// A clock that tells how often it was asked, and breaks the first two times: when old answers
+    /// are to be forgotten, and in the first tick.
+    struct BrokenAtFirst(AtomicU32, mpsc::UnboundedSender<u32>);
+
+    impl Clock for BrokenAtFirst {
+        fn now(&self) -> Timestamp {
+            let asked = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+            self.1.send(asked).unwrap();
+            assert!(asked > 2, "broken, for the test");
+            Timestamp::UNIX_EPOCH
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panicking_tick_and_a_failing_one_are_not_the_last_and_the_end_is_heeded() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = of_flags(&["--data-dir", folder.path().to_str().unwrap()]);
+        // Not migrated, so every tick that does not panic fails.
+        let mut ctx = wiring::command_context(&config, &Backend::open(&config).await.unwrap()).unwrap();
+        let (tell, mut told) = mpsc::unbounded_channel();
+        ctx.clock = Arc::new(BrokenAtFirst(AtomicU32::new(0), tell));
+        assert!(tick(&Context { clock: Arc::new(bellwether_security::SystemClock), ..ctx.clone() }).await.is_err());
+
+        let (stop, stopped) = watch::channel(false);
+        let ticking = tokio::spawn(run(ctx, Duration::from_millis(1), stopped));
+        while told.recv().await.unwrap() < 5 {}
+        stop.send_replace(true);
+        ticking.await.unwrap();
+    }
 }

@@ -162,3 +162,30 @@ pub(crate) fn make_private_folder(path: &std::path::Path) -> anyhow::Result<()> 
         .create(path)
         .with_context(|| format!("making the data folder {}; choose another with --data-dir", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::{Secret, of_flags};
+
+    fn mode(path: &std::path::Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    /// Threat 72.
+    #[test]
+    fn a_first_start_makes_a_private_folder_and_key_and_a_weak_secret_makes_neither() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let mut config = of_flags(&["--data-dir", data.to_str().unwrap()]);
+        config.secret_key = Some(Secret("changeme-changeme-changeme-1234567".to_owned()));
+        let error = format!("{:#}", master_key(&config).unwrap_err());
+        assert!(error.contains("secret_key") && error.contains("openssl rand") && !data.exists(), "{error}");
+
+        config.secret_key = None;
+        master_key(&config).unwrap();
+        assert_eq!((mode(&data), mode(&config.key_file())), (0o700, 0o600));
+    }
+}

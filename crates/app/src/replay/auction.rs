@@ -62,9 +62,12 @@ pub(super) fn plan(rows: Vec<OrderRow>, answers: &HashMap<String, Answer>, limit
 }
 
 fn question(row: &OrderRow) -> String {
-    let tail = format!(": {} ({})", row.stock, row.population);
+    let stock = row.stock.split_whitespace().collect::<Vec<_>>().join(" ");
+    let tail = format!(": {stock} ({})", row.population);
     let room = QUESTION.saturating_sub(tail.chars().count());
-    let head: String = row.market.chars().take(room).collect();
+    // Some names run over several lines, and a question is one.
+    let one_line = row.market.split_whitespace().collect::<Vec<_>>().join(" ");
+    let head: String = one_line.chars().take(room).collect();
     format!("{head}{tail}")
 }
 
