@@ -71,6 +71,24 @@ impl Api {
         self.request("POST", path).by(user).fresh_key().json(&body).send().await
     }
 
+    /// Writes as somebody, and again with the same key where the server is too busy (503), as any
+    /// client should: for tests that send more at once than a small machine can do in time.
+    ///
+    /// # Panics
+    /// When it stays too busy.
+    pub async fn post_patiently(&self, path: &str, user: &User, body: Value) -> Answer {
+        let (key, started) = (uuid_hex(), Instant::now());
+        loop {
+            let answer = self.request("POST", path).by(user).key(&key).json(&body).send().await;
+            if answer.status != 503 {
+                return answer;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{} stays {}", answer.shown, answer.text);
+            assert!(!answer.header("retry-after").is_empty(), "503 without Retry-After: {}", answer.text);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Signs somebody up and in; the address begins with the name.
     ///
     /// # Panics
@@ -172,6 +190,17 @@ pub fn limit(market: &str, outcome: &str, side: &str, price: &str, quantity: i64
     })
 }
 
+/// A decimal text, in mills.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+#[track_caller]
+pub fn mills(decimal: &Value) -> i64 {
+    let text = decimal.as_str().unwrap_or_else(|| panic!("{decimal} is no text"));
+    parse_decimal(text, 3).unwrap_or_else(|error| panic!("{text:?}: {error}"))
+}
+
 /// A request that is being put together.
 #[derive(Debug)]
 pub struct Request {
@@ -219,6 +248,12 @@ impl Request {
     pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         self.with(|b| b.header("Content-Type", "application/json").body(body))
+    }
+
+    /// With a body as it is; its type is said by a header.
+    #[must_use]
+    pub fn bytes(self, body: Vec<u8>) -> Self {
+        self.with(|b| b.body(body))
     }
 
     /// Sends it, if the server can be reached.
@@ -311,8 +346,7 @@ impl Answer {
     #[must_use]
     #[track_caller]
     pub fn mills(&self, pointer: &str) -> i64 {
-        let text = self.text(pointer);
-        parse_decimal(&text, 3).unwrap_or_else(|error| panic!("{}: {pointer} is {text:?}: {error}", self.shown))
+        mills(&Value::from(self.text(pointer)))
     }
 
     /// A header, empty where it is missing.

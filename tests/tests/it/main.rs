@@ -2,7 +2,12 @@
 //! would, and audits what is left behind. Every test runs on SQLite and, where `DATABASE_URL` is
 //! set, on PostgreSQL.
 
-#![expect(missing_docs, reason = "tests say what they show in their names")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "in a test, what is not as expected must stop it, in its helpers too"
+)]
 
 mod bad_input;
 mod hostile_text;

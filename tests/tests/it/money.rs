@@ -15,7 +15,7 @@ async fn of_64_simultaneous_spends_of_one_balance_one_succeeds() {
         let api = server.api();
         let (ann, ben) = (api.sign_up("Ann").await, api.sign_up("Ben").await);
         let body = json!({ "toUserId": ben.id, "amount": "600" });
-        let answers = join_all((0..64).map(|_| api.post("/transfers", &ann, body.clone()))).await;
+        let answers = join_all((0..64).map(|_| api.post_patiently("/transfers", &ann, body.clone()))).await;
         let (paid, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
         assert_eq!((paid.len(), refused.len()), (1, 63));
         for answer in refused {
@@ -39,9 +39,9 @@ async fn simultaneous_orders_and_payments_never_reserve_more_than_there_is() {
             let (ann, ben, market) = (&ann, &ben, &markets[n % 2]);
             async move {
                 if n % 3 == 0 {
-                    return api.post("/transfers", ann, json!({ "toUserId": ben.id, "amount": "150" })).await;
+                    return api.post_patiently("/transfers", ann, json!({ "toUserId": ben.id, "amount": "150" })).await;
                 }
-                api.post("/orders", ann, limit(market, "YES", "buy", "0.5", 300)).await
+                api.post_patiently("/orders", ann, limit(market, "YES", "buy", "0.5", 300)).await
             }
         });
         let answers = join_all(spends).await;
@@ -65,7 +65,7 @@ async fn opposed_transfers_by_the_thousand_all_succeed() {
         let payments: Vec<_> = (0..2000)
             .map(|n| {
                 let (from, to) = if n % 2 == 0 { (&ann, &ben) } else { (&ben, &ann) };
-                api.post("/transfers", from, json!({ "toUserId": to.id, "amount": "0.001" }))
+                api.post_patiently("/transfers", from, json!({ "toUserId": to.id, "amount": "0.001" }))
             })
             .collect();
         let answers: Vec<_> = stream::iter(payments).buffer_unordered(64).collect().await;
@@ -89,7 +89,8 @@ async fn sums_near_the_end_of_the_range_are_refused_alike_on_every_store() {
             let admin = server.admin().await;
             let (ann, ben) = (api.sign_up("Ann").await, api.sign_up("Ben").await);
             let mut answers = Vec::new();
-            let mut note = |answer: &bellwether_tests::Answer| answers.push(format!("{} {}", answer.status, answer.code()));
+            let mut note =
+                |answer: &bellwether_tests::Answer| answers.push(format!("{} {}", answer.status, answer.code()));
             for (user, amount) in [
                 (&ann, "9223372036854775.808"),
                 (&ann, "9223372036854775.807"),

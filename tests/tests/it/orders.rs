@@ -58,7 +58,8 @@ async fn price_goes_before_time_and_everything_is_accounted_for() {
         let second = place(&ben, limit(&market, "YES", "buy", "0.50", 10)).await;
         let best = place(&ben, limit(&market, "YES", "buy", "0.55", 10)).await;
         let taken = place(&cat, limit(&market, "NO", "buy", "0.50", 25)).await;
-        let prices: Vec<&Value> = taken.data()["fills"].as_array().expect("fills").iter().map(|f| &f["price"]).collect();
+        let prices: Vec<&Value> =
+            taken.data()["fills"].as_array().expect("fills").iter().map(|f| &f["price"]).collect();
         assert_eq!(prices, ["0.450", "0.500", "0.500"]);
         let status = |order: &bellwether_tests::Answer| format!("/orders/{}", order.text("/order/id"));
         for (order, owner, filled) in [(&best, &ben, 10), (&first, &ann, 10), (&second, &ben, 5)] {
@@ -84,9 +85,11 @@ async fn nobody_trades_with_themselves() {
             let order = limit(&market, "NO", "buy", "0.5", 4);
             rule.map_or(order.clone(), |rule| with(order, json!({ "selfTradePrevention": rule })))
         };
-        for (rule, resting, incoming) in
-            [(None, "open", "cancelled"), (Some("cancel_oldest"), "cancelled", "open"), (Some("decrement"), "open", "cancelled")]
-        {
+        for (rule, resting, incoming) in [
+            (None, "open", "cancelled"),
+            (Some("cancel_oldest"), "cancelled", "open"),
+            (Some("decrement"), "open", "cancelled"),
+        ] {
             let old = api.post("/orders", &ann, limit(&market, "YES", "buy", "0.5", 10)).await.expect(201);
             let new = api.post("/orders", &ann, crossing(rule)).await.expect(201);
             assert_eq!(new.data()["fills"], json!([]));
@@ -207,7 +210,8 @@ async fn a_quote_says_what_would_happen_and_writes_nothing() {
         let (ann, ben) = (api.sign_up("Ann").await, api.sign_up("Ben").await);
         let market = api.open_market(&ann, json!({ "feeRate": "0.02" })).await;
         api.post("/orders", &ann, limit(&market, "YES", "buy", "0.60", 100)).await.expect(201);
-        let book = || async { api.request("GET", &format!("/markets/{market}/book")).send().await.expect(200).data().clone() };
+        let book =
+            || async { api.request("GET", &format!("/markets/{market}/book")).send().await.expect(200).data().clone() };
         let before = (book().await, api.balance(&ben).await);
         let order = limit(&market, "NO", "buy", "0.45", 120);
         let quote = api.request("POST", "/orders/quote").by(&ben).json(&order).send().await.expect(200);
@@ -245,10 +249,13 @@ async fn many_takers_at_once_share_what_is_there() {
         api.post("/orders", &ann, limit(&market, "YES", "buy", "0.5", 100)).await.expect(201);
         let takes = (0..64).map(|n| {
             let order = with(limit(&market, "NO", "buy", "0.5", 3), json!({ "timeInForce": "ioc" }));
-            api.post("/orders", &takers[n % takers.len()], order)
+            api.post_patiently("/orders", &takers[n % takers.len()], order)
         });
-        let filled: i64 =
-            join_all(takes).await.into_iter().map(|a| a.expect(201).data()["order"]["filled"].as_i64().unwrap_or(0)).sum();
+        let filled: i64 = join_all(takes)
+            .await
+            .into_iter()
+            .map(|a| a.expect(201).data()["order"]["filled"].as_i64().unwrap_or(0))
+            .sum();
         assert_eq!(filled, 100);
         assert_eq!(api.shares(&ann, &market).await, [100, 0]);
         assert_eq!(api.balance(&ann).await, (950_000, 0));

@@ -52,7 +52,14 @@ async fn passwords_of_any_unicode_up_to_72_bytes_work_and_none_is_cut() {
         };
         let longest = "x".repeat(72);
         let umlauts = "ä".repeat(36);
-        let good = ["пароль-пароль", "😀😀😀😀😀😀😀😀", " leading and trailing ", "e\u{301}e\u{301}e\u{301}e\u{301}", &longest, &umlauts];
+        let good = [
+            "пароль-пароль",
+            "😀😀😀😀😀😀😀😀",
+            " leading and trailing ",
+            "e\u{301}e\u{301}e\u{301}e\u{301}",
+            &longest,
+            &umlauts,
+        ];
         for (n, password) in good.into_iter().enumerate() {
             sign_up(n, password).await.expect(201);
             log_in(n, password).await.expect(200);
@@ -62,7 +69,9 @@ async fn passwords_of_any_unicode_up_to_72_bytes_work_and_none_is_cut() {
             log_in(n, &shorter).await.refused(401, "INVALID_CREDENTIALS");
             log_in(n, &format!("{password}x")).await.refused(401, "INVALID_CREDENTIALS");
         }
-        for (n, password) in ["x".repeat(73), "ä".repeat(37), "abc\0defgh".to_owned(), "short".to_owned()].iter().enumerate() {
+        for (n, password) in
+            ["x".repeat(73), "ä".repeat(37), "abc\0defgh".to_owned(), "short".to_owned()].iter().enumerate()
+        {
             let answer = sign_up(100 + n, password).await;
             answer.refused(422, "VALIDATION_ERROR");
             assert_eq!(answer.fields(), ["password"]);
@@ -188,7 +197,10 @@ async fn a_deleted_user_is_gone_and_its_orders_are_cancelled() {
         api.request("POST", "/auth/login").json(&log_in).send().await.refused(401, "INVALID_CREDENTIALS");
         api.wait_for(&format!("/markets/{market}/book"), None, |book| book["bids"] == json!([])).await;
         let shown = api.get(&format!("/users/{}", ann.id), &ben).await.expect(200);
-        assert_eq!((shown.text("/displayName"), shown.text("/status")), ("Deleted user".to_owned(), "deactivated".to_owned()));
+        assert_eq!(
+            (shown.text("/displayName"), shown.text("/status")),
+            ("Deleted user".to_owned(), "deactivated".to_owned())
+        );
         let pay = json!({ "toUserId": ann.id, "amount": 1 });
         api.post("/transfers", &ben, pay).await.refused(404, "USER_NOT_FOUND");
         // The address is free again.

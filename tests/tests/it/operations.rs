@@ -1,0 +1,170 @@
+//! Running the server: restarts, stops, and configurations that it must not start with.
+
+use std::time::Duration;
+
+use bellwether_tests::client::limit;
+use bellwether_tests::{Installation, Server, Store, raw};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+/// Threat 63.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_kill_9() {
+    for store in Store::ALL {
+        let Some(installation) = Installation::new(store, &[]).await else { continue };
+        let mut server = Server::start(installation).await;
+        let (ann, ben) = (server.api().sign_up("Ann").await, server.api().sign_up("Ben").await);
+        let market = server.api().open_market(&ann, json!({ "liquidity": { "subsidy": "10" } })).await;
+        let mut orders = Vec::new();
+        for life in 0..4 {
+            let api = server.api();
+            let order = limit(&market, "YES", "buy", "0.1", 10 + life);
+            orders.push(api.post("/orders", &ann, order).await.expect(201).text("/order/id"));
+            let take = json!({ "marketId": market, "outcome": "NO", "side": "buy", "type": "market", "maxSpend": "1" });
+            api.post("/orders", &ben, take).await.expect(201);
+            let before = (api.balance(&ann).await, api.balance(&ben).await, api.shares(&ben, &market).await);
+            let installation = server.kill().await;
+            installation.audit().await;
+            server = Server::start(installation).await;
+            // The tokens are good still: the key is kept.
+            let api = server.api();
+            assert_eq!((api.balance(&ann).await, api.balance(&ben).await, api.shares(&ben, &market).await), before);
+            for (order, quantity) in orders.iter().zip(10..) {
+                let shown = api.get(&format!("/orders/{order}"), &ann).await.expect(200);
+                assert_eq!((shown.text("/status"), &shown.data()["remaining"]), ("open".to_owned(), &json!(quantity)));
+            }
+        }
+        // A market that was decided just before the end is paid after the restart.
+        let api = server.api();
+        api.post(&format!("/markets/{market}/close"), &ann, json!({})).await.expect(200);
+        api.post(&format!("/markets/{market}/resolve"), &ann, json!({ "outcome": "NO" })).await.expect(200);
+        let installation = server.kill().await;
+        let server = Server::start(installation).await;
+        server.api().settled(&market).await;
+        assert_eq!(server.api().balance(&ann).await.1, 0);
+        let installation = server.stop().await;
+        installation.audit().await;
+        installation.remove().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_finishes_what_is_in_flight() {
+    for store in Store::ALL {
+        let Some(installation) = Installation::new(store, &[]).await else { continue };
+        let server = Server::start(installation).await;
+        let (ann, ben) = (server.api().sign_up("Ann").await, server.api().sign_up("Ben").await);
+        let body = json!({ "toUserId": ben.id, "amount": "1" }).to_string();
+        let (first, rest) = body.split_at(10);
+        let head = format!(
+            "POST /api/v1/transfers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nIdempotency-Key: last\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{first}",
+            ann.token,
+            body.len()
+        );
+        let mut socket = TcpStream::connect(server.address()).await.expect("the server listens");
+        socket.write_all(head.as_bytes()).await.expect("the server reads");
+        // By the time that several others are answered, the request is being worked on.
+        for _ in 0..20 {
+            server.api().balance(&ann).await;
+        }
+        server.terminate();
+        // It no longer listens, and still it waits for the rest.
+        let address = server.address().to_owned();
+        while TcpStream::connect(&address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        socket.write_all(rest.as_bytes()).await.expect("the server reads to the end");
+        let answer = raw::read(&mut socket, Duration::from_secs(20)).await;
+        assert_eq!(answer.statuses(), [201], "{}", answer.text);
+        let installation = server.ended().await;
+        let server = Server::start(installation).await;
+        assert_eq!(server.api().balance(&ann).await.0, 999_000);
+        let installation = server.stop().await;
+        installation.audit().await;
+        installation.remove().await;
+    }
+}
+
+/// Runs `serve` with settings that must keep it from starting; what it says.
+async fn refused(settings: &[(&str, &str)], arguments: &[&str]) -> String {
+    let installation = Installation::new(Store::Sqlite, settings).await.expect("SQLite is always there");
+    let output = installation.run(&[&["serve"], arguments].concat(), "").await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "it started with {settings:?} {arguments:?}: {said}");
+    said
+}
+
+/// Threat 72.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_wrong_or_weak_is_refused_by_name() {
+    for (settings, names) in [
+        (&[("LISTN", "127.0.0.1:0")][..], &["BELLWETHER_LISTN"][..]),
+        (&[("SIGNUP_GRANT", "-1"), ("MAX_FILLS", "many")], &["signup_grant", "max_fills"]),
+        (&[("DATABASE_URL", "mysql://x")], &["database_url"]),
+        (&[("LISTEN", "everywhere")], &["listen"]),
+        (&[("SECRET_KEY", "changeme")], &["secret_key", "weak"]),
+        (&[("SECRET_KEY", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")], &["secret_key", "weak"]),
+        (&[("SECRET_KEY", "changeme"), ("LISTEN", "0.0.0.0:0")], &["secret_key", "weak"]),
+    ] {
+        let said = refused(settings, &[]).await;
+        for name in names {
+            assert!(said.contains(name), "{settings:?} is not refused by the name {name}: {said}");
+        }
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    let said = refused(&[], &["--config", "no-such-file.toml"]).await;
+    assert!(said.contains("no-such-file.toml"), "{said}");
+}
+
+/// Threat 72.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_made_at_the_first_start_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let installation = Installation::new(Store::Sqlite, &[]).await.expect("SQLite is always there");
+    let server = Server::start(installation).await;
+    let key = server.installation().data_dir().join("secret.key");
+    let mode = std::fs::metadata(&key).expect("there is a key").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let secret = std::fs::read_to_string(&key).expect("it can be read");
+    assert!(!server.logged().contains(secret.trim()));
+    let installation = server.stop().await;
+    std::fs::write(&key, "short").expect("it can be written");
+    let output = installation.run(&["serve", "--listen", "127.0.0.1:0"], "").await;
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("secret.key"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_on_the_same_data_is_refused() {
+    let installation = Installation::new(Store::Sqlite, &[]).await.expect("SQLite is always there");
+    let server = Server::start(installation).await;
+    let output = server.installation().run(&["serve", "--listen", "127.0.0.1:0"], "").await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("another server"), "{said}");
+    server.api().request("GET", "/markets").send().await.expect(200);
+    server.stop().await.audit().await;
+}
+
+/// Threat 23: what people send stands in a log as data, one line for each event.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_of_the_log_is_one_json_object_and_has_no_secret() {
+    let installation = Installation::new(Store::Sqlite, &[]).await.expect("SQLite is always there");
+    let server = Server::start(installation).await;
+    let api = server.api();
+    let ann = api.sign_up("Ann").await;
+    for path in ["/markets/a%0a%7B%22level%22%3A%22ERROR%22%7D", "/markets?sort=%0d%0aX", "/orders/%1b[31m"] {
+        let answer = api.request("GET", path).by(&ann).header("X-Request-Id", "x\ty").send().await;
+        assert!((400..500).contains(&answer.status));
+    }
+    let log = server.logged();
+    let events = log.lines().filter(|line| line.starts_with('{')).count();
+    assert!(events >= 5, "{log}");
+    for line in log.lines().filter(|line| line.contains("\"level\"")) {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+    }
+    assert!(!log.contains(&ann.token) && !log.contains(bellwether_tests::client::PASSWORD));
+    server.stop().await.audit().await;
+}

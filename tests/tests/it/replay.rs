@@ -1,0 +1,78 @@
+//! Recorded trades of real markets, sent through the API by `bellwether replay`.
+
+use std::path::{Path, PathBuf};
+
+use bellwether_tests::{Server, on_each_store};
+use serde_json::Value;
+
+/// Replays a file on a server; returns the summary, which must name no difference.
+async fn replay(server: &Server, file: &Path, more: &[&str]) -> Value {
+    let admin = server.admin().await;
+    let url = format!("http://{}", server.address());
+    let file = file.to_str().expect("a path in UTF-8");
+    let arguments = ["replay", file, "--url", &url, "--admin-email", &admin.email, "--admin-password-stdin", "--json"];
+    let output = server.installation().run(&[&arguments, more].concat(), "an administrator's pass phrase\n").await;
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "the replay failed: {out}{error}");
+    let summary: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("no JSON: {out}{error}"));
+    assert_eq!(summary["differences"], serde_json::json!([]));
+    eprintln!("{summary}");
+    summary
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_of_real_trades_replays_to_the_same_figures() {
+    on_each_store(|server| async move {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/trades_polymarket_2026.csv");
+        let summary = replay(&server, &sample, &["--venue", "polymarket-2026"]).await;
+        assert_eq!((summary["trades"].as_u64(), summary["orders"].as_u64()), (Some(200), Some(400)));
+        assert_eq!((summary["markets"].as_u64(), summary["traders"].as_u64()), (Some(2), Some(162)));
+        let markets = server.api().request("GET", "/markets").send().await.expect(200);
+        assert!(markets.data().as_array().is_some_and(|m| m.iter().all(|m| !m["settledAt"].is_null())));
+    })
+    .await;
+}
+
+/// The recordings that are not part of the project; none, and a line that says so, without them.
+fn recordings() -> Option<PathBuf> {
+    let folder = match std::env::var_os("BELLWETHER_TEST_DATA") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
+    };
+    if folder.join("trades.csv").is_file() {
+        return Some(folder);
+    }
+    eprintln!("--- skipped: there is no {}; BELLWETHER_TEST_DATA names the folder of the recordings", folder.display());
+    None
+}
+
+/// Large replays; they get the machine for themselves.
+mod heavy {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_real_trades_in_whole_shares_replay_exactly() {
+        let Some(folder) = recordings() else { return };
+        on_each_store(|server| {
+            let file = folder.join("trades.csv");
+            async move {
+                let summary = replay(&server, &file, &["--venue", "kalshi-2025", "--limit", "1500"]).await;
+                assert_eq!((summary["trades"].as_u64(), &summary["notes"]), (Some(1500), &serde_json::json!({})));
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn real_limit_orders_replay_into_continuous_books() {
+        let Some(folder) = recordings() else { return };
+        on_each_store(|server| {
+            let file = folder.join("orders_batch_auction.csv");
+            async move {
+                let summary = replay(&server, &file, &["--limit", "1000"]).await;
+                assert!(summary["trades"].as_u64().is_some_and(|trades| trades > 100));
+            }
+        })
+        .await;
+    }
+}
