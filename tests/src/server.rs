@@ -173,7 +173,14 @@ impl Server {
     /// # Panics
     /// When it does not.
     pub async fn start(installation: Installation) -> Self {
-        let address = format!("127.0.0.1:{}", free_port());
+        Self::start_at(installation, format!("127.0.0.1:{}", free_port())).await
+    }
+
+    /// Starts a server at that address, such as one that died there, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start_at(installation: Installation, address: String) -> Self {
         let log =
             std::fs::File::options().create(true).append(true).open(installation.log()).expect("a log can be written");
         let child = installation

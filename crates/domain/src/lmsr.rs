@@ -64,7 +64,7 @@ const SUBSIDY_GUARD: f64 = 1e-12;
 const FIXED_GUARD: f64 = 1e-6;
 /// The guard of every rounding in proportion to the value of the complete sets traded. It is
 /// linear in the shares, so splitting a trade does not change what the parts pay of it.
-const RELATIVE_GUARD: f64 = 1e-12;
+const RELATIVE_GUARD: f64 = 1e-13;
 /// Log odds in favour beyond which `exp` of them is left out of a sum with one.
 const CERTAIN: f64 = 30.0;
 
@@ -205,7 +205,7 @@ impl Lmsr {
     /// What a buyer of `shares` of `outcome` pays: `C(q + x e_o) - C(q)`, rounded up to the next
     /// mill.
     ///
-    /// Before the rounding, a guard of 10^-6 mills and of 10^-12 of the value of as many complete
+    /// Before the rounding, a guard of 10^-6 mills and of 10^-13 of the value of as many complete
     /// sets is added, which exceeds every error of the arithmetic. For any shares at all the cost
     /// is at least 1 mill, at most `1000 x shares`, and at most `shares` times any whole price in
     /// mills that the marginal price has not passed after the trade.
@@ -431,7 +431,9 @@ impl Odds {
     /// outcome where its price is low and where it is high, so `high = low - shares / b`.
     ///
     /// With `u = shares / b`, `b ln(1 + pi (e^u - 1))` for the shares where the outcome is the
-    /// underdog, and `-b ln(1 - (1 - pi) (1 - e^-u))` for the rest where it is the favourite.
+    /// underdog, and `-b ln(1 - (1 - pi) (1 - e^-u))` for the rest where it is the favourite. A trade
+    /// all the way from one to the other is far from the point where the logarithms cancel, and
+    /// `e^u` is too large for a float: there they are taken apart.
     fn worth(&self, low: f64, high: f64, shares: i64) -> Worth {
         let mills = self.liquidity * 1000.0;
         let moved = -(-float(shares) / self.liquidity).exp_m1();

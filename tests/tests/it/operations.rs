@@ -1,6 +1,6 @@
 //! Running the server: restarts, stops, and configurations that it must not start with.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bellwether_tests::client::limit;
 use bellwether_tests::{Installation, Server, Store, raw};
@@ -72,7 +72,9 @@ async fn sigterm_finishes_what_is_in_flight() {
         server.terminate();
         // It no longer listens, and still it waits for the rest.
         let address = server.address().to_owned();
+        let told = Instant::now();
         while TcpStream::connect(&address).await.is_ok() {
+            assert!(told.elapsed() < Duration::from_secs(20), "it still listens");
             tokio::task::yield_now().await;
         }
         socket.write_all(rest.as_bytes()).await.expect("the server reads to the end");

@@ -126,7 +126,7 @@ async fn orders_live_as_long_as_they_say() {
         let ioc = api.post("/orders", &ben, ask(json!({ "timeInForce": "ioc" }))).await.expect(201);
         assert_eq!((ioc.text("/order/status"), &ioc.data()["order"]["filled"]), ("cancelled".to_owned(), &json!(10)));
 
-        let soon = jiff_in_millis(700);
+        let soon = in_millis(2000);
         let gtd = api.post("/orders", &ann, bid(json!({ "timeInForce": "gtd", "expiresAt": soon }))).await.expect(201);
         let path = format!("/orders/{}", gtd.text("/order/id"));
         let ended = api.wait_for(&path, Some(&ann), |order| order["status"] != json!("open")).await;
@@ -139,7 +139,7 @@ async fn orders_live_as_long_as_they_say() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the server under test looks at the same clock")]
-fn jiff_in_millis(millis: i64) -> String {
+fn in_millis(millis: i64) -> String {
     (jiff::Timestamp::now() + jiff::SignedDuration::from_millis(millis)).to_string()
 }
 

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use bellwether_tests::{Server, on_each_store};
+use std::process::Stdio;
+use std::time::Duration;
+
+use bellwether_tests::{Installation, Server, Store, on_each_store};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 
 /// Replays a file on a server; returns the summary, which must name no difference.
 async fn replay(server: &Server, file: &Path, more: &[&str]) -> Value {
@@ -20,17 +24,64 @@ async fn replay(server: &Server, file: &Path, more: &[&str]) -> Value {
     summary
 }
 
+/// The recording that is part of the project.
+fn sample() -> String {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/trades_polymarket_2026.csv").to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sample_of_real_trades_replays_to_the_same_figures() {
     on_each_store(|server| async move {
-        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/trades_polymarket_2026.csv");
-        let summary = replay(&server, &sample, &["--venue", "polymarket-2026"]).await;
+        let summary = replay(&server, Path::new(&sample()), &["--venue", "polymarket-2026"]).await;
         assert_eq!((summary["trades"].as_u64(), summary["orders"].as_u64()), (Some(200), Some(400)));
         assert_eq!((summary["markets"].as_u64(), summary["traders"].as_u64()), (Some(2), Some(162)));
         let markets = server.api().request("GET", "/markets").send().await.expect(200);
         assert!(markets.data().as_array().is_some_and(|m| m.iter().all(|m| !m["settledAt"].is_null())));
     })
     .await;
+}
+
+/// Threats 32 and 63: the replay repeats what got no answer with the same keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_outlives_the_server_that_is_killed_in_the_middle_of_it() {
+    for store in Store::ALL {
+        let Some(installation) = Installation::new(store, &[]).await else { continue };
+        let mut server = Server::start(installation).await;
+        let address = server.address().to_owned();
+        let (url, sample) = (format!("http://{address}"), sample());
+        let admin = server.admin().await.email.clone();
+        let arguments = ["replay", &sample, "--url", &url, "--admin-email", &admin, "--admin-password-stdin", "--json"];
+        let mut command = server.installation().command(&arguments);
+        let mut replay =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary can be started");
+        let mut stdin = replay.stdin.take().expect("a pipe");
+        stdin.write_all(b"an administrator's pass phrase").await.expect("the password is read");
+        drop(stdin);
+        for trades in [5, 60, 120] {
+            while traded(&server).await < trades {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            server = Server::start_at(server.kill().await, address.clone()).await;
+        }
+        let output = replay.wait_with_output().await.expect("the replay can be waited for");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+        let summary: Value = serde_json::from_str(&said).expect("JSON");
+        assert_eq!(
+            (&summary["trades"], &summary["differences"]),
+            (&Value::from(200), &Value::from(Vec::<Value>::new()))
+        );
+        assert!(summary["repeats"].as_u64().is_some_and(|repeats| repeats > 0), "no kill met the replay: {summary}");
+        let installation = server.stop().await;
+        installation.audit().await;
+        installation.remove().await;
+    }
+}
+
+/// The trades in all markets.
+async fn traded(server: &Server) -> u64 {
+    let markets = server.api().request("GET", "/markets").send().await.expect(200);
+    markets.data().as_array().into_iter().flatten().filter_map(|market| market["tradeCount"].as_u64()).sum()
 }
 
 /// The recordings that are not part of the project; none, and a line that says so, without them.

@@ -152,7 +152,7 @@ impl Report {
             "traders": self.traders,
             "volume": show_mills(self.volume),
             "latencyMs": { "p50": p50, "p95": p95, "p99": p99 },
-            "seconds": milliseconds(self.figures.elapsed) / 1000.0,
+            "seconds": (self.figures.elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
             "repeats": self.repeats,
             "notes": self.notes,
             "differences": self.differences,

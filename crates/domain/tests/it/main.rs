@@ -10,6 +10,7 @@
 
 mod examples;
 mod invariants;
+mod lmsr;
 mod random;
 mod text_and_numbers;
 mod world;

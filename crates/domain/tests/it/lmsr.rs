@@ -2,7 +2,8 @@
 //! computed with 80 digits, and a recorded tape of real markets that ran on the rule.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 
 use bellwether_domain::lmsr::{Lmsr, LmsrError, MAX_SOLD, cost_function};
 use bellwether_domain::money::{Credits, Price, Shares};
@@ -393,15 +394,15 @@ fn everything_is_finite_at_the_ends_of_the_range() {
     for b in [1e-3, 1.0, 1e6, 1e12] {
         for sold in [[MAX_SOLD, -MAX_SOLD, 0], [-MAX_SOLD, MAX_SOLD, MAX_SOLD], [MAX_SOLD; 3], [-MAX_SOLD; 3]] {
             let market = Lmsr::restore(b, &[1, 1, 998], &sold).unwrap();
-            for o in 0..3 {
+            for (o, own) in sold.into_iter().enumerate() {
                 let price = market.price(o).unwrap();
                 assert!(price > 0.0 && price < 1.0);
                 for x in [1, 1_000_000_000, 2 * MAX_SOLD] {
                     for (result, room) in [
-                        (market.buy_cost(o, x), sold[o] + x <= MAX_SOLD),
-                        (market.sell_rest_proceeds(o, x), sold[o] + x <= MAX_SOLD),
-                        (market.sell_proceeds(o, x), sold[o] - x >= -MAX_SOLD),
-                        (market.buy_rest_cost(o, x), sold[o] - x >= -MAX_SOLD),
+                        (market.buy_cost(o, x), own + x <= MAX_SOLD),
+                        (market.sell_rest_proceeds(o, x), own + x <= MAX_SOLD),
+                        (market.sell_proceeds(o, x), own - x >= -MAX_SOLD),
+                        (market.buy_rest_cost(o, x), own - x >= -MAX_SOLD),
                     ] {
                         match result {
                             Ok(value) => assert!(room && (0..=1000 * x).contains(&value.mills())),
@@ -412,7 +413,7 @@ fn everything_is_finite_at_the_ends_of_the_range() {
                 for limit in [Price::MIN, Price::MAX] {
                     let rise = market.shares_until_price_rises_to(o, limit);
                     let fall = market.shares_until_price_falls_to(o, limit);
-                    assert!(rise >= 0 && sold[o] + rise <= MAX_SOLD && fall >= 0 && sold[o] - fall >= -MAX_SOLD);
+                    assert!(rise >= 0 && own + rise <= MAX_SOLD && fall >= 0 && own - fall >= -MAX_SOLD);
                 }
                 for budget in [Credits::from_mills(i64::MIN), Credits::ZERO, Credits::from_mills(1), Credits::MAX] {
                     let buy = market.shares_for_budget(o, budget);
@@ -445,7 +446,8 @@ fn a_subsidy_fixes_the_liquidity_so_that_the_worst_loss_is_covered() {
     // Everybody buys the outcome that happens.
     let x = Shares::MAX_ORDER.count();
     let paid = market.buy_cost(0, x).unwrap().mills();
-    assert_eq!(69_315 + paid - 1000 * x, 0);
+    let left = 69_315 + paid - 1000 * x;
+    assert!((0..=1).contains(&left), "{left}");
 }
 
 #[test]
@@ -532,32 +534,38 @@ struct Row {
 }
 
 /// The tape, or `None`, with a word about it, where the data folder is not there.
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
 fn tape() -> Option<Vec<Row>> {
-    let folder = std::env::var_os("BELLWETHER_DATA_DIR")
+    let folder = std::env::var_os("BELLWETHER_TEST_DATA")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
     let file = folder.join("lmsr_trades.csv");
     if !file.exists() {
-        eprintln!("SKIPPED: the recorded LMSR tape is not there ({}); set BELLWETHER_DATA_DIR", file.display());
+        eprintln!("SKIPPED: the recorded LMSR tape is not there ({}); set BELLWETHER_TEST_DATA", file.display());
         return None;
     }
-    let mut reader = csv::Reader::from_path(&file).unwrap();
-    let header = reader.headers().unwrap().clone();
-    let column = |name: &str| header.iter().position(|h| h == name).unwrap();
-    let [market, trader, cost, delta, outstanding, price_after] =
-        ["market_id", "trader_id", "cost", "yes_shares_delta", "yes_shares_outstanding", "price_after"].map(column);
-    let rows = reader.records().map(|record| {
-        let record = record.unwrap();
-        let number = |at: usize| record[at].parse::<f64>().unwrap();
-        Row {
-            market: record[market].to_owned(),
-            trader: record[trader].to_owned(),
-            cost: number(cost),
-            delta: number(delta),
-            outstanding: number(outstanding),
-            price_after: number(price_after),
-        }
-    });
-    Some(rows.collect())
+    Some(read(&file).expect("the recorded LMSR tape is readable"))
+}
+
+fn read(file: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
+    let mut reader = csv::Reader::from_path(file)?;
+    let header = reader.headers()?.clone();
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record?;
+        let text = |name: &str| {
+            let at = header.iter().position(|h| h == name);
+            at.and_then(|at| record.get(at)).ok_or_else(|| format!("there is no column {name}"))
+        };
+        rows.push(Row {
+            market: text("market_id")?.to_owned(),
+            trader: text("trader_id")?.to_owned(),
+            cost: text("cost")?.parse()?,
+            delta: text("yes_shares_delta")?.parse()?,
+            outstanding: text("yes_shares_outstanding")?.parse()?,
+            price_after: text("price_after")?.parse()?,
+        });
+    }
+    Ok(rows)
 }
 
 /// `C(q) = 100 ln(1 + e^(q / 100))`: the recorded markets have b = 100 and two equal outcomes.
@@ -617,10 +625,10 @@ fn recorded_costs_are_the_differences_of_the_cost_function() {
             unexplained += 1;
         }
     }
-    println_err(&format!(
+    eprintln!(
         "{one_leg} costs of one leg, worst error {worst_one:.1e} ({to_the_last_digit} within 1e-6); \
          {two_legs} of two legs, worst error {worst_two:.1e}; {unexplained} unexplained"
-    ));
+    );
     assert_eq!((to_the_last_digit, one_leg, two_legs, unexplained), (897, 2010, 70, 0));
 }
 
@@ -644,8 +652,4 @@ fn recorded_trades_cost_as_much_in_mills_at_a_finer_scale() {
         exact += i32::from(error(yes).min(error(no)) <= 4e-5);
     }
     assert_eq!(exact, 2010);
-}
-
-fn println_err(text: &str) {
-    eprintln!("{text}");
 }
