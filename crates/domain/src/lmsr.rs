@@ -39,6 +39,8 @@
 //! Money is rounded to whole mills with a guard ([`Lmsr::buy_cost`]) that exceeds the error of the
 //! arithmetic by orders of magnitude, so that also the last bit favours the maker.
 
+use std::f64::consts::LN_2;
+
 use thiserror::Error;
 
 use crate::money::{Credits, MILLS_PER_CREDIT, Price, Shares};
@@ -62,8 +64,9 @@ const SUBSIDY_GUARD: f64 = 1e-12;
 /// The guard of every rounding, in mills, whatever the size of the trade: it makes two trades pay
 /// the guard twice, so that splitting one does not gain by the noise in the last bit.
 const FIXED_GUARD: f64 = 1e-6;
-/// The guard of every rounding in proportion to the value of the complete sets traded. It is
-/// linear in the shares, so splitting a trade does not change what the parts pay of it.
+/// The guard of every rounding in proportion to the trade: to its shares as far as the outcome is
+/// the underdog, and to the rest of their sets from there on. This is what the error of the
+/// arithmetic is proportional to, and it adds up when a trade is split.
 const RELATIVE_GUARD: f64 = 1e-13;
 /// Log odds in favour beyond which `exp` of them is left out of a sum with one.
 const CERTAIN: f64 = 30.0;
@@ -205,8 +208,9 @@ impl Lmsr {
     /// What a buyer of `shares` of `outcome` pays: `C(q + x e_o) - C(q)`, rounded up to the next
     /// mill.
     ///
-    /// Before the rounding, a guard of 10^-6 mills and of 10^-13 of the value of as many complete
-    /// sets is added, which exceeds every error of the arithmetic. For any shares at all the cost
+    /// Before the rounding, a guard of 10^-6 mills and of 10^-13 of the cost, or of what the cost
+    /// saves against complete sets where that is less, is added: it exceeds every error of the
+    /// arithmetic. For any shares at all the cost
     /// is at least 1 mill, at most `1000 x shares`, and at most `shares` times any whole price in
     /// mills that the marginal price has not passed after the trade.
     ///
@@ -387,14 +391,13 @@ struct Odds {
     tilt: f64,
 }
 
-/// The value of a trade in mills, by its side that is known best: both are below half of the
-/// whole or nearly so, and the other side is the exact rest of 1000 mills a share.
+/// The exact value of a trade in mills, as a whole part known exactly and a smaller rest.
 #[derive(Debug, Clone, Copy)]
-enum Worth {
-    /// What the shares are worth.
-    Shares(f64),
-    /// What the rest of the sets is worth.
-    Rest(f64),
+struct Worth {
+    whole: i64,
+    rest: f64,
+    /// What the rounding adds for a buyer and takes from a seller.
+    guard: f64,
 }
 
 impl Odds {
@@ -427,25 +430,31 @@ impl Odds {
         self.liquidity * softplus(gained)
     }
 
-    /// The value of `shares` between two states: `low` and `high` are the log odds against the
-    /// outcome where its price is low and where it is high, so `high = low - shares / b`.
+    /// The value of `shares` bought from the state in which `sold` more shares are sold than now.
     ///
-    /// With `u = shares / b`, `b ln(1 + pi (e^u - 1))` for the shares where the outcome is the
-    /// underdog, and `-b ln(1 - (1 - pi) (1 - e^-u))` for the rest where it is the favourite. A trade
-    /// all the way from one to the other is far from the point where the logarithms cancel, and
-    /// `e^u` is too large for a float: there they are taken apart.
-    fn worth(&self, low: f64, high: f64, shares: i64) -> Worth {
+    /// With `u = shares / b`: where the outcome is the underdog, `b ln(1 + pi (e^u - 1))`; where it
+    /// is the favourite, all of the sets less their rest, `-b ln(1 - (1 - pi) (1 - e^-u))`. On the
+    /// way from the one to far into the other `e^u` is too large for a float, but there the shares
+    /// that only make good the lead can be left out of the logarithms, as an integer.
+    fn worth(&self, sold: i64, shares: i64) -> Worth {
+        let (low, high) = (self.against_after(sold), self.against_after(sold.saturating_add(shares)));
         let mills = self.liquidity * 1000.0;
         let moved = -(-float(shares) / self.liquidity).exp_m1();
-        if low < 0.0 {
-            Worth::Rest(mills * -(-logistic(low) * moved).ln_1p())
-        } else if -high <= CERTAIN {
-            Worth::Shares(mills * ((-high).exp() * moved * logistic(low)).ln_1p())
-        } else if -high < low {
-            Worth::Shares(mills * (softplus(-high) - softplus(-low)))
+        let (whole, rest, error) = if low < 0.0 {
+            let others = mills * -(-logistic(low) * moved).ln_1p();
+            (set_mills(shares), -others, others)
         } else {
-            Worth::Rest(mills * (softplus(low) - softplus(high)))
-        }
+            let whole_and_rest = if -high <= CERTAIN {
+                (0, mills * ((-high).exp() * moved * logistic(low)).ln_1p())
+            } else {
+                let ahead = sold.saturating_add(shares).saturating_sub(self.lead);
+                (set_mills(ahead), mills * (softplus(high) - self.tilt - softplus(-low)))
+            };
+            let underdog = softplus(-high.max(0.0)) - softplus(-low);
+            let favourite = LN_2 - softplus(high.min(0.0));
+            (whole_and_rest.0, whole_and_rest.1, mills * (underdog.max(0.0) + favourite))
+        };
+        Worth { whole, rest, guard: FIXED_GUARD + RELATIVE_GUARD * error }
     }
 
     /// The cost of `shares` in mills, rounded up.
@@ -453,15 +462,11 @@ impl Odds {
         if shares <= 0 {
             return 0;
         }
-        let full = set_mills(shares);
-        let guard = FIXED_GUARD + RELATIVE_GUARD * float(full);
-        let cost = match self.worth(self.against_after(0), self.against_after(shares), shares) {
-            Worth::Shares(mills) => ceil(mills + guard),
-            Worth::Rest(mills) => full - floor(mills - guard).max(0),
-        };
+        let worth = self.worth(0, shares);
+        let cost = worth.whole.saturating_add(ceil(worth.rest + worth.guard));
         // Nobody pays on average more than the highest marginal price; only the guard could.
         let bound = mills_not_below(self.price_after(shares)).saturating_mul(shares);
-        cost.min(bound).min(full).max(1)
+        cost.min(bound).min(set_mills(shares)).max(1)
     }
 
     /// The proceeds of `shares` in mills, rounded down.
@@ -469,15 +474,11 @@ impl Odds {
         if shares <= 0 {
             return 0;
         }
-        let full = set_mills(shares);
-        let guard = FIXED_GUARD + RELATIVE_GUARD * float(full);
         let after = shares.saturating_neg();
-        let proceeds = match self.worth(self.against_after(after), self.against_after(0), shares) {
-            Worth::Shares(mills) => floor(mills - guard),
-            Worth::Rest(mills) => full - ceil(mills + guard),
-        };
+        let worth = self.worth(after, shares);
+        let proceeds = worth.whole.saturating_add(floor(worth.rest - worth.guard));
         let bound = mills_not_above(self.price_after(after)).saturating_mul(shares);
-        proceeds.max(bound).min(full - 1).max(0)
+        proceeds.max(bound).min(set_mills(shares) - 1).max(0)
     }
 }
 

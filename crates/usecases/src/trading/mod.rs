@@ -7,13 +7,18 @@
 
 mod group;
 mod load;
+mod queue;
 mod quote;
+
+use std::sync::Arc;
 
 use bellwether_domain::exchange::Executed;
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::order::{AmendOrder, Order, OrderStatus, PlaceOrder};
 use bellwether_domain::permissions::Permission;
+#[cfg(doc)]
+use bellwether_domain::ports::StoreError;
 use bellwether_domain::ports::{Direction, OrderFilter, OrderSort, PageRequest, Start};
 use bellwether_domain::position::Position;
 use bellwether_domain::refusal::Refusal;
@@ -21,8 +26,8 @@ use bellwether_domain::trade::Trade;
 
 use crate::atomically::atomically;
 use crate::{Answered, Caller, Context, Error, Keyed};
-use group::Group;
 pub(crate) use group::moment;
+use queue::Queue;
 use quote::QuoteScript;
 
 /// A command of a trader.
@@ -87,23 +92,24 @@ pub struct Quote {
     pub price_after: Option<u16>,
 }
 
-/// Executes traders' commands.
+/// Executes traders' commands. Clones share one queue.
 #[derive(Clone)]
 pub struct Trading {
     ctx: Context,
+    queue: Arc<Queue>,
 }
 
 impl Trading {
     /// On these ports.
     #[must_use]
-    pub const fn new(ctx: Context) -> Self {
-        Self { ctx }
+    pub fn new(ctx: Context) -> Self {
+        Self { ctx, queue: Arc::default() }
     }
 
-    /// Executes one request in one unit of work. Commands that are refused say why, each for itself.
+    /// Executes one request, in one unit of work with those that wait at the same time. Commands
+    /// that are refused say why, each for itself. [`StoreError::Unavailable`] where too many wait.
     pub async fn submit(&self, request: Request) -> Result<Answered<Vec<Outcome>>, Error> {
-        let answers = atomically(&self.ctx, Group::of(vec![request])).await?;
-        answers.into_iter().next().unwrap_or_else(|| Ok(Answered::Fresh(Vec::new())))
+        self.queue.submit(&self.ctx, request).await
     }
 
     /// Executes an order on a copy of the state and writes nothing.

@@ -158,3 +158,59 @@ async fn loads_more_of_the_book_when_the_first_orders_do_not_do() {
     let outcomes = submit(&Trading::new(ctx), vec![buy(1, "NO", 940, 100)]).await;
     assert_eq!(outcomes[0].as_ref().unwrap().fills.len(), 100);
 }
+
+/// A store that lets others go on before it begins, as every real one does.
+struct Yielding(bellwether_domain::ports::MockStore);
+
+#[async_trait::async_trait]
+impl bellwether_domain::ports::Store for Yielding {
+    async fn begin(
+        &self,
+    ) -> Result<Box<dyn bellwether_domain::ports::UnitOfWork>, bellwether_domain::ports::StoreError> {
+        tokio::task::yield_now().await;
+        self.0.begin().await
+    }
+}
+
+fn yielding(store: bellwether_domain::ports::MockStore) -> bellwether_usecases::Context {
+    let mut ctx = context(bellwether_domain::ports::MockStore::new());
+    ctx.store = std::sync::Arc::new(Yielding(store));
+    ctx
+}
+
+/// Group commit: what comes while a group is at work waits, and then shares one unit of work.
+#[tokio::test]
+async fn requests_that_wait_at_the_same_time_share_one_unit_of_work() {
+    let ctx = yielding(store(2, |run| {
+        let mut unit = unit_with(Vec::new(), MarketStatus::Open);
+        let orders = if run == 0 { 1 } else { 5 };
+        unit.unit.expect_write().times(1).withf(move |c| c.new_orders.len() == orders).returning(|_| Ok(()));
+        unit.commits()
+    }));
+    let trading = Trading::new(ctx);
+    // On one thread: the first finds nobody at work; the others come before it has its answer.
+    let first = submit(&trading, vec![buy(1, "YES", 500, 2)]);
+    let others = futures_util::future::join_all((0..5).map(|_| submit(&trading, vec![buy(1, "YES", 500, 1)])));
+    let (first, others) = tokio::join!(first, others);
+    assert!(first.iter().chain(others.iter().flatten()).all(Result::is_ok));
+}
+
+/// A group that fails for the fault of one is executed again, each request by itself.
+#[tokio::test]
+async fn a_request_that_spoils_its_group_does_not_spoil_its_neighbours() {
+    use bellwether_domain::ports::StoreError;
+    let ctx = yielding(store(4, |run| {
+        let mut unit = unit_with(Vec::new(), MarketStatus::Open);
+        if run == 1 || run == 2 {
+            unit.unit.expect_write().returning(|_| Err(StoreError::Corrupt("a row that cannot be".to_owned())));
+            return unit.rolls_back();
+        }
+        unit.unit.expect_write().times(1).returning(|_| Ok(()));
+        unit.commits()
+    }));
+    let trading = Trading::new(ctx);
+    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None };
+    let (first, second, third) =
+        tokio::join!(trading.submit(request()), trading.submit(request()), trading.submit(request()));
+    assert!(first.is_ok() && second.is_err() && third.is_ok());
+}
