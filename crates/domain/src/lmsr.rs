@@ -33,11 +33,11 @@
 //! log odds *against* the outcome, `l = ln((1 - pi) / pi)`. Shares enter it as differences of
 //! integers, which are exact, and buying `x` shares lowers it by `x / b`. From `l` both `pi` and
 //! `1 - pi` follow without cancellation, and the cost of a trade is a single `ln_1p`, never the
-//! difference of two large numbers. Of the two sides of the trade, what it costs and what it saves
-//! against whole sets, the smaller is computed and the other is the exact rest of `1000 x` mills.
+//! difference of two large numbers. Of a favourite, what it saves against complete sets is computed
+//! and the cost is the exact rest of `1000 x` mills.
 //!
-//! Money is rounded to whole mills with a guard ([`Lmsr::buy_cost`]) that exceeds the error of the
-//! arithmetic by orders of magnitude, so that also the last bit favours the maker.
+//! Money is rounded to whole mills with a guard ([`Lmsr::buy_cost`]) many times larger than the
+//! error of the arithmetic, so that also the last bit favours the maker.
 
 use std::f64::consts::LN_2;
 
@@ -210,9 +210,9 @@ impl Lmsr {
     ///
     /// Before the rounding, a guard of 10^-6 mills and of 10^-13 of the cost, or of what the cost
     /// saves against complete sets where that is less, is added: it exceeds every error of the
-    /// arithmetic. For any shares at all the cost
-    /// is at least 1 mill, at most `1000 x shares`, and at most `shares` times any whole price in
-    /// mills that the marginal price has not passed after the trade.
+    /// arithmetic. For any shares at all the cost is at least 1 mill, at most `1000 x shares`, and
+    /// at most `shares` times any whole price in mills that the marginal price has not passed after
+    /// the trade.
     ///
     /// # Errors
     ///
@@ -391,10 +391,13 @@ struct Odds {
     tilt: f64,
 }
 
-/// The exact value of a trade in mills, as a whole part known exactly and a smaller rest.
+/// The value of a trade before it is rounded, in mills: the sum of two parts, so that the many
+/// digits of a large trade need not fit into a float.
 #[derive(Debug, Clone, Copy)]
 struct Worth {
+    /// The part that is known exactly.
     whole: i64,
+    /// The part that is not, of either sign.
     rest: f64,
     /// What the rounding adds for a buyer and takes from a seller.
     guard: f64,
@@ -440,21 +443,22 @@ impl Odds {
         let (low, high) = (self.against_after(sold), self.against_after(sold.saturating_add(shares)));
         let mills = self.liquidity * 1000.0;
         let moved = -(-float(shares) / self.liquidity).exp_m1();
-        let (whole, rest, error) = if low < 0.0 {
-            let others = mills * -(-logistic(low) * moved).ln_1p();
-            (set_mills(shares), -others, others)
+        let (whole, rest) = if low < 0.0 {
+            (set_mills(shares), mills * (-logistic(low) * moved).ln_1p())
+        } else if -high <= CERTAIN {
+            (0, mills * ((-high).exp() * moved * logistic(low)).ln_1p())
         } else {
-            let whole_and_rest = if -high <= CERTAIN {
-                (0, mills * ((-high).exp() * moved * logistic(low)).ln_1p())
-            } else {
-                let ahead = sold.saturating_add(shares).saturating_sub(self.lead);
-                (set_mills(ahead), mills * (softplus(high) - self.tilt - softplus(-low)))
-            };
-            let underdog = softplus(-high.max(0.0)) - softplus(-low);
-            let favourite = LN_2 - softplus(high.min(0.0));
-            (whole_and_rest.0, whole_and_rest.1, mills * (underdog.max(0.0) + favourite))
+            let ahead = sold.saturating_add(shares).saturating_sub(self.lead);
+            (set_mills(ahead), mills * (softplus(high) - self.tilt - softplus(-low)))
         };
-        Worth { whole, rest, guard: FIXED_GUARD + RELATIVE_GUARD * error }
+        let size = if low < 0.0 {
+            -rest
+        } else {
+            let as_underdog = softplus(-high.max(0.0)) - softplus(-low);
+            let as_favourite = LN_2 - softplus(high.min(0.0));
+            mills * (as_underdog.max(0.0) + as_favourite)
+        };
+        Worth { whole, rest, guard: FIXED_GUARD + RELATIVE_GUARD * size }
     }
 
     /// The cost of `shares` in mills, rounded up.

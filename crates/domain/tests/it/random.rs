@@ -3,7 +3,7 @@
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Weights;
 use bellwether_domain::money::{Credits, Shares};
-use bellwether_domain::order::{AmendOrder, Backing, Life, MarketBound, SelfTradePrevention, Side, Terms};
+use bellwether_domain::order::{AmendOrder, Backing, Life, MarketBound, PlaceOrder, SelfTradePrevention, Side, Terms};
 use bellwether_domain::position::Holding;
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -207,6 +207,42 @@ proptest! {
         let fees = world.accounts[&bellwether_domain::ids::AccountId::FEES].balance.mills();
         prop_assert_eq!(left + fees, 6 * 400_000);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    /// A group of orders on one loaded state does exactly what the same orders do one after the other.
+    #[test]
+    fn a_group_does_what_its_orders_would_do_one_by_one(
+        groups in proptest::collection::vec((0..5_usize, proptest::collection::vec(act(), 1..12)), 12),
+    ) {
+        let (mut grouped, mut single) = (world(), world());
+        for (market, acts) in groups {
+            let orders: Vec<_> = acts.iter().filter_map(|act| order_in(&single, market, act)).collect();
+            grouped.place_group(&orders);
+            for order in &orders {
+                drop(single.place(order));
+            }
+            invariants::check(&grouped);
+            prop_assert_eq!(&grouped.orders, &single.orders);
+            prop_assert_eq!(&grouped.accounts, &single.accounts);
+            prop_assert_eq!(&grouped.trades, &single.trades);
+            prop_assert_eq!(&grouped.transfers, &single.transfers);
+            prop_assert_eq!(&grouped.markets, &single.markets);
+        }
+    }
+}
+
+/// The order of an act, put into that market.
+fn order_in(world: &World, market: usize, act: &Act) -> Option<PlaceOrder> {
+    let Act::Place { user, outcome, side, terms, backing, stp, .. } = act.clone() else { return None };
+    let market = *world.markets.keys().nth(market)?;
+    let outcome = outcome % world.markets[&market].outcomes.len();
+    let mut order = world.order(market, user, outcome, side, terms);
+    order.backing = backing;
+    order.self_trade_prevention = stp;
+    Some(order)
 }
 
 /// The random walk above is worth something only if it really trades in every way.

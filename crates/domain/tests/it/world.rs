@@ -178,17 +178,48 @@ impl World {
     }
 
     pub fn place(&mut self, order: &PlaceOrder) -> Result<Executed, Refusal> {
-        let (moment, mut ids) = (self.moment(), self.ids.clone());
-        let result = self.run(order.market, |state| state.place(order, &mut ids, moment));
-        self.ids = ids;
+        let (moment, before) = (self.moment(), self.ids.clone());
+        let mut after = before.clone();
+        let result = self.run(order.market, |state| {
+            after = before.clone();
+            state.place(order, &mut after, moment)
+        });
+        self.ids = after;
         result
     }
 
+    /// Places orders in one market on one loaded state, as a group of requests is executed.
+    pub fn place_group(&mut self, orders: &[PlaceOrder]) {
+        let Some(market) = orders.first().map(|o| o.market) else { return };
+        let moment = self.moment();
+        let mut depths = BTreeMap::new();
+        'load: loop {
+            let (mut state, mut ids) = (self.load(market, &depths), self.ids.clone());
+            for order in orders {
+                match state.place(order, &mut ids, moment) {
+                    Ok(_) | Err(Stop::Refused(_)) => {}
+                    Err(Stop::NeedsDepth { book, side, .. }) => {
+                        *depths.entry((book, side)).or_insert(self.depth) *= 4;
+                        continue 'load;
+                    }
+                    Err(Stop::NotLoaded(what)) => panic!("not loaded: {what}"),
+                }
+            }
+            self.write(state.into_changes());
+            self.ids = ids;
+            return;
+        }
+    }
+
     pub fn amend(&mut self, amend: &AmendOrder) -> Result<Executed, Refusal> {
-        let (moment, mut ids) = (self.moment(), self.ids.clone());
+        let (moment, before) = (self.moment(), self.ids.clone());
+        let mut after = before.clone();
         let market = self.orders.get(&amend.order).ok_or(Refusal::OrderNotFound)?.market;
-        let result = self.run(market, |state| state.amend(amend, &mut ids, moment));
-        self.ids = ids;
+        let result = self.run(market, |state| {
+            after = before.clone();
+            state.amend(amend, &mut after, moment)
+        });
+        self.ids = after;
         result
     }
 
