@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// How many clients send at the same time, one measurement for each number.
-    #[arg(long, value_delimiter = ',', default_value = "1,8,32")]
+    #[arg(long, value_delimiter = ',', default_value = "1,8,32,64")]
     clients: Vec<usize>,
     /// Which stores are measured.
     #[arg(long, value_enum, default_value_t = Stores::Both)]
@@ -87,6 +87,8 @@ async fn serve_and_measure(
         data: folder.path().join("data"),
         database_url,
         log: folder.path().join("server.log"),
+        // Traders who run out of money would measure refusals.
+        settings: vec![("BELLWETHER_SIGNUP_GRANT", "1000000")],
     };
     let server = installation.start(interrupts).await?;
     let most = options.clients.iter().copied().max().unwrap_or(1);

@@ -107,6 +107,7 @@ async fn run_on(
         data: folder.path().join("data"),
         database_url,
         log: folder.path().join("server.log"),
+        settings: Vec::new(),
     };
     let journal = folder.path().join("journal.jsonl");
     let result = kill_and_verify(&installation, &journal, seed, options, interrupts).await;

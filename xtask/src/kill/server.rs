@@ -29,6 +29,8 @@ pub(crate) struct Installation {
     pub(crate) database_url: Option<String>,
     /// Where its output goes.
     pub(crate) log: PathBuf,
+    /// Settings beside the defaults, as environment variables.
+    pub(crate) settings: Vec<(&'static str, &'static str)>,
 }
 
 /// A life of the server. Dropping it kills the process.
@@ -78,6 +80,7 @@ impl Installation {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
             command.env_remove(name);
         }
+        command.envs(self.settings.iter().copied());
         command.arg(subcommand).arg("--data-dir").arg(&self.data).stdin(Stdio::null());
         if let Some(url) = &self.database_url {
             command.args(["--database-url", url]);
