@@ -7,9 +7,22 @@ use tokio_postgres::{Client, NoTls};
 /// # Panics
 /// When the server cannot be reached or refuses.
 pub async fn create() -> Option<(String, String)> {
+    create_from("template1").await
+}
+
+/// Creates a copy of a database that nobody uses; returns its URL and its name.
+///
+/// # Panics
+/// When the server cannot be reached or refuses.
+pub async fn copy(name: &str) -> Option<(String, String)> {
+    create_from(name).await
+}
+
+async fn create_from(template: &str) -> Option<(String, String)> {
     let url = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())?;
     let name = format!("bellwether_test_{}", uuid_hex());
-    connect(&url).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database can be created");
+    let sql = format!("CREATE DATABASE {name} TEMPLATE {template}");
+    connect(&url).await.batch_execute(&sql).await.expect("a database can be created");
     Some((with_database(&url, &name), name))
 }
 

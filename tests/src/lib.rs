@@ -13,8 +13,11 @@
 
 pub mod client;
 pub mod database;
+pub mod disk;
+pub mod proxy;
 pub mod raw;
 pub mod server;
+pub mod strace;
 
 use std::future::Future;
 use std::sync::Arc;

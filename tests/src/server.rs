@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -60,7 +60,7 @@ impl Installation {
                 database
             }
         };
-        let folder = tempfile::Builder::new().prefix("bellwether-test-").tempdir().expect("a temporary folder");
+        let folder = temporary_folder();
         let settings = [("PASSWORD_COST", "4"), ("TICK_INTERVAL", "50ms"), ("LOG_FORMAT", "json")]
             .iter()
             .chain(settings)
@@ -91,10 +91,54 @@ impl Installation {
         self.folder.path().join("server.log")
     }
 
+    /// The same data once more, for another course of events from here on. No server may run on them.
+    ///
+    /// # Panics
+    /// When they cannot be copied.
+    pub async fn copy(&self) -> Self {
+        let folder = temporary_folder();
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).expect("a folder can be made");
+        for entry in std::fs::read_dir(self.data_dir()).expect("the data can be listed") {
+            let entry = entry.expect("the data can be listed");
+            std::fs::copy(entry.path(), data.join(entry.file_name())).expect("a file can be copied");
+        }
+        let database = match &self.database {
+            Some((_, name)) => database::copy(name).await,
+            None => None,
+        };
+        Self { store: self.store, folder, database, settings: self.settings.clone() }
+    }
+
+    /// The URL of its database on PostgreSQL.
+    #[must_use]
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(|(url, _)| url.as_str())
+    }
+
+    /// Has the server reach its database by another URL, such as through a proxy.
+    pub fn set_database_url(&mut self, url: String) {
+        if let Some((old, _)) = &mut self.database {
+            *old = url;
+        }
+    }
+
     /// A command of the binary on this installation, with nothing of the tester's own settings.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        self.command_under(&[], arguments)
+    }
+
+    /// The same, started by another program, such as a tracer.
+    fn command_under(&self, starter: &[&str], arguments: &[&str]) -> Command {
+        let mut command = match starter.split_first() {
+            None => Command::new(binary()),
+            Some((program, before)) => {
+                let mut command = Command::new(program);
+                command.args(before).arg(binary());
+                command
+            }
+        };
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
             command.env_remove(name);
         }
@@ -181,29 +225,50 @@ impl Server {
     /// # Panics
     /// When it does not.
     pub async fn start_at(installation: Installation, address: String) -> Self {
+        let mut server = Self::spawn(installation, address, &[]);
+        if let Err(status) = server.ready().await {
+            panic!("the server ended ({status})");
+        }
+        server
+    }
+
+    /// Starts a server by another program, which must become the server or be its invisible tracer,
+    /// and waits until it serves. The installation, where it ends before.
+    ///
+    /// # Panics
+    /// When it does neither.
+    pub async fn start_under(installation: Installation, starter: &[&str]) -> Result<Self, Installation> {
+        let mut server = Self::spawn(installation, format!("127.0.0.1:{}", free_port()), starter);
+        match server.ready().await {
+            Ok(()) => Ok(server),
+            Err(_) => Err(server.installation.take().expect("a server that was started has an installation")),
+        }
+    }
+
+    fn spawn(installation: Installation, address: String, starter: &[&str]) -> Self {
         let log =
             std::fs::File::options().create(true).append(true).open(installation.log()).expect("a log can be written");
         let child = installation
-            .command(&["serve", "--listen", &address])
+            .command_under(starter, &["serve", "--listen", &address])
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
             .spawn()
             .expect("the binary can be started");
         let api = Api::new(&address);
-        let mut server = Self { installation: Some(installation), child, address, api, admin: OnceCell::new() };
-        server.wait_until_ready().await;
-        server
+        Self { installation: Some(installation), child, address, api, admin: OnceCell::new() }
     }
 
-    async fn wait_until_ready(&mut self) {
+    /// Waits until it serves; its status, where it ends before.
+    async fn ready(&mut self) -> Result<(), ExitStatus> {
         let started = Instant::now();
         while !self.api.is_ready().await {
             if let Some(status) = self.child.try_wait().expect("the server can be watched") {
-                panic!("the server ended ({status})");
+                return Err(status);
             }
             assert!(started.elapsed() < LIMIT, "the server is not ready after {LIMIT:?}");
             tokio::time::sleep(PAUSE).await;
         }
+        Ok(())
     }
 
     /// A client of its API.
@@ -286,6 +351,16 @@ impl Server {
         self.installation.take().expect("a server that lived has an installation")
     }
 
+    /// Waits until it has ended, however it does.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn gone(mut self) -> Installation {
+        let status = tokio::time::timeout(LIMIT, self.child.wait()).await.expect("the server ends in time");
+        status.expect("the server can be waited for");
+        self.installation.take().expect("a server that lived has an installation")
+    }
+
     /// Ends it at once: SIGKILL.
     ///
     /// # Panics
@@ -332,6 +407,10 @@ fn binary() -> PathBuf {
         assert!(built.is_ok_and(|status| status.success()), "the binary cannot be built");
     }
     binary
+}
+
+fn temporary_folder() -> TempDir {
+    tempfile::Builder::new().prefix("bellwether-test-").tempdir().expect("a temporary folder")
 }
 
 fn free_port() -> u16 {

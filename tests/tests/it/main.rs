@@ -10,6 +10,8 @@
 )]
 
 mod bad_input;
+mod disk;
+mod failpoints;
 mod hostile_text;
 mod idempotency;
 mod life;
@@ -18,6 +20,7 @@ mod makers;
 mod money;
 mod operations;
 mod orders;
+mod outages;
 mod people;
 mod protocol;
 mod replay;

@@ -42,6 +42,26 @@ async fn transfers_and_trades_are_append_only() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Threat 66: a database that would acknowledge what a loss of power undoes is not used.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_commits_without_waiting_for_the_disk_is_refused() -> anyhow::Result<()> {
+    let database = database!();
+    let name = database.url().parse::<tokio_postgres::Config>()?.get_dbname().unwrap_or_default().to_owned();
+    for (value, is_safe) in [("off", false), ("local", false), ("on", true)] {
+        let sql = format!("ALTER DATABASE {name} SET synchronous_commit = {value}");
+        database.raw().await?.batch_execute(&sql).await?;
+        match PgStore::connect(&database.url(), PgOptions::default()).await {
+            Ok(_) => assert!(is_safe, "synchronous_commit = {value} is accepted"),
+            Err(error) => {
+                assert!(!is_safe, "{error:?}");
+                let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                assert!(why.contains("synchronous_commit"), "{why}");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A unit that is dropped frees its locks at once: another that would wait for none gets them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_unit_frees_its_locks() -> anyhow::Result<()> {
