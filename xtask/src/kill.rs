@@ -6,12 +6,16 @@
 //! acknowledged command must be found, every unanswered one is repeated with its key and must have
 //! had one effect, and `bellwether audit` must find nothing.
 //!
+//! Then the same while `bellwether replay` sends recorded trades: it repeats what got no answer, and
+//! at the end every market must have the recording's volume, trades, last price and payouts.
+//!
 //! A killed process loses nothing that it has handed to the kernel, so this does not prove that the
 //! data survive a power cut.
 
 pub(crate) mod api;
 mod journal;
 mod load;
+mod replay;
 pub(crate) mod server;
 mod verify;
 
@@ -60,6 +64,12 @@ pub(crate) struct Options {
     /// Test this binary instead of building one.
     #[arg(long, value_name = "PATH", conflicts_with = "release")]
     bin: Option<PathBuf>,
+    /// Replay this recording of trades instead of the sample that is part of the project.
+    #[arg(long, value_name = "FILE")]
+    recording: Option<PathBuf>,
+    /// Replay only so many rows of the recording.
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -107,13 +117,18 @@ async fn run_on(
         data: folder.path().join("data"),
         database_url,
         log: folder.path().join("server.log"),
-        settings: Vec::new(),
+        // Passwords are not what is tested here, and hundreds of people sign up.
+        settings: vec![("BELLWETHER_PASSWORD_COST", "4")],
     };
     let journal = folder.path().join("journal.jsonl");
     let result = kill_and_verify(&installation, &journal, seed, options, interrupts).await;
     let clean = match &result {
         Ok(findings) => report(store, findings),
         Err(_) => false,
+    };
+    let clean = match &result {
+        Ok(_) => replay::kill_and_verify(&installation, options, interrupts).await? && clean,
+        Err(_) => clean,
     };
     if !clean && interrupts.check().is_ok() {
         eprintln!("kill: {store}: journal, server log and data stay in {}", folder.keep().display());

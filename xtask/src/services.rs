@@ -7,7 +7,7 @@
 //! see [`sandbox`].
 
 mod account;
-mod install;
+pub(crate) mod install;
 mod postgres;
 mod redis;
 mod sandbox;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::interrupts::Interrupts;
-use crate::services::{Needs, Services};
+use crate::services::{Needs, Services, install};
 use crate::{cargo, process};
 
 /// Runs the tests; the exit code is that of the first command that failed.
@@ -19,6 +19,7 @@ pub(crate) async fn run(args: &[OsString], interrupts: &Interrupts) -> anyhow::R
     // Before the servers start: a build that fails should fail quickly.
     let server = cargo::build_server(false, interrupts).await?;
     let services = Services::start(Needs::ALL, interrupts).await?;
+    install::tracer(interrupts).await?;
 
     let nextest = cargo::has_nextest();
     let ci = std::env::var_os("CI").is_some();

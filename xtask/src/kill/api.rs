@@ -178,19 +178,31 @@ impl Api {
             Kind::Order => "/orders".to_owned(),
             Kind::Transfer => format!("/users/{}/transfers", user.id),
         };
-        let mut markers = Vec::new();
+        let rows = self.all(&list, Some(user)).await?;
+        Ok(rows.iter().filter_map(|row| marker(kind, row)).collect())
+    }
+
+    /// The number of trades in all markets.
+    pub(crate) async fn trades(&self) -> anyhow::Result<u64> {
+        let markets = self.all("/markets", None).await?;
+        Ok(markets.iter().filter_map(|market| market.get("tradeCount")?.as_u64()).sum())
+    }
+
+    /// All rows of a list.
+    async fn all(&self, list: &str, user: Option<&User>) -> anyhow::Result<Vec<Value>> {
+        let mut all = Vec::new();
         for page in 1_u32.. {
             let path = format!("{list}?limit={PAGE_SIZE}&page={page}");
-            let (status, answer) = self.call(Method::GET, &path, Some(user), None, None).await?;
+            let (status, answer) = self.call(Method::GET, &path, user, None, None).await?;
             let more = answer.pointer("/meta/pagination/hasNext").and_then(Value::as_bool).unwrap_or(false);
             let data = self.expect(Ok((status, answer)), "list what was done")?;
             let rows = data.as_array().with_context(|| format!("GET {path}: `data` is no list"))?;
-            markers.extend(rows.iter().filter_map(|row| marker(kind, row)));
+            all.extend(rows.iter().cloned());
             if !more {
                 break;
             }
         }
-        Ok(markers)
+        Ok(all)
     }
 
     async fn post(

@@ -44,7 +44,11 @@ impl Installation {
     /// Starts the server on a port of its own and waits until it serves.
     pub(crate) async fn start(&self, interrupts: &Interrupts) -> anyhow::Result<Server> {
         // A new port for each life: the old one may be in use by another process by now.
-        let address = format!("127.0.0.1:{}", services::free_port()?);
+        self.start_at(format!("127.0.0.1:{}", services::free_port()?), interrupts).await
+    }
+
+    /// Starts the server at an address, such as that of its last life, and waits until it serves.
+    pub(crate) async fn start_at(&self, address: String, interrupts: &Interrupts) -> anyhow::Result<Server> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -74,7 +78,8 @@ impl Installation {
         Ok(())
     }
 
-    fn command(&self, subcommand: &str) -> Command {
+    /// A command of the binary on this installation.
+    pub(super) fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new(&self.binary);
         // Settings of the developer's own server must not reach this one.
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {

@@ -46,6 +46,20 @@ pub(super) async fn find_or_install(needs: Needs, interrupts: &Interrupts) -> an
     Ok(programs)
 }
 
+/// Sees that there is a tracer, by which tests kill the server at chosen moments and fail its disk.
+/// Where it cannot be had those tests say that they are skipped, so that is no error.
+pub(crate) async fn tracer(interrupts: &Interrupts) -> anyhow::Result<()> {
+    if !cfg!(target_os = "linux") || process::find_in_path("strace").is_some() {
+        return Ok(());
+    }
+    let installed = install(&["strace"], interrupts).await;
+    interrupts.check()?;
+    if let Err(error) = installed {
+        eprintln!("xtask: no strace: the tests that need it are skipped ({error:#})");
+    }
+    Ok(())
+}
+
 async fn find(needs: Needs, interrupts: &Interrupts) -> anyhow::Result<Programs> {
     let postgres = if needs.postgres { newest_postgres(interrupts).await? } else { None };
     let redis = if needs.redis {
