@@ -1,6 +1,7 @@
 //! Calls to Cargo, and where this workspace lies.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -58,6 +59,13 @@ pub(crate) async fn build_server(release: bool, interrupts: &Interrupts) -> anyh
         .await
         .context("the `bellwether` binary does not build; the messages above say why")?;
     executable(&messages).context("cargo built `bellwether` but did not say where the binary is")
+}
+
+/// Runs this program once more, with the same arguments, built with the release profile.
+pub(crate) async fn run_optimised(interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--release", "--package", "xtask", "--"]).args(std::env::args_os().skip(1));
+    Ok(process::exit_code(process::run(command, interrupts).await?))
 }
 
 /// The path of the `bellwether` binary in Cargo's messages, one JSON object on each line.
