@@ -7,6 +7,8 @@ use deadpool::managed::Object;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use futures_util::future::join_all;
+use tokio::task::unconstrained;
 use tokio::time::timeout;
 
 use crate::error::{Trouble, store_error};
@@ -84,6 +86,25 @@ impl Connection {
         let (connection, limit) = self.start()?;
         let answer = timeout(limit, sql.execute(connection)).await;
         Ok(self.finish(answer)?)
+    }
+
+    /// Runs statements that wait for nothing of each other, in their order, without waiting for the
+    /// answer to one before the next is sent; how many rows each changed. The error is that of the first
+    /// that failed.
+    pub(crate) async fn run_all(&mut self, statements: Vec<Sql>) -> Result<Vec<usize>, StoreError> {
+        for sql in &statements {
+            sql.check()?;
+        }
+        let (connection, limit) = self.start()?;
+        let connection: &AsyncPgConnection = connection;
+        let running = statements.into_iter().map(|sql| async move {
+            let mut shared = connection;
+            sql.execute(&mut shared).await
+        });
+        // In their order: each is sent while it holds the lock of the prepared statements, which is
+        // given in the order of asking. `unconstrained`, so that none is asked to wait half way.
+        let answers = timeout(limit, unconstrained(join_all(running))).await;
+        Ok(self.finish(answers.map(|answers| answers.into_iter().collect()))?)
     }
 
     /// Runs a query.

@@ -19,6 +19,11 @@ use crate::sql::Sql;
 use crate::store::PgStore;
 use crate::{accounts, audit, due, markets, orders, positions, trades, users};
 
+/// How an audit begins: it sees one moment, and reads whole tables however that is done best.
+const AUDIT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
+                     SET LOCAL plan_cache_mode = auto; SET LOCAL enable_seqscan = on; \
+                     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on";
+
 #[async_trait]
 impl Queries for PgStore {
     async fn ping(&self) -> Result<(), StoreError> {
@@ -111,7 +116,7 @@ impl Queries for PgStore {
 
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError> {
         let mut connection = self.connection().await?;
-        connection.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0").await?;
+        connection.begin(AUDIT).await?;
         connection.lift_time_limit();
         let found = audit::violations(&mut connection, limit).await?;
         connection.end("COMMIT").await?;

@@ -159,6 +159,13 @@ fn pool(url: &str, options: PgOptions, counter: &Arc<AtomicU64>) -> Result<Pool<
         .map_err(|e| Trouble::NoConnection(e.to_string()).into())
 }
 
+/// How statements are planned. Each has an index to go by, its text is known, and its plan is the
+/// same whatever its values: so it is planned once for each connection, rather than at each use, which
+/// took as long as most statements run. A plan that is kept must not come from statistics of a table
+/// that was empty when they were gathered, so plans that read whole tables are taken last.
+const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+                     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+
 async fn set_up(
     url: String,
     options: PgOptions,
@@ -168,7 +175,7 @@ async fn set_up(
     let limit = |timeout: Duration| timeout.as_millis();
     // The messages are in English, since errors are told apart by them.
     let words = format!(
-        "SET lc_messages = 'C'; SET TIME ZONE 'UTC'; SET lock_timeout = {}; SET statement_timeout = {}; \
+        "SET lc_messages = 'C'; SET TIME ZONE 'UTC'; {PLANS}; SET lock_timeout = {}; SET statement_timeout = {}; \
          SET idle_in_transaction_session_timeout = {}",
         limit(options.lock_timeout),
         limit(options.io_timeout),

@@ -62,9 +62,8 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        for step in write::steps(changes, &self.seen_markets)? {
-            step.run(&mut self.connection).await?;
-        }
+        let steps = write::steps(changes, &self.seen_markets)?;
+        write::run(steps, &mut self.connection).await?;
         for market in changes.new_markets.iter().chain(&changes.markets) {
             self.seen_markets.insert(market.id, market.clone());
         }

@@ -47,15 +47,17 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     Ok(steps)
 }
 
-impl Step {
-    /// Runs the statement; it must change as many rows as it was meant to.
-    pub(crate) async fn run(self, connection: &mut Connection) -> Result<(), StoreError> {
-        let changed = connection.run(self.sql).await?;
-        if self.rows.contains(&changed) {
-            return Ok(());
+/// Runs the statements, sent all at once; each must change as many rows as it was meant to.
+pub(crate) async fn run(steps: Vec<Step>, connection: &mut Connection) -> Result<(), StoreError> {
+    let (statements, expected): (Vec<Sql>, Vec<_>) =
+        steps.into_iter().map(|step| (step.sql, (step.table, step.rows))).unzip();
+    let changed = connection.run_all(statements).await?;
+    match changed.into_iter().zip(expected).find(|(changed, (_, rows))| !rows.contains(changed)) {
+        None => Ok(()),
+        Some((changed, (table, rows))) => {
+            let wanted = rows.start();
+            Err(StoreError::Corrupt(format!("{changed} rows of {table} changed where {wanted} were to")))
         }
-        let (table, wanted) = (self.table, self.rows.start());
-        Err(StoreError::Corrupt(format!("{changed} rows of {table} changed where {wanted} were to")))
     }
 }
 
