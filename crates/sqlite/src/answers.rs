@@ -40,12 +40,11 @@ fn find(connection: &mut Connection, keys: &[AnswerKey]) -> Result<Vec<KeptAnswe
         return Ok(Vec::new());
     }
     let distinct: HashSet<&AnswerKey> = keys.iter().collect();
-    let sql = Sql::new(format!("SELECT {} FROM (VALUES ", ANSWERS.columns))
-        .rows(3, distinct, |key, row| {
-            row.add(key.user).add(&key.route).add(&key.key);
-        })
-        .then(") AS wanted CROSS JOIN answers ON user_id = wanted.column1 AND route = wanted.column2 AND key = wanted.column3");
-    connection.read("an answer", sql, read)
+    let text = format!("SELECT {} FROM answers WHERE user_id = ? AND route = ? AND key = ?", ANSWERS.columns);
+    let bind = |key: &AnswerKey, row: &mut Values| {
+        row.add(key.user).add(&key.route).add(&key.key);
+    };
+    connection.read_each("an answer", &text, distinct, bind, read)
 }
 
 #[async_trait]

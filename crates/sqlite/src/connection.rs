@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bellwether_domain::ports::StoreError;
-use diesel::connection::{CacheSize, InstrumentationEvent, SimpleConnection};
+use diesel::connection::{CacheSize, SimpleConnection};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection as _, RunQueryDsl};
 
 use crate::error::{Fault, Trouble, fault, store_error};
-use crate::sql::{Row, Sql};
+use crate::sql::{Bound, Row, Sql, Values};
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
 /// An open connection.
 pub(crate) struct Connection {
     inner: SqliteConnection,
+    /// How many statements have run. One that runs for each row of a batch is one.
+    counter: Arc<AtomicU64>,
     /// The message of an error after which nothing on this connection can be relied on.
     damage: Option<String>,
     /// Whether what reads see is one state already. On the writing connection it always is, since
@@ -45,14 +47,9 @@ impl Connection {
         let absolute = std::path::absolute(path).map_err(|e| trouble(e.to_string()))?;
         let url = absolute.to_str().ok_or_else(|| trouble("its path is not UTF-8".to_owned()))?;
         let mut inner = SqliteConnection::establish(url).map_err(|e| trouble(e.to_string()))?;
-        let counter = Arc::clone(counter);
-        inner.set_instrumentation(move |event: InstrumentationEvent<'_>| {
-            if matches!(event, InstrumentationEvent::StartQuery { .. }) {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-        });
         inner.set_prepared_statement_cache_size(CacheSize::Unbounded);
-        let mut connection = Self { inner, damage: None, in_snapshot: purpose == Purpose::Write };
+        let counter = Arc::clone(counter);
+        let mut connection = Self { inner, counter, damage: None, in_snapshot: purpose == Purpose::Write };
         connection.set_up(purpose, busy_timeout)?;
         Ok(connection)
     }
@@ -70,6 +67,8 @@ impl Connection {
             "PRAGMA cache_size = -32768",
             "PRAGMA temp_store = MEMORY",
             "PRAGMA journal_size_limit = 67108864",
+            // In pages of 4 KiB. Pages that change often are copied into the file once for many commits.
+            "PRAGMA wal_autocheckpoint = 4000",
         ] {
             self.batch(pragma)?;
         }
@@ -99,19 +98,68 @@ impl Connection {
 
     /// Runs a statement; how many rows it changed.
     pub(crate) fn run(&mut self, sql: Sql) -> Result<usize, StoreError> {
-        sql.check()?;
-        sql.execute(&mut self.inner).map_err(|e| self.note(e))
+        sql.values.check()?;
+        self.try_run(sql).map_err(|e| self.note(e))
     }
 
     /// Runs a statement and keeps diesel's error, for those who must tell faults apart.
     pub(crate) fn try_run(&mut self, sql: Sql) -> Result<usize, diesel::result::Error> {
-        sql.execute(&mut self.inner)
+        self.count();
+        sql.bound().execute(&mut self.inner)
+    }
+
+    /// Runs one statement for each of these rows of values; how many rows it changed in all.
+    pub(crate) fn run_each(&mut self, text: &str, rows: &[Values]) -> Result<usize, StoreError> {
+        self.count();
+        let mut changed = 0_usize;
+        for values in rows {
+            values.check()?;
+            let run = Bound { text, values }.execute(&mut self.inner);
+            changed = changed.saturating_add(run.map_err(|e| self.note(e))?);
+        }
+        Ok(changed)
     }
 
     /// Runs a query.
     pub(crate) fn rows(&mut self, sql: Sql) -> Result<Vec<Row>, StoreError> {
-        sql.check()?;
-        sql.load(&mut self.inner).map_err(|e| self.note(e))
+        sql.values.check()?;
+        self.count();
+        sql.bound().load(&mut self.inner).map_err(|e| self.note(e))
+    }
+
+    /// Runs one query for each of these rows of values; what each found.
+    pub(crate) fn rows_each<T>(
+        &mut self,
+        text: &str,
+        things: impl IntoIterator<Item = T>,
+        bind: impl Fn(T, &mut Values),
+    ) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.count();
+        let mut found = Vec::new();
+        for thing in things {
+            let mut values = Values::default();
+            bind(thing, &mut values);
+            values.check()?;
+            found.push(Bound { text, values: &values }.load(&mut self.inner).map_err(|e| self.note(e))?);
+        }
+        Ok(found)
+    }
+
+    /// Runs one query for each of these rows of values and reads what all of them found.
+    pub(crate) fn read_each<T, R>(
+        &mut self,
+        what: &str,
+        text: &str,
+        things: impl IntoIterator<Item = T>,
+        bind: impl Fn(T, &mut Values),
+        read: impl Fn(&mut Row) -> Result<R, StoreError>,
+    ) -> Result<Vec<R>, StoreError> {
+        let rows = self.rows_each(text, things, bind)?;
+        rows.into_iter().flatten().map(|mut row| read(&mut row).map_err(|e| in_table(what, e))).collect()
+    }
+
+    fn count(&self) {
+        self.counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Runs a query and reads each row; a row that cannot be read is told with what it is of.

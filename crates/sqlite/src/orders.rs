@@ -19,9 +19,6 @@ use crate::schema::ORDERS;
 use crate::sql::{Row, Sql, Values};
 use crate::unit::SqliteUnitOfWork;
 
-/// SQLite takes at most 500 `SELECT`s in one statement.
-const MOST_BOOKS: usize = 400;
-
 /// The columns of a new order.
 pub(crate) fn bind(order: &Order, row: &mut Values) {
     row.add(order.id)
@@ -137,67 +134,36 @@ pub(crate) fn list(
     list.page(connection, page, keys, |connection, sql| connection.read("an order", sql, read))
 }
 
-/// The text after the columns that finds the best orders of one side of one book, each side by its own index.
-const fn best_of(side: Side) -> &'static str {
-    match side {
+/// The best orders of one side of one book, each side by its own index.
+fn best_of(side: Side) -> String {
+    let best = match side {
         Side::Buy => {
-            " FROM orders WHERE market_id = ? AND book = ? AND book_side = 'buy' AND status = 'open' AND book_price >= ? \
-              ORDER BY book_price DESC, sequence LIMIT ?)"
+            "book_side = 'buy' AND status = 'open' AND book_price >= ? ORDER BY book_price DESC, sequence LIMIT ?"
         }
         Side::Sell => {
-            " FROM orders WHERE market_id = ? AND book = ? AND book_side = 'sell' AND status = 'open' AND book_price <= ? \
-              ORDER BY book_price, sequence LIMIT ?)"
+            "book_side = 'sell' AND status = 'open' AND book_price <= ? ORDER BY book_price, sequence LIMIT ?"
         }
-    }
+    };
+    format!("SELECT {} FROM orders WHERE market_id = ? AND book = ? AND {best}", ORDERS.columns)
 }
 
+/// The sides of books that are asked for, in the order of asking: one statement for those that buy, one for
+/// those that sell.
 fn books(connection: &mut Connection, requests: &[BookRequest]) -> Result<Vec<Vec<Order>>, StoreError> {
-    let mut books = Vec::with_capacity(requests.len());
-    for requests in requests.chunks(MOST_BOOKS) {
-        let mut found = vec![Vec::new(); requests.len()];
-        let mut sql = Sql::new("");
-        for (number, request) in requests.iter().enumerate() {
-            sql.push(if number == 0 {
-                "SELECT * FROM (SELECT ? AS request, "
-            } else {
-                " UNION ALL SELECT * FROM (SELECT ?, "
-            });
-            sql.push(ORDERS.columns);
-            sql.push(best_of(request.side));
-            let widest = match request.side {
-                Side::Buy => Price::MIN,
-                Side::Sell => Price::MAX,
-            };
-            sql.values()
-                .add(i64::try_from(number).unwrap_or(i64::MAX))
-                .add(request.market)
-                .add(request.book)
-                .add(request.limit.unwrap_or(widest))
-                .add(request.depth);
-        }
-        let rows = connection
-            .read("an order", sql, |row| Ok((row.int_as("a number", |n| usize::try_from(n).ok())?, read(row)?)))?;
-        for (number, order) in rows {
-            if let Some(book) = found.get_mut(number) {
-                book.push(order);
+    let mut books = vec![Vec::new(); requests.len()];
+    for (side, widest) in [(Side::Buy, Price::MIN), (Side::Sell, Price::MAX)] {
+        let of_side = || requests.iter().enumerate().filter(|(_, request)| request.side == side);
+        let found = connection.rows_each(&best_of(side), of_side(), |(_, request), row| {
+            row.add(request.market).add(request.book).add(request.limit.unwrap_or(widest)).add(request.depth);
+        })?;
+        for ((index, _), rows) in of_side().zip(found) {
+            let orders = rows.into_iter().map(|mut row| read(&mut row)).collect::<Result<Vec<_>, _>>()?;
+            if let Some(book) = books.get_mut(index) {
+                *book = orders;
             }
         }
-        books.append(&mut found);
-    }
-    // The order within a merged query is not promised.
-    for (book, request) in books.iter_mut().zip(requests) {
-        book.sort_by_key(|order| (price_rank(request.side, order.book_price), order.sequence));
     }
     Ok(books)
-}
-
-/// Smaller is better for whoever takes from that side.
-fn price_rank(side: Side, price: Option<Price>) -> i64 {
-    let mills = price.map_or(0, Price::mills);
-    match side {
-        Side::Buy => mills.saturating_neg(),
-        Side::Sell => mills,
-    }
 }
 
 /// The levels of one book and its market's sequence, in one snapshot.
@@ -253,33 +219,22 @@ pub(crate) fn best_prices(connection: &mut Connection, markets: &[MarketId]) -> 
     })
 }
 
-const COUNT_OPEN: &str = "SELECT (SELECT count(*) FROM orders WHERE user_id = pair.column2 AND market_id = pair.column3 \
-                          AND status = 'open') FROM (VALUES ";
+const COUNT_OPEN: &str = "SELECT count(*) FROM orders WHERE user_id = ? AND market_id = ? AND status = 'open'";
 
 fn count_open(connection: &mut Connection, pairs: &[(UserId, MarketId)]) -> Result<Vec<u64>, StoreError> {
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = Sql::new(COUNT_OPEN).rows(3, (0_i64..).zip(pairs), |(number, (user, market)), row| {
-        row.add(number).add(*user).add(*market);
-    });
-    connection.read("a count", sql.then(") AS pair ORDER BY pair.column1"), Row::count)
+    let bind = |(user, market): &(UserId, MarketId), row: &mut Values| {
+        row.add(*user).add(*market);
+    };
+    connection.read_each("a count", COUNT_OPEN, pairs, bind, Row::count)
 }
 
 fn with_client_ids(connection: &mut Connection, pairs: &[(UserId, String)]) -> Result<Vec<Order>, StoreError> {
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
     let distinct: HashSet<&(UserId, String)> = pairs.iter().collect();
-    let sql = Sql::new(format!("SELECT {} FROM (VALUES ", ORDERS.columns))
-        .rows(2, distinct, |(user, id), row| {
-            row.add(*user).add(id);
-        })
-        .then(
-            ") AS pair CROSS JOIN orders ON user_id = pair.column1 AND client_order_id = pair.column2 \
-             AND client_order_id IS NOT NULL",
-        );
-    connection.read("an order", sql, read)
+    let text = format!("SELECT {} FROM orders WHERE user_id = ? AND client_order_id = ?", ORDERS.columns);
+    let bind = |(user, id): &(UserId, String), row: &mut Values| {
+        row.add(*user).add(id);
+    };
+    connection.read_each("an order", &text, distinct, bind, read)
 }
 
 #[async_trait]

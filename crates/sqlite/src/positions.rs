@@ -47,10 +47,10 @@ const JOIN_HOLDINGS: &str = " LEFT JOIN holdings AS h ON h.market_id = p.market_
 
 /// Reads rows of [`WITH_HOLDINGS`], in which the positions may come in any order but each's
 /// holdings by outcome.
-fn read_with_holdings(connection: &mut Connection, sql: Sql) -> Result<Vec<Position>, StoreError> {
+fn read_with_holdings(rows: impl IntoIterator<Item = Row>) -> Result<Vec<Position>, StoreError> {
     let mut positions: Vec<Position> = Vec::new();
     let mut row_of: HashMap<(MarketId, UserId), usize> = HashMap::new();
-    for mut row in connection.rows(sql)? {
+    for mut row in rows {
         let position = read(&mut row)?;
         let index = *row_of.entry((position.market, position.user)).or_insert(positions.len());
         if index == positions.len() {
@@ -76,15 +76,15 @@ pub(crate) fn by_pairs(connection: &mut Connection, pairs: &[(UserId, MarketId)]
         return Ok(Vec::new());
     }
     let distinct: HashSet<&(UserId, MarketId)> = pairs.iter().collect();
-    let sql = Sql::new(WITH_HOLDINGS)
-        .then("(VALUES ")
-        .rows(2, distinct, |(user, market), row| {
-            row.add(*user).add(*market);
-        })
-        .then(") AS pair CROSS JOIN positions AS p ON p.market_id = pair.column2 AND p.user_id = pair.column1")
-        .then(JOIN_HOLDINGS)
-        .then(" ORDER BY p.market_id, p.user_id, h.outcome");
-    read_with_holdings(connection, sql)
+    let text = format!(
+        "{WITH_HOLDINGS} positions AS p {JOIN_HOLDINGS} WHERE p.market_id = ? AND p.user_id = ? ORDER BY h.outcome"
+    );
+    let rows = connection.rows_each(&text, distinct, |(user, market), row| {
+        row.add(*market).add(*user);
+    })?;
+    let mut positions = read_with_holdings(rows.into_iter().flatten())?;
+    positions.sort_by_key(|position| (position.market, position.user));
+    Ok(positions)
 }
 
 /// The index that is named keeps every batch of a payout from passing over all that are settled.
@@ -95,7 +95,7 @@ fn unsettled(connection: &mut Connection, market: MarketId, limit: u32) -> Resul
         .bind(limit)
         .then(JOIN_HOLDINGS)
         .then(" ORDER BY p.user_id, h.outcome");
-    read_with_holdings(connection, sql)
+    read_with_holdings(connection.rows(sql)?)
 }
 
 /// A page of positions with their markets: a bounded number of statements in one snapshot.

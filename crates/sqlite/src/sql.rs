@@ -1,11 +1,10 @@
 //! Statements with their values, and rows read one column after the other.
 //!
 //! A statement is a text and a list of values. Diesel keeps it prepared on each connection by its
-//! text, so texts are made of constants and question marks alone. Batches are one statement with
-//! as many `(?, …)` as there are rows: each number of rows has a text of its own, and those of
-//! small batches, which orders are made of, stay prepared; long ones are prepared when they come,
-//! which is little beside running them. Values are bound, never written into the text or through
-//! JSON, so every 64-bit integer, float, blob and text arrives as it was.
+//! text, so texts are made of constants and question marks alone, and are few: a batch is one
+//! statement that runs once for each of its rows, and a list has a length out of a few. Values are
+//! bound, never written into the text or through JSON, so every 64-bit integer, float, blob and text
+//! arrives as it was.
 
 use std::borrow::Cow;
 
@@ -22,11 +21,9 @@ use diesel::{QueryResult, RunQueryDsl};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Statements with at most so many values stay prepared.
+/// Statements with at most so many values stay prepared; and lists of at most so many are made as
+/// long as the next power of two.
 const MOST_CACHED_VALUES: usize = 256;
-
-/// SQLite takes at most 32,766 values in one statement.
-pub(crate) const MOST_VALUES: usize = 32_000;
 
 /// A value that goes into or comes out of SQLite.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,7 +99,7 @@ impl Values {
 #[derive(Debug)]
 pub(crate) struct Sql {
     text: Cow<'static, str>,
-    values: Values,
+    pub(crate) values: Values,
 }
 
 impl Sql {
@@ -133,55 +130,49 @@ impl Sql {
         &mut self.values
     }
 
-    /// Adds `(?, ?, …)`.
+    /// Adds `(?, ?, …)`, for `IN`. A short list is filled up with its last value, which changes
+    /// nothing about what is in it, so that lists of many lengths share one prepared statement.
     pub(crate) fn list<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        let mut values: Vec<Value> = values.into_iter().map(Into::into).collect();
+        if let Some(last) = values.last().cloned().filter(|_| values.len() <= MOST_CACHED_VALUES) {
+            values.resize(values.len().next_power_of_two(), last);
+        }
         let text = self.text.to_mut();
         text.push('(');
-        for (index, value) in values.into_iter().enumerate() {
+        for index in 0..values.len() {
             text.push_str(if index == 0 { "?" } else { ",?" });
-            self.values.add(value);
         }
         text.push(')');
+        self.values.0.append(&mut values);
         self
     }
 
-    /// Adds `(?, …), (?, …), …`: a row of so many columns for each thing.
-    pub(crate) fn rows<T>(
-        mut self,
-        columns: usize,
-        things: impl IntoIterator<Item = T>,
-        bind: impl Fn(T, &mut Values),
-    ) -> Self {
-        let mut row = String::with_capacity(columns.saturating_mul(2).saturating_add(2));
-        row.push('(');
-        for index in 0..columns {
-            row.push_str(if index == 0 { "?" } else { ",?" });
-        }
-        row.push(')');
-        let text = self.text.to_mut();
-        for (index, thing) in things.into_iter().enumerate() {
-            if index > 0 {
-                text.push(',');
-            }
-            text.push_str(&row);
-            bind(thing, &mut self.values);
-        }
-        self
+    /// As it goes to SQLite.
+    pub(crate) fn bound(&self) -> Bound<'_> {
+        Bound { text: &self.text, values: &self.values }
     }
+}
 
+impl Values {
     /// SQLite stores U+0000 but reads a text only up to it; PostgreSQL refuses it. So does this.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        let cut = self.values.0.iter().any(|value| matches!(value, Value::Text(text) if text.contains('\0')));
+        let cut = self.0.iter().any(|value| matches!(value, Value::Text(text) if text.contains('\0')));
         if cut { Err(StoreError::Corrupt("a text contains U+0000, which no store keeps".to_owned())) } else { Ok(()) }
     }
 }
 
-impl QueryFragment<Sqlite> for Sql {
+/// A text and the values for its question marks.
+pub(crate) struct Bound<'s> {
+    pub(crate) text: &'s str,
+    pub(crate) values: &'s Values,
+}
+
+impl QueryFragment<Sqlite> for Bound<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         if self.values.0.len() > MOST_CACHED_VALUES {
             out.unsafe_to_cache_prepared();
         }
-        out.push_sql(&self.text);
+        out.push_sql(self.text);
         for value in &self.values.0 {
             match value {
                 Value::Null => out.push_bind_param_value_only::<Nullable<BigInt>, Option<i64>>(&None)?,
@@ -196,16 +187,16 @@ impl QueryFragment<Sqlite> for Sql {
     }
 }
 
-impl QueryId for Sql {
+impl QueryId for Bound<'_> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl Query for Sql {
+impl Query for Bound<'_> {
     type SqlType = Untyped;
 }
 
-impl RunQueryDsl<SqliteConnection> for Sql {}
+impl RunQueryDsl<SqliteConnection> for Bound<'_> {}
 
 /// A row, read from its first column to its last.
 #[derive(Debug)]

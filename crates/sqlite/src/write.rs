@@ -12,12 +12,13 @@ use crate::schema::{
     ACCOUNTS, ANSWERS, HOLDINGS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, TRADES, TRANSFERS,
     Table, USERS,
 };
-use crate::sql::{MOST_VALUES, Sql, Values};
+use crate::sql::Values;
 use crate::{accounts, answers, markets, orders, positions, trades, users};
 
-/// A statement and how many rows it must change.
+/// A statement, the rows of values that it runs for, and how many rows it must change in all.
 pub(crate) struct Step {
-    sql: Sql,
+    text: String,
+    values: Vec<Values>,
     table: &'static str,
     rows: RangeInclusive<usize>,
 }
@@ -50,7 +51,7 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
 /// Runs the statements in order, up to the first that fails.
 pub(crate) fn run(connection: &mut Connection, steps: Vec<Step>) -> Result<(), StoreError> {
     for step in steps {
-        let changed = connection.run(step.sql)?;
+        let changed = connection.run_each(&step.text, &step.values)?;
         if !step.rows.contains(&changed) {
             let (table, wanted) = (step.table, step.rows.start());
             return Err(StoreError::Corrupt(format!("{changed} rows of {table} changed where {wanted} were to")));
@@ -68,31 +69,28 @@ const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
                               sold = excluded.sold, proposed_weight = excluded.proposed_weight, weight = excluded.weight";
 
 fn insert<T>(steps: &mut Vec<Step>, table: &Table, on_conflict: &str, rows: &[T], bind: impl Fn(&T, &mut Values)) {
-    for rows in rows.chunks(most_rows(table.width)) {
-        let sql = Sql::new(format!("INSERT INTO {} ({}) VALUES ", table.name, table.columns));
-        let sql = sql.rows(table.width, rows, &bind).then(on_conflict);
-        steps.push(Step { sql, table: table.name, rows: rows.len()..=rows.len() });
+    if !rows.is_empty() {
+        let marks = vec!["?"; table.width].join(",");
+        let text = format!("INSERT INTO {} ({}) VALUES ({marks}){on_conflict}", table.name, table.columns);
+        push(steps, text, table, rows, bind);
     }
 }
 
 /// Every row must be there: one that is not was never locked.
 fn update<T>(steps: &mut Vec<Step>, table: &Table, rows: &[T], bind: impl Fn(&T, &mut Values)) {
-    let Some((key, columns)) = table.changing.split_first() else { return };
-    for rows in rows.chunks(most_rows(table.changing.len())) {
-        let mut text = format!("UPDATE {} SET ", table.name);
-        for (column, number) in columns.iter().zip(2..) {
-            text.push_str(&format!("{}{column} = new.column{number}", if number == 2 { "" } else { ", " }));
-        }
-        text.push_str(" FROM (VALUES ");
-        let sql = Sql::new(text)
-            .rows(table.changing.len(), rows, &bind)
-            .then(&format!(") AS new WHERE {}.{key} = new.column1", table.name));
-        steps.push(Step { sql, table: table.name, rows: rows.len()..=rows.len() });
-    }
+    let Some((key, columns)) = table.changing.split_first().filter(|_| !rows.is_empty()) else { return };
+    // The key is bound first, as in the table.
+    let sets: Vec<String> = columns.iter().zip(2..).map(|(column, number)| format!("{column} = ?{number}")).collect();
+    push(steps, format!("UPDATE {} SET {} WHERE {key} = ?1", table.name, sets.join(", ")), table, rows, bind);
 }
 
-fn most_rows(width: usize) -> usize {
-    MOST_VALUES.checked_div(width).unwrap_or(1).max(1)
+fn push<T>(steps: &mut Vec<Step>, text: String, table: &Table, rows: &[T], bind: impl Fn(&T, &mut Values)) {
+    let values = rows.iter().map(|row| {
+        let mut values = Values::default();
+        bind(row, &mut values);
+        values
+    });
+    steps.push(Step { text, values: values.collect(), table: table.name, rows: rows.len()..=rows.len() });
 }
 
 fn new_markets(steps: &mut Vec<Step>, new: &[Market]) {
@@ -147,8 +145,13 @@ fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
 
 /// Deletes rows of these markets, `least` or more.
 fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[MarketId], least: usize) {
-    for ids in ids.chunks(MOST_VALUES) {
-        let sql = Sql::new(format!("DELETE FROM {} WHERE {key} IN ", table.name)).list(ids.iter().copied()).then(and);
-        steps.push(Step { sql, table: table.name, rows: least.min(ids.len())..=usize::MAX });
+    if !ids.is_empty() {
+        let text = format!("DELETE FROM {} WHERE {key} = ?{and}", table.name);
+        push(steps, text, table, ids, |id, row| {
+            row.add(*id);
+        });
+        if let Some(step) = steps.last_mut() {
+            step.rows = least..=usize::MAX;
+        }
     }
 }
