@@ -6,7 +6,7 @@ use bellwether_domain::ledger::{Account, Owner, Reference, Transfer, TransferKin
 use bellwether_domain::ports::{Accounts, Page, PageRequest, StoreError, TransferFilter, TransferSort};
 use uuid::Uuid;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, read_rows};
 use crate::lists::{List, TIME};
 use crate::schema::{ACCOUNTS, TRANSFERS};
 use crate::sql::{Row, Sql, Values};
@@ -98,6 +98,17 @@ pub(crate) async fn by_ids(connection: &mut Connection, ids: &[AccountId]) -> Re
     connection.read("an account", sql, read).await
 }
 
+/// The query that locks accounts by ids, in id order.
+pub(crate) fn locked(ids: &[AccountId]) -> Sql {
+    let sql = Sql::new(ACCOUNTS.select()).then(" WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE");
+    sql.ids(ids.iter().map(|id| id.0))
+}
+
+/// What it found.
+pub(crate) fn found(rows: Vec<Row>) -> Result<Vec<Account>, StoreError> {
+    read_rows("an account", rows, read)
+}
+
 /// Accounts in id order after that one.
 pub(crate) async fn after(
     connection: &mut Connection,
@@ -155,7 +166,6 @@ impl Accounts for PgUnitOfWork {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = Sql::new(ACCOUNTS.select()).then(" WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE");
-        self.connection.read("an account", sql.ids(ids.iter().map(|id| id.0)), read).await
+        found(self.connection.rows(locked(ids)).await?)
     }
 }

@@ -7,6 +7,7 @@ use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{AnswerKey, Answers, KeptAnswer, StoreError};
 use jiff::Timestamp;
 
+use crate::connection::read_rows;
 use crate::schema::ANSWERS;
 use crate::sql::{Row, Sql, Values};
 use crate::unit::PgUnitOfWork;
@@ -34,18 +35,28 @@ fn read(row: &mut Row) -> Result<KeptAnswer, StoreError> {
     })
 }
 
+/// The query for answers by their keys.
+pub(crate) fn wanted(keys: &[AnswerKey]) -> Result<Sql, StoreError> {
+    let distinct: HashSet<&AnswerKey> = keys.iter().collect();
+    let sql = Sql::new(ANSWERS.select()).then(" WHERE (user_id, route, key) IN (SELECT * FROM ");
+    let sql = sql.unnest("utt", distinct, |key, row| {
+        row.add(key.user).add(&key.route).add(&key.key);
+    })?;
+    Ok(sql.then(")"))
+}
+
+/// What it found.
+pub(crate) fn found(rows: Vec<Row>) -> Result<Vec<KeptAnswer>, StoreError> {
+    read_rows("an answer", rows, read)
+}
+
 #[async_trait]
 impl Answers for PgUnitOfWork {
     async fn find(&mut self, keys: &[AnswerKey]) -> Result<Vec<KeptAnswer>, StoreError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let distinct: HashSet<&AnswerKey> = keys.iter().collect();
-        let sql = Sql::new(ANSWERS.select()).then(" WHERE (user_id, route, key) IN (SELECT * FROM ");
-        let sql = sql.unnest("utt", distinct, |key, row| {
-            row.add(key.user).add(&key.route).add(&key.key);
-        })?;
-        self.connection.read("an answer", sql.then(")"), read).await
+        found(self.connection.rows(wanted(keys)?).await?)
     }
 
     async fn forget_before(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -7,7 +7,7 @@ use deadpool::managed::Object;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, FutureExt, join, join_all};
 use tokio::task::unconstrained;
 use tokio::time::timeout;
 
@@ -48,22 +48,28 @@ pub(crate) struct Connection {
     /// A call is under way, or nobody knows how the last one ended.
     is_busy: bool,
     in_transaction: bool,
+    /// The words that begin a transaction; they are sent along with the first statement in it.
+    to_begin: Option<&'static str>,
 }
 
 impl Connection {
     pub(crate) const fn new(pooled: Pooled, io_timeout: Duration) -> Self {
-        Self { pooled: Some(pooled), io_timeout, is_busy: false, in_transaction: false }
+        Self { pooled: Some(pooled), io_timeout, is_busy: false, in_transaction: false, to_begin: None }
     }
 
-    /// Begins a transaction with these words.
-    pub(crate) async fn begin(&mut self, words: &'static str) -> Result<(), Failure> {
-        self.in_transaction = true;
-        self.batch(words).await
+    /// Begins a transaction with these words, sent along with the first statement in it.
+    pub(crate) const fn begin(&mut self, words: &'static str) {
+        self.to_begin = Some(words);
     }
 
-    /// Ends the transaction with these words.
+    /// Ends the transaction with these words. One in which nothing was done ends by itself.
     pub(crate) async fn end(&mut self, words: &'static str) -> Result<(), Failure> {
-        self.batch(words).await?;
+        if self.to_begin.take().is_some() {
+            return Ok(());
+        }
+        let (connection, limit) = self.start()?;
+        let answer = timeout(limit, connection.batch_execute(words)).await;
+        self.finish(answer)?;
         self.in_transaction = false;
         Ok(())
     }
@@ -74,45 +80,54 @@ impl Connection {
         self.io_timeout = Duration::from_secs(24 * 60 * 60);
     }
 
-    async fn batch(&mut self, words: &'static str) -> Result<(), Failure> {
-        let (connection, limit) = self.start()?;
-        let answer = timeout(limit, connection.batch_execute(words)).await;
-        self.finish(answer)
-    }
-
     /// Runs a statement; how many rows it changed.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<usize, StoreError> {
-        sql.check()?;
-        let (connection, limit) = self.start()?;
-        let answer = timeout(limit, sql.execute(connection)).await;
-        Ok(self.finish(answer)?)
+        Ok(self.run_all(vec![sql]).await?.into_iter().next().unwrap_or(0))
     }
 
-    /// Runs statements that wait for nothing of each other, in their order, without waiting for the
-    /// answer to one before the next is sent; how many rows each changed. The error is that of the first
-    /// that failed.
+    /// Runs statements in their order, without waiting for the answer to one before the next is
+    /// sent; how many rows each changed. The error is that of the first that failed.
     pub(crate) async fn run_all(&mut self, statements: Vec<Sql>) -> Result<Vec<usize>, StoreError> {
-        for sql in &statements {
-            sql.check()?;
-        }
-        let (connection, limit) = self.start()?;
-        let connection: &AsyncPgConnection = connection;
-        let running = statements.into_iter().map(|sql| async move {
-            let mut shared = connection;
-            sql.execute(&mut shared).await
-        });
-        // In their order: each is sent while it holds the lock of the prepared statements, which is
-        // given in the order of asking. `unconstrained`, so that none is asked to wait half way.
-        let answers = timeout(limit, unconstrained(join_all(running))).await;
-        Ok(self.finish(answers.map(|answers| answers.into_iter().collect()))?)
+        self.all(statements, |sql, mut connection| async move { sql.execute(&mut connection).await }.boxed()).await
     }
 
     /// Runs a query.
     pub(crate) async fn rows(&mut self, sql: Sql) -> Result<Vec<Row>, StoreError> {
-        sql.check()?;
+        Ok(self.rows_all(vec![sql]).await?.into_iter().next().unwrap_or_default())
+    }
+
+    /// Runs queries as [`run_all`](Self::run_all) does statements; the rows of each.
+    pub(crate) async fn rows_all(&mut self, queries: Vec<Sql>) -> Result<Vec<Vec<Row>>, StoreError> {
+        self.all(queries, |sql, mut connection| async move { sql.load::<Row>(&mut connection).await }.boxed()).await
+    }
+
+    /// Sends all at once, the words that begin the transaction before them where it has not begun.
+    ///
+    /// They arrive in their order: each is sent while it holds the lock of the prepared statements,
+    /// which is given in the order of asking; `unconstrained`, so that none is told to wait half way.
+    async fn all<T: Send>(
+        &mut self,
+        statements: Vec<Sql>,
+        run: for<'c> fn(Sql, &'c AsyncPgConnection) -> BoxFuture<'c, Result<T, Error>>,
+    ) -> Result<Vec<T>, StoreError> {
+        for sql in &statements {
+            sql.check()?;
+        }
+        let to_begin = self.to_begin.take();
+        self.in_transaction |= to_begin.is_some();
         let (connection, limit) = self.start()?;
-        let answer = timeout(limit, sql.load::<Row>(connection)).await;
-        Ok(self.finish(answer)?)
+        let connection: &AsyncPgConnection = connection;
+        let begun = async move {
+            let mut connection = connection;
+            match to_begin {
+                Some(words) => connection.batch_execute(words).await,
+                None => Ok(()),
+            }
+        };
+        let ran = join_all(statements.into_iter().map(|sql| run(sql, connection)));
+        let answers = timeout(limit, unconstrained(join(begun, ran))).await;
+        let answers = answers.map(|(begun, ran)| begun.and_then(|()| ran.into_iter().collect()));
+        Ok(self.finish(answers)?)
     }
 
     /// Runs a query and reads each row; a row that cannot be read is told with what it is of.
@@ -122,8 +137,7 @@ impl Connection {
         sql: Sql,
         read: impl Fn(&mut Row) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let rows = self.rows(sql).await?;
-        rows.into_iter().map(|mut row| read(&mut row).map_err(|e| in_table(what, e))).collect()
+        read_rows(what, self.rows(sql).await?, read)
     }
 
     /// The first row of a query.
@@ -162,6 +176,15 @@ fn is_lost(error: &Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Reads each row; a row that cannot be read is told with what it is of.
+pub(crate) fn read_rows<T>(
+    what: &str,
+    rows: Vec<Row>,
+    read: impl Fn(&mut Row) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    rows.into_iter().map(|mut row| read(&mut row).map_err(|e| in_table(what, e))).collect()
 }
 
 fn in_table(what: &str, error: StoreError) -> StoreError {

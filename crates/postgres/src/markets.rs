@@ -8,7 +8,7 @@ use bellwether_domain::money::{Credits, FeeRate, Price};
 use bellwether_domain::ports::{MarketFilter, MarketKey, MarketSort, Markets, Page, PageRequest, StoreError};
 use bellwether_domain::text::Slug;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, read_rows};
 use crate::lists::{List, NUMBER, TIME};
 use crate::schema::MARKETS;
 use crate::sql::{Row, Sql, Values};
@@ -270,8 +270,24 @@ pub(crate) async fn by_ids(connection: &mut Connection, ids: &[MarketId]) -> Res
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = Sql::new(select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0));
-    connection.read("a market", sql, read).await
+    found(connection.rows(wanted(ids)).await?)
+}
+
+/// The query for markets by ids, in id order.
+fn wanted(ids: &[MarketId]) -> Sql {
+    Sql::new(select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0))
+}
+
+/// The queries that lock markets by ids, in id order, and then load them: a query that waits for a lock
+/// sees the row anew, but of other tables what was there before.
+pub(crate) fn locked(ids: &[MarketId]) -> [Sql; 2] {
+    let lock = Sql::new("SELECT id FROM markets WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE");
+    [lock.ids(ids.iter().map(|id| id.0)), wanted(ids)]
+}
+
+/// What the query for markets found.
+pub(crate) fn found(rows: Vec<Row>) -> Result<Vec<Market>, StoreError> {
+    read_rows("a market", rows, read)
 }
 
 /// A market.
@@ -314,12 +330,9 @@ impl Markets for PgUnitOfWork {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let lock = Sql::new("SELECT id FROM markets WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE");
-        self.connection.rows(lock.ids(ids.iter().map(|id| id.0))).await?;
-        let markets = by_ids(&mut self.connection, ids).await?;
-        for market in &markets {
-            self.seen_markets.insert(market.id, market.clone());
-        }
+        let rows = self.connection.rows_all(locked(ids).into()).await?;
+        let markets = found(rows.into_iter().next_back().unwrap_or_default())?;
+        self.saw(&markets);
         Ok(markets)
     }
 }

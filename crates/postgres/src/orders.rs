@@ -13,7 +13,7 @@ use bellwether_domain::ports::{
     BestPrices, BookLevel, BookRequest, OrderFilter, OrderSort, Orders, Page, PageRequest, StoreError,
 };
 
-use crate::connection::Connection;
+use crate::connection::{Connection, read_rows};
 use crate::lists::{List, TIME};
 use crate::schema::ORDERS;
 use crate::sql::{Row, Sql, Values};
@@ -108,8 +108,17 @@ pub(crate) async fn by_ids(connection: &mut Connection, ids: &[OrderId]) -> Resu
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = Sql::new(ORDERS.select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0));
-    connection.read("an order", sql, read).await
+    found(connection.rows(wanted(ids)).await?)
+}
+
+/// The query for orders by ids, in id order.
+pub(crate) fn wanted(ids: &[OrderId]) -> Sql {
+    Sql::new(ORDERS.select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0))
+}
+
+/// Orders that a query found.
+pub(crate) fn found(rows: Vec<Row>) -> Result<Vec<Order>, StoreError> {
+    read_rows("an order", rows, read)
 }
 
 /// A page of orders.
@@ -147,11 +156,8 @@ const BEST: &str = " AS request (number, market, book, side, worst, depth) \
             ORDER BY book_price, sequence LIMIT request.depth)\
     ) AS best";
 
-async fn books(connection: &mut Connection, requests: &[BookRequest]) -> Result<Vec<Vec<Order>>, StoreError> {
-    let mut books = vec![Vec::new(); requests.len()];
-    if requests.is_empty() {
-        return Ok(books);
-    }
+/// The query for sides of books.
+pub(crate) fn wanted_books(requests: &[BookRequest]) -> Result<Sql, StoreError> {
     let columns: Vec<String> = ORDERS.columns.split(", ").map(|column| format!("best.{column}")).collect();
     let sql = Sql::new(format!("SELECT request.number, {} FROM ", columns.join(", ")));
     let sql = sql.unnest("iuitii", (0_i64..).zip(requests), |(number, request), row| {
@@ -166,9 +172,14 @@ async fn books(connection: &mut Connection, requests: &[BookRequest]) -> Result<
             .add(request.limit.unwrap_or(widest))
             .add(request.depth);
     })?;
-    let sql = sql.then(BEST);
+    Ok(sql.then(BEST))
+}
+
+/// What it found, in the order of the requests.
+pub(crate) fn found_books(rows: Vec<Row>, requests: &[BookRequest]) -> Result<Vec<Vec<Order>>, StoreError> {
+    let mut books = vec![Vec::new(); requests.len()];
     let read_numbered = |row: &mut Row| Ok((row.int_as("a number", |n| usize::try_from(n).ok())?, read(row)?));
-    for (number, order) in connection.read("an order", sql, read_numbered).await? {
+    for (number, order) in read_rows("an order", rows, read_numbered)? {
         if let Some(book) = books.get_mut(number) {
             book.push(order);
         }
@@ -253,10 +264,8 @@ pub(crate) async fn best_prices(
         .await
 }
 
-async fn count_open(connection: &mut Connection, pairs: &[(UserId, MarketId)]) -> Result<Vec<u64>, StoreError> {
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
+/// The query for numbers of open orders.
+pub(crate) fn wanted_counts(pairs: &[(UserId, MarketId)]) -> Result<Sql, StoreError> {
     let sql = Sql::new(
         "SELECT (SELECT count(*) FROM orders WHERE orders.user_id = pair.user_id AND orders.market_id = pair.market_id \
          AND status = 'open') FROM ",
@@ -264,13 +273,16 @@ async fn count_open(connection: &mut Connection, pairs: &[(UserId, MarketId)]) -
     let sql = sql.unnest("iuu", (0_i64..).zip(pairs), |(number, (user, market)), row| {
         row.add(number).add(*user).add(*market);
     })?;
-    connection.read("a count", sql.then(" AS pair (number, user_id, market_id) ORDER BY pair.number"), Row::count).await
+    Ok(sql.then(" AS pair (number, user_id, market_id) ORDER BY pair.number"))
 }
 
-async fn with_client_ids(connection: &mut Connection, pairs: &[(UserId, String)]) -> Result<Vec<Order>, StoreError> {
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
+/// What it found, in the order of the pairs.
+pub(crate) fn found_counts(rows: Vec<Row>) -> Result<Vec<u64>, StoreError> {
+    read_rows("a count", rows, Row::count)
+}
+
+/// The query for orders with client order ids.
+pub(crate) fn wanted_client_ids(pairs: &[(UserId, String)]) -> Result<Sql, StoreError> {
     let distinct: HashSet<&(UserId, String)> = pairs.iter().collect();
     let sql = Sql::new(ORDERS.select())
         .then(" WHERE client_order_id IS NOT NULL AND (user_id, client_order_id) IN (SELECT * FROM ")
@@ -278,7 +290,7 @@ async fn with_client_ids(connection: &mut Connection, pairs: &[(UserId, String)]
             row.add(*user).add(id);
         })?
         .then(")");
-    connection.read("an order", sql, read).await
+    Ok(sql)
 }
 
 #[async_trait]
@@ -288,7 +300,10 @@ impl Orders for PgUnitOfWork {
     }
 
     async fn book(&mut self, requests: &[BookRequest]) -> Result<Vec<Vec<Order>>, StoreError> {
-        books(&mut self.connection, requests).await
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        found_books(self.connection.rows(wanted_books(requests)?).await?, requests)
     }
 
     async fn open_in_market(&mut self, market: MarketId, limit: u32) -> Result<Vec<Order>, StoreError> {
@@ -297,10 +312,16 @@ impl Orders for PgUnitOfWork {
     }
 
     async fn count_open(&mut self, pairs: &[(UserId, MarketId)]) -> Result<Vec<u64>, StoreError> {
-        count_open(&mut self.connection, pairs).await
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        found_counts(self.connection.rows(wanted_counts(pairs)?).await?)
     }
 
     async fn with_client_ids(&mut self, pairs: &[(UserId, String)]) -> Result<Vec<Order>, StoreError> {
-        with_client_ids(&mut self.connection, pairs).await
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        found(self.connection.rows(wanted_client_ids(pairs)?).await?)
     }
 }

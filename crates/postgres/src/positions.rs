@@ -47,10 +47,10 @@ const JOIN_HOLDINGS: &str = " LEFT JOIN holdings AS h ON h.market_id = p.market_
 
 /// Reads rows of [`WITH_HOLDINGS`], in which the positions may come in any order but each's
 /// holdings by outcome.
-async fn read_with_holdings(connection: &mut Connection, sql: Sql) -> Result<Vec<Position>, StoreError> {
+pub(crate) fn found(rows: Vec<Row>) -> Result<Vec<Position>, StoreError> {
     let mut positions: Vec<Position> = Vec::new();
     let mut row_of: HashMap<(MarketId, UserId), usize> = HashMap::new();
-    for mut row in connection.rows(sql).await? {
+    for mut row in rows {
         let position = read(&mut row)?;
         let index = *row_of.entry((position.market, position.user)).or_insert(positions.len());
         if index == positions.len() {
@@ -78,6 +78,11 @@ pub(crate) async fn by_pairs(
     if pairs.is_empty() {
         return Ok(Vec::new());
     }
+    found(connection.rows(wanted(pairs)?).await?)
+}
+
+/// The query for positions by their users and markets.
+pub(crate) fn wanted(pairs: &[(UserId, MarketId)]) -> Result<Sql, StoreError> {
     let distinct: HashSet<&(UserId, MarketId)> = pairs.iter().collect();
     let sql = Sql::new(WITH_HOLDINGS)
         .unnest("uu", distinct, |(user, market), row| {
@@ -86,7 +91,7 @@ pub(crate) async fn by_pairs(
         .then(" AS pair (user_id, market_id) JOIN positions AS p ON p.market_id = pair.market_id AND p.user_id = pair.user_id")
         .then(JOIN_HOLDINGS)
         .then(" ORDER BY p.market_id, p.user_id, h.outcome");
-    read_with_holdings(connection, sql).await
+    Ok(sql)
 }
 
 async fn unsettled(connection: &mut Connection, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError> {
@@ -96,7 +101,7 @@ async fn unsettled(connection: &mut Connection, market: MarketId, limit: u32) ->
         .bind(limit)
         .then(JOIN_HOLDINGS)
         .then(" ORDER BY p.user_id, h.outcome");
-    read_with_holdings(connection, sql).await
+    found(connection.rows(sql).await?)
 }
 
 /// A page of positions with their markets: a bounded number of statements in a transaction of its own.

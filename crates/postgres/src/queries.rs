@@ -116,7 +116,7 @@ impl Queries for PgStore {
 
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError> {
         let mut connection = self.connection().await?;
-        connection.begin(AUDIT).await?;
+        connection.begin(AUDIT);
         connection.lift_time_limit();
         let found = audit::violations(&mut connection, limit).await?;
         connection.end("COMMIT").await?;

@@ -194,7 +194,7 @@ async fn set_up(
 impl Store for PgStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
         let mut connection = self.connection().await?;
-        connection.begin("BEGIN").await?;
+        connection.begin("BEGIN");
         Ok(Box::new(PgUnitOfWork::new(connection)))
     }
 }

@@ -9,12 +9,15 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
-use bellwether_domain::ports::{Accounts, Answers, Changes, Markets, Orders, Positions, StoreError, UnitOfWork, Users};
+use bellwether_domain::ports::{
+    Accounts, Answers, Changes, Found, Markets, Orders, Positions, StoreError, UnitOfWork, Users, Wanted,
+};
 use diesel::result::{DatabaseErrorKind, Error};
 
 use crate::connection::{Connection, Failure};
 use crate::error::store_error;
-use crate::write;
+use crate::sql::Sql;
+use crate::{accounts, answers, markets, orders, positions, users, write};
 
 /// A [`UnitOfWork`] on PostgreSQL.
 pub struct PgUnitOfWork {
@@ -32,6 +35,11 @@ impl std::fmt::Debug for PgUnitOfWork {
 impl PgUnitOfWork {
     pub(crate) fn new(connection: Connection) -> Self {
         Self { connection, seen_markets: HashMap::new() }
+    }
+
+    /// Remembers markets as they are now.
+    pub(crate) fn saw(&mut self, markets: &[Market]) {
+        self.seen_markets.extend(markets.iter().map(|market| (market.id, market.clone())));
     }
 }
 
@@ -61,12 +69,36 @@ impl UnitOfWork for PgUnitOfWork {
         self
     }
 
+    async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
+        let (queries, order) = queries(&wanted)?;
+        let mut rows = Vec::new();
+        if !queries.is_empty() {
+            rows = self.connection.rows_all(queries).await?;
+        }
+        let mut loaded = Found::default();
+        for (kind, rows) in order.into_iter().zip(rows) {
+            match kind {
+                Kind::Answers => loaded.answers = answers::found(rows)?,
+                Kind::Users => loaded.users = users::found(rows)?,
+                Kind::Lock => {}
+                Kind::Markets => loaded.markets = markets::found(rows)?,
+                Kind::Orders => loaded.orders = orders::found(rows)?,
+                Kind::Books => loaded.books = orders::found_books(rows, &wanted.books)?,
+                Kind::ClientIds => loaded.with_client_ids = orders::found(rows)?,
+                Kind::OpenCounts => loaded.open_counts = orders::found_counts(rows)?,
+                Kind::Accounts => loaded.accounts = accounts::found(rows)?,
+                Kind::Positions => loaded.positions = positions::found(rows)?,
+            }
+        }
+        self.saw(&loaded.markets);
+        Ok(loaded)
+    }
+
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         let steps = write::steps(changes, &self.seen_markets)?;
         write::run(steps, &mut self.connection).await?;
-        for market in changes.new_markets.iter().chain(&changes.markets) {
-            self.seen_markets.insert(market.id, market.clone());
-        }
+        self.saw(&changes.new_markets);
+        self.saw(&changes.markets);
         for market in &changes.deleted_markets {
             self.seen_markets.remove(market);
         }
@@ -90,6 +122,55 @@ impl UnitOfWork for PgUnitOfWork {
     async fn rollback(mut self: Box<Self>) -> Result<(), StoreError> {
         Ok(self.connection.end("ROLLBACK").await?)
     }
+}
+
+/// What a query of [`UnitOfWork::load`] is for.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Answers,
+    Users,
+    /// Its rows say nothing.
+    Lock,
+    Markets,
+    Orders,
+    Books,
+    ClientIds,
+    OpenCounts,
+    Accounts,
+    Positions,
+}
+
+/// The queries for what is wanted, in the order that was promised, and what each is for.
+fn queries(wanted: &Wanted) -> Result<(Vec<Sql>, Vec<Kind>), StoreError> {
+    let mut queries = Vec::new();
+    if !wanted.answers.is_empty() {
+        queries.push((answers::wanted(&wanted.answers)?, Kind::Answers));
+    }
+    if !wanted.users.is_empty() {
+        queries.push((users::wanted(&wanted.users), Kind::Users));
+    }
+    if !wanted.lock_markets.is_empty() {
+        queries.extend(markets::locked(&wanted.lock_markets).into_iter().zip([Kind::Lock, Kind::Markets]));
+    }
+    if !wanted.orders.is_empty() {
+        queries.push((orders::wanted(&wanted.orders), Kind::Orders));
+    }
+    if !wanted.books.is_empty() {
+        queries.push((orders::wanted_books(&wanted.books)?, Kind::Books));
+    }
+    if !wanted.client_ids.is_empty() {
+        queries.push((orders::wanted_client_ids(&wanted.client_ids)?, Kind::ClientIds));
+    }
+    if !wanted.open_counts.is_empty() {
+        queries.push((orders::wanted_counts(&wanted.open_counts)?, Kind::OpenCounts));
+    }
+    if !wanted.lock_accounts.is_empty() {
+        queries.push((accounts::locked(&wanted.lock_accounts), Kind::Accounts));
+    }
+    if !wanted.positions.is_empty() {
+        queries.push((positions::wanted(&wanted.positions)?, Kind::Positions));
+    }
+    Ok(queries.into_iter().unzip())
 }
 
 /// Whether the server itself said that it did not commit, as against a connection that was lost.

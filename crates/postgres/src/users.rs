@@ -6,7 +6,7 @@ use bellwether_domain::ports::{Page, PageRequest, StoreError, UserFilter, UserSo
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, read_rows};
 use crate::lists::{List, TEXT, TIME};
 use crate::schema::USERS;
 use crate::sql::{Row, Sql, Values};
@@ -64,8 +64,17 @@ pub(crate) async fn by_ids(connection: &mut Connection, ids: &[UserId]) -> Resul
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = Sql::new(USERS.select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0));
-    connection.read("a user", sql, read).await
+    found(connection.rows(wanted(ids)).await?)
+}
+
+/// The query for users by ids, in id order.
+pub(crate) fn wanted(ids: &[UserId]) -> Sql {
+    Sql::new(USERS.select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0))
+}
+
+/// What it found.
+pub(crate) fn found(rows: Vec<Row>) -> Result<Vec<User>, StoreError> {
+    read_rows("a user", rows, read)
 }
 
 /// The user of an e-mail key.

@@ -35,7 +35,7 @@ fn read(row: &mut Row) -> Result<KeptAnswer, StoreError> {
     })
 }
 
-fn find(connection: &mut Connection, keys: &[AnswerKey]) -> Result<Vec<KeptAnswer>, StoreError> {
+pub(crate) fn find(connection: &mut Connection, keys: &[AnswerKey]) -> Result<Vec<KeptAnswer>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }

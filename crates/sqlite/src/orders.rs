@@ -149,8 +149,11 @@ fn best_of(side: Side) -> String {
 
 /// The sides of books that are asked for, in the order of asking: one statement for those that buy, one for
 /// those that sell.
-fn books(connection: &mut Connection, requests: &[BookRequest]) -> Result<Vec<Vec<Order>>, StoreError> {
+pub(crate) fn books(connection: &mut Connection, requests: &[BookRequest]) -> Result<Vec<Vec<Order>>, StoreError> {
     let mut books = vec![Vec::new(); requests.len()];
+    if requests.is_empty() {
+        return Ok(books);
+    }
     for (side, widest) in [(Side::Buy, Price::MIN), (Side::Sell, Price::MAX)] {
         let of_side = || requests.iter().enumerate().filter(|(_, request)| request.side == side);
         let found = connection.rows_each(&best_of(side), of_side(), |(_, request), row| {
@@ -221,14 +224,23 @@ pub(crate) fn best_prices(connection: &mut Connection, markets: &[MarketId]) -> 
 
 const COUNT_OPEN: &str = "SELECT count(*) FROM orders WHERE user_id = ? AND market_id = ? AND status = 'open'";
 
-fn count_open(connection: &mut Connection, pairs: &[(UserId, MarketId)]) -> Result<Vec<u64>, StoreError> {
+pub(crate) fn count_open(connection: &mut Connection, pairs: &[(UserId, MarketId)]) -> Result<Vec<u64>, StoreError> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
     let bind = |(user, market): &(UserId, MarketId), row: &mut Values| {
         row.add(*user).add(*market);
     };
     connection.read_each("a count", COUNT_OPEN, pairs, bind, Row::count)
 }
 
-fn with_client_ids(connection: &mut Connection, pairs: &[(UserId, String)]) -> Result<Vec<Order>, StoreError> {
+pub(crate) fn with_client_ids(
+    connection: &mut Connection,
+    pairs: &[(UserId, String)],
+) -> Result<Vec<Order>, StoreError> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
     let distinct: HashSet<&(UserId, String)> = pairs.iter().collect();
     let text = format!("SELECT {} FROM orders WHERE user_id = ? AND client_order_id = ?", ORDERS.columns);
     let bind = |(user, id): &(UserId, String), row: &mut Values| {

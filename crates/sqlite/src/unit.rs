@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
-use bellwether_domain::ports::{Accounts, Answers, Changes, Markets, Orders, Positions, StoreError, UnitOfWork, Users};
+use bellwether_domain::ports::{
+    Accounts, Answers, Changes, Found, Markets, Orders, Positions, StoreError, UnitOfWork, Users, Wanted,
+};
 
 use crate::connection::Connection;
 use crate::error::Trouble;
-use crate::write;
 use crate::writer::Transaction;
+use crate::{accounts, answers, markets, orders, positions, users, write};
 
 /// A [`UnitOfWork`] on SQLite.
 pub struct SqliteUnitOfWork {
@@ -78,6 +80,14 @@ impl UnitOfWork for SqliteUnitOfWork {
         self
     }
 
+    async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
+        let found = self.call(move |connection| load(connection, &wanted)).await?;
+        for market in &found.markets {
+            self.seen_markets.insert(market.id, market.clone());
+        }
+        Ok(found)
+    }
+
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         // Built here, so that the writer's thread only runs what is ready.
         let steps = write::steps(changes, &self.seen_markets);
@@ -99,4 +109,19 @@ impl UnitOfWork for SqliteUnitOfWork {
     async fn rollback(self: Box<Self>) -> Result<(), StoreError> {
         self.transaction.rollback().await
     }
+}
+
+/// Everything in one hop.
+fn load(connection: &mut Connection, wanted: &Wanted) -> Result<Found, StoreError> {
+    Ok(Found {
+        answers: answers::find(connection, &wanted.answers)?,
+        users: users::by_ids(connection, &wanted.users)?,
+        markets: markets::by_ids(connection, &wanted.lock_markets)?,
+        orders: orders::by_ids(connection, &wanted.orders)?,
+        books: orders::books(connection, &wanted.books)?,
+        with_client_ids: orders::with_client_ids(connection, &wanted.client_ids)?,
+        open_counts: orders::count_open(connection, &wanted.open_counts)?,
+        accounts: accounts::by_ids(connection, &wanted.lock_accounts)?,
+        positions: positions::by_pairs(connection, &wanted.positions)?,
+    })
 }

@@ -127,10 +127,11 @@ impl WriterHandle {
         self.poison.get().map_or(Ok(()), |why| Err(Trouble::Poisoned(why.clone()).into()))
     }
 
-    /// Waits for its turn, in the order of asking, and begins a transaction.
+    /// Waits for its turn, in the order of asking. The transaction begins with the first thing that
+    /// is done in it: until then nothing can have changed, since nobody else has the turn.
     pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
         let mut transaction = self.claim().await?;
-        transaction.send(Writer::begin).await?;
+        transaction.must_begin = true;
         Ok(transaction)
     }
 
@@ -141,7 +142,7 @@ impl WriterHandle {
         let permit = turn
             .map_err(|_| Trouble::TimedOut("turn to write", self.timeout.as_millis()))?
             .map_err(|_| Trouble::Stopped("writer"))?;
-        Ok(Transaction { jobs: self.jobs.clone(), permit: Some(permit) })
+        Ok(Transaction { jobs: self.jobs.clone(), permit: Some(permit), must_begin: false })
     }
 }
 
@@ -156,6 +157,8 @@ fn serve(mut writer: Writer, incoming: &Receiver<Job>) {
 pub(crate) struct Transaction {
     jobs: Sender<Job>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Nothing was done yet, so it has not begun.
+    must_begin: bool,
 }
 
 impl Transaction {
@@ -164,7 +167,17 @@ impl Transaction {
         &mut self,
         job: impl FnOnce(&mut Connection) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
-        self.send(|writer| writer.work(job)).await
+        let must_begin = self.must_begin;
+        let done = self.send(move |writer| {
+            if must_begin {
+                writer.begin()?;
+            }
+            writer.work(job)
+        });
+        let result = done.await?;
+        // Only now: after a failure nobody may go on outside of a transaction.
+        self.must_begin = false;
+        Ok(result)
     }
 
     async fn send<R: Send + 'static>(
@@ -182,6 +195,10 @@ impl Transaction {
 
     /// Commits and gives the permit back. Runs to its end even if nobody waits for it.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        if self.must_begin {
+            self.permit = None;
+            return Ok(());
+        }
         let (answer, answered) = oneshot::channel();
         let permit = self.permit.take();
         let job: Job = Box::new(move |writer| {

@@ -55,10 +55,10 @@ impl<T: ?Sized> Keyed<T> {
     }
 
     /// The kept answer to this very request, if there is one; a refusal if the key was used with another.
-    pub fn replay(&self, kept: Vec<KeptAnswer>) -> Result<Option<KeptAnswer>, Error> {
-        match kept.into_iter().find(|k| k.key == self.key) {
+    pub fn replay(&self, kept: &[KeptAnswer]) -> Result<Option<KeptAnswer>, Error> {
+        match kept.iter().find(|k| k.key == self.key) {
             None => Ok(None),
-            Some(kept) if kept.fingerprint == self.fingerprint => Ok(Some(kept)),
+            Some(kept) if kept.fingerprint == self.fingerprint => Ok(Some(kept.clone())),
             Some(_) => Err(Refusal::IdempotencyMismatch.into()),
         }
     }
@@ -73,7 +73,7 @@ pub(crate) async fn find_answer<T: ?Sized>(
         None => Ok(None),
         Some(keyed) => {
             let key = keyed.key.clone();
-            keyed.replay(unit.answers().find(&[key]).await?)
+            keyed.replay(&unit.answers().find(&[key]).await?)
         }
     }
 }

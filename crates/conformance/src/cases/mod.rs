@@ -142,6 +142,8 @@ macro_rules! each_case {
             statements {
                 the_statements_of_a_write_do_not_grow_with_its_rows,
                 the_statements_of_a_deletion_do_not_grow_with_its_rows,
+                everything_at_once_is_what_each_question_finds,
+                the_statements_of_everything_at_once_do_not_grow_with_its_rows,
                 the_statements_of_a_load_do_not_grow_with_its_rows,
                 the_statements_of_a_batch_do_not_grow_with_its_rows,
                 the_statements_of_a_read_do_not_grow_with_its_rows,

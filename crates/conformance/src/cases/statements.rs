@@ -1,14 +1,16 @@
 //! The number of statements of each operation is the same for one row as for many; and very many
 //! rows at once are no different.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::Market;
 use bellwether_domain::order::{Order, Side};
 use bellwether_domain::ports::{
-    AnswerKey, BookRequest, CandleRequest, Changes, KeptAnswer, MarketFilter, OrderFilter, PageRequest, PositionFilter,
-    Start, StoreError, TradeFilter, TransferFilter, UnitOfWork, UserFilter,
+    AnswerKey, BookRequest, CandleRequest, Changes, Found, KeptAnswer, MarketFilter, OrderFilter, PageRequest,
+    PositionFilter, Start, StoreError, TradeFilter, TransferFilter, UnitOfWork, UserFilter, Wanted,
 };
 use bellwether_domain::position::Position;
 use bellwether_domain::trade::Trade;
@@ -233,6 +235,80 @@ pub async fn the_statements_of_a_load_do_not_grow_with_its_rows(world: World) ->
         does_not_grow(&world, what, async || run(&one, 1).await, async || run(&many, MANY).await).await?;
     }
     Ok(())
+}
+
+impl Loads {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            answers: self.keys.clone(),
+            users: self.users.clone(),
+            lock_markets: self.markets.clone(),
+            orders: self.orders.clone(),
+            books: self.books.clone(),
+            client_ids: self.names.clone(),
+            open_counts: self.pairs.clone(),
+            lock_accounts: self.accounts.clone(),
+            positions: self.pairs.clone(),
+        }
+    }
+}
+
+/// What is asked for at once is what the questions find one by one: all of it, or some, or nothing.
+pub async fn everything_at_once_is_what_each_question_finds(world: World) -> anyhow::Result<()> {
+    let creator = fixtures::trader(&world).await?.id;
+    let rows = rows(&world, 7, creator).await?;
+    world.write(&rows.changes).await?;
+    let loads = loads(&rows, 5)?;
+    let mut unit = world.begin().await?;
+    let mut found = unit.load(loads.wanted()).await?;
+    ensure!(found.users == unit.users().load(&loads.users).await?);
+    ensure!(found.accounts == unit.accounts().lock(&loads.accounts).await?);
+    ensure!(found.markets == unit.markets().lock(&loads.markets).await?);
+    ensure!(found.orders == unit.orders().load(&loads.orders).await?);
+    ensure!(found.books == unit.orders().book(&loads.books).await?);
+    ensure!(found.open_counts == unit.orders().count_open(&loads.pairs).await?);
+    let mut named = unit.orders().with_client_ids(&loads.names).await?;
+    named.sort_by_key(|order| order.id);
+    found.with_client_ids.sort_by_key(|order| order.id);
+    ensure!(found.with_client_ids == named);
+    let mut positions = unit.positions().load(&loads.pairs).await?;
+    positions.sort_by_key(|position| (position.market, position.user));
+    found.positions.sort_by_key(|position| (position.market, position.user));
+    ensure!(found.positions == positions);
+    let mut answers = unit.answers().find(&loads.keys).await?;
+    answers.sort_by_key(|answer| answer.key.user);
+    found.answers.sort_by_key(|answer| answer.key.user);
+    ensure!(found.answers == answers);
+    ensure!([found.users.len(), found.accounts.len(), found.positions.len(), found.answers.len()] == [5; 4]);
+    ensure!(unit.load(Wanted::default()).await? == Found::default());
+    unit.rollback().await?;
+
+    // A unit that begins with it has the locks.
+    let mut unit = world.begin().await?;
+    let account = nth(&loads.accounts, 0)?.to_owned();
+    unit.load(Wanted { lock_accounts: vec![account], ..Wanted::default() }).await?;
+    let other = async {
+        let mut other = world.begin().await?;
+        other.accounts().lock(&[account]).await?;
+        anyhow::Ok(other.rollback().await?)
+    };
+    ensure!(tokio::time::timeout(Duration::from_millis(200), other).await.map_or(true, |r| r.is_err()));
+    unit.rollback().await?;
+    Ok(())
+}
+
+/// Everything at once, for one row and for many.
+pub async fn the_statements_of_everything_at_once_do_not_grow_with_its_rows(world: World) -> anyhow::Result<()> {
+    let creator = fixtures::trader(&world).await?.id;
+    let rows = rows(&world, MANY, creator).await?;
+    world.write(&rows.changes).await?;
+    let (one, many) = (loads(&rows, 1)?, loads(&rows, MANY)?);
+    let run = async |loads: &Loads| {
+        let mut unit = world.begin().await?;
+        unit.load(loads.wanted()).await?;
+        Ok(unit.rollback().await?)
+    };
+    does_not_grow(&world, "load", async || run(&one).await, async || run(&many).await).await
 }
 
 /// Jobs' batches: administrators, open orders, unpaid positions, answers to forget.

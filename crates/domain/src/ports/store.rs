@@ -79,6 +79,40 @@ pub trait UnitOfWork: Send {
     fn positions(&mut self) -> &mut dyn Positions;
     /// Answers kept for idempotency keys.
     fn answers(&mut self) -> &mut dyn Answers;
+    /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is
+    /// read under the locks of what stands before. The same as asking one after the other, which is
+    /// what this does by itself; an adapter for which each question is a round trip asks all at once.
+    async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        if !wanted.answers.is_empty() {
+            found.answers = self.answers().find(&wanted.answers).await?;
+        }
+        if !wanted.users.is_empty() {
+            found.users = self.users().load(&wanted.users).await?;
+        }
+        if !wanted.lock_markets.is_empty() {
+            found.markets = self.markets().lock(&wanted.lock_markets).await?;
+        }
+        if !wanted.orders.is_empty() {
+            found.orders = self.orders().load(&wanted.orders).await?;
+        }
+        if !wanted.books.is_empty() {
+            found.books = self.orders().book(&wanted.books).await?;
+        }
+        if !wanted.client_ids.is_empty() {
+            found.with_client_ids = self.orders().with_client_ids(&wanted.client_ids).await?;
+        }
+        if !wanted.open_counts.is_empty() {
+            found.open_counts = self.orders().count_open(&wanted.open_counts).await?;
+        }
+        if !wanted.lock_accounts.is_empty() {
+            found.accounts = self.accounts().lock(&wanted.lock_accounts).await?;
+        }
+        if !wanted.positions.is_empty() {
+            found.positions = self.positions().load(&wanted.positions).await?;
+        }
+        Ok(found)
+    }
     /// Writes everything that was decided, each table with one statement however many rows.
     /// All rows must have been locked, or be new. [`StoreError::Duplicate`] names the rule that
     /// new rows broke; after any error the unit can only be rolled back.
@@ -87,6 +121,52 @@ pub trait UnitOfWork: Send {
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
     /// Undoes everything.
     async fn rollback(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// What to lock and load in one go. Empty lists cost nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Answers to find: [`Answers::find`].
+    pub answers: Vec<AnswerKey>,
+    /// Users to load: [`Users::load`].
+    pub users: Vec<UserId>,
+    /// Markets to lock: [`Markets::lock`].
+    pub lock_markets: Vec<MarketId>,
+    /// Orders to load: [`Orders::load`].
+    pub orders: Vec<OrderId>,
+    /// Sides of books to load: [`Orders::book`].
+    pub books: Vec<BookRequest>,
+    /// Client order ids to look for: [`Orders::with_client_ids`].
+    pub client_ids: Vec<(UserId, String)>,
+    /// Open orders to count: [`Orders::count_open`].
+    pub open_counts: Vec<(UserId, MarketId)>,
+    /// Accounts to lock: [`Accounts::lock`].
+    pub lock_accounts: Vec<AccountId>,
+    /// Positions to load: [`Positions::load`].
+    pub positions: Vec<(UserId, MarketId)>,
+}
+
+/// What was found of what was [`Wanted`], each list as its own method gives it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Found {
+    /// Kept answers, in no certain order.
+    pub answers: Vec<KeptAnswer>,
+    /// Users, in id order.
+    pub users: Vec<User>,
+    /// Locked markets, in id order.
+    pub markets: Vec<Market>,
+    /// Orders, in id order.
+    pub orders: Vec<Order>,
+    /// The best orders of each side, in the order of the requests.
+    pub books: Vec<Vec<Order>>,
+    /// Orders with the client order ids, in no certain order.
+    pub with_client_ids: Vec<Order>,
+    /// Numbers of open orders, in the order of the pairs.
+    pub open_counts: Vec<u64>,
+    /// Locked accounts, in id order.
+    pub accounts: Vec<Account>,
+    /// Positions, in no certain order.
+    pub positions: Vec<Position>,
 }
 
 /// What a decision changed: whole rows in their new state. Empty lists cost nothing.

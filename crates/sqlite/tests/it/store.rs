@@ -197,13 +197,16 @@ async fn a_begin_that_waits_too_long_is_refused_as_unavailable() -> anyhow::Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_of_another_process_is_unavailable_and_nothing_breaks() -> anyhow::Result<()> {
     let options = SqliteOptions { busy_timeout: Duration::from_millis(50), ..SqliteOptions::default() };
-    let fixture = Fixture::with(options).await?;
+    let mut fixture = Fixture::with(options).await?;
     let mut other = fixture.outside()?;
     other.batch_execute("BEGIN IMMEDIATE")?;
-    let refused = fixture.store.begin().await.map(drop);
+    // A unit begins with the first thing that is done in it.
+    let mut unit = fixture.store.begin().await?;
+    let refused = unit.accounts().lock(&[AccountId::TREASURY]).await;
     ensure!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    ensure!(unit.commit().await.is_err(), "a unit that never began was committed");
     other.batch_execute("ROLLBACK")?;
-    fixture.store.begin().await?.commit().await?;
+    fixture.grant(10).await?;
     fixture.store.ping().await?;
     Ok(())
 }

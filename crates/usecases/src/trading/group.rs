@@ -6,7 +6,7 @@ use bellwether_domain::ids::FreshIds;
 use bellwether_domain::ports::{AnswerKey, KeptAnswer, StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 
-use super::load::{self, Depths, Loaded};
+use super::load::{self, Depths, First};
 use super::{Command, Outcome, Placed, Request};
 use crate::atomically::{Script, Step};
 use crate::{Answered, Context, Error};
@@ -25,16 +25,15 @@ impl Group {
         Self { requests, depths: Depths::default() }
     }
 
+    /// The keys that came with the requests.
+    fn keys(&self) -> Vec<AnswerKey> {
+        self.requests.iter().filter_map(|r| r.keyed.as_ref()).map(|k| k.key.clone()).collect()
+    }
+
     /// The kept answers to requests that were carried out before, in the order of the requests.
-    async fn replays(&self, unit: &mut dyn UnitOfWork) -> Result<Vec<Option<Result<KeptAnswer, Error>>>, Error> {
-        let keys: Vec<AnswerKey> =
-            self.requests.iter().filter_map(|r| r.keyed.as_ref()).map(|k| k.key.clone()).collect();
-        let kept = if keys.is_empty() { Vec::new() } else { unit.answers().find(&keys).await? };
-        Ok(self
-            .requests
-            .iter()
-            .map(|request| request.keyed.as_ref().and_then(|keyed| keyed.replay(kept.clone()).transpose()))
-            .collect())
+    fn replays(&self, kept: &[KeptAnswer]) -> Vec<Option<Result<KeptAnswer, Error>>> {
+        let replay = |request: &Request| request.keyed.as_ref().and_then(|keyed| keyed.replay(kept).transpose());
+        self.requests.iter().map(replay).collect()
     }
 }
 
@@ -43,7 +42,9 @@ impl Script for Group {
     type Output = Answers;
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answers>, Error> {
-        let replays = self.replays(unit).await?;
+        let all: Vec<Command> = self.requests.iter().flat_map(|request| request.commands.iter().cloned()).collect();
+        let First { answers: kept, active, markets } = load::first(unit, &all, self.keys()).await?;
+        let replays = self.replays(&kept);
         let commands: Vec<Command> = self
             .requests
             .iter()
@@ -51,7 +52,7 @@ impl Script for Group {
             .filter(|(_, replay)| replay.is_none())
             .flat_map(|(request, _)| request.commands.iter().cloned())
             .collect();
-        let Loaded { mut state, active } = load::load(unit, &commands, &self.depths).await?;
+        let mut state = load::rest(unit, &commands, markets, &self.depths).await?;
         let (moment, mut ids) = (moment(ctx), ctx.ids.fresh());
 
         let mut answers = Vec::with_capacity(self.requests.len());

@@ -1,4 +1,5 @@
-//! Loading what a group of commands touches: everything under lock, each table with one statement.
+//! Loading what a group of commands touches: everything under lock, each table with one statement,
+//! in as few round trips as what depends on what allows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use bellwether_domain::money::{FeeRate, Price, Shares};
 use bellwether_domain::order::{
     AmendOrder, MarketBound, Order, OutcomeSpec, PlaceOrder, Side, Terms, book_price, book_side,
 };
-use bellwether_domain::ports::{BookRequest, StoreError, UnitOfWork};
+use bellwether_domain::ports::{AnswerKey, BookRequest, KeptAnswer, StoreError, UnitOfWork, Wanted};
 use bellwether_domain::position::Position;
 use bellwether_domain::user::UserStatus;
 
@@ -43,49 +44,92 @@ struct Appetite {
     quantity: i64,
 }
 
-/// What is loaded, and which of the users may act.
-pub(crate) struct Loaded {
-    pub(crate) state: State,
-    pub(crate) active: BTreeSet<UserId>,
+/// What is loaded first: under lock, but for the users and the answers.
+pub(super) struct First {
+    /// Answers that were kept for the keys.
+    pub(super) answers: Vec<KeptAnswer>,
+    /// Which of the users may act.
+    pub(super) active: BTreeSet<UserId>,
+    pub(super) markets: Vec<Market>,
 }
 
-/// Locks and loads everything that the commands touch: markets, then accounts, each in id order.
-pub(crate) async fn load(
+/// Locks the markets that the commands touch, in id order, and finds out who may act and what was
+/// answered before.
+pub(super) async fn first(
     unit: &mut dyn UnitOfWork,
     commands: &[Command],
-    depths: &Depths,
-) -> Result<Loaded, StoreError> {
+    answers: Vec<AnswerKey>,
+) -> Result<First, StoreError> {
     let users: BTreeSet<UserId> = commands.iter().map(user_of).collect();
-    let user_ids: Vec<UserId> = users.iter().copied().collect();
-    let active = unit
-        .users()
-        .load(&user_ids)
-        .await?
-        .into_iter()
-        .filter(|u| u.status == UserStatus::Active)
-        .map(|u| u.id)
-        .collect();
-
-    let named_ids: Vec<OrderId> = commands.iter().filter_map(order_of).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut market_ids: BTreeSet<MarketId> = commands.iter().filter_map(market_of).collect();
-    if !named_ids.is_empty() {
-        market_ids.extend(unit.orders().load(&named_ids).await?.iter().map(|o| o.market));
+    let named = orders_of(commands);
+    let mut markets: BTreeSet<MarketId> = commands.iter().filter_map(market_of).collect();
+    let mut wanted = Wanted { answers, users: users.into_iter().collect(), orders: named, ..Wanted::default() };
+    if wanted.orders.is_empty() {
+        wanted.lock_markets = markets.iter().copied().collect();
     }
-    let markets = unit.markets().lock(&market_ids.into_iter().collect::<Vec<_>>()).await?;
-    // Orders may have changed until their market was locked.
-    let named = if named_ids.is_empty() { Vec::new() } else { unit.orders().load(&named_ids).await? };
+    let looks_up_orders = !wanted.orders.is_empty();
+    let mut found = unit.load(wanted).await?;
+    if looks_up_orders {
+        // All markets are locked at once, since locks are taken in id order.
+        markets.extend(found.orders.iter().map(|o| o.market));
+        found.markets = unit.markets().lock(&markets.into_iter().collect::<Vec<_>>()).await?;
+    }
+    let active = found.users.into_iter().filter(|u| u.status == UserStatus::Active).map(|u| u.id).collect();
+    Ok(First { answers: found.answers, active, markets: found.markets })
+}
 
+/// Loads everything else that the commands touch: orders and books, then accounts (locked, in id
+/// order) and positions of everybody whose orders may be filled.
+pub(super) async fn rest(
+    unit: &mut dyn UnitOfWork,
+    commands: &[Command],
+    markets: Vec<Market>,
+    depths: &Depths,
+) -> Result<State, StoreError> {
     let mut state = State::default();
+    // Orders may have changed until their market was locked, so they are loaded again: before the
+    // rest, which depends on what an order that is amended is.
+    let named = orders_of(commands);
+    let named = if named.is_empty() { Vec::new() } else { unit.orders().load(&named).await? };
+    let (requests, appetites) = sides(commands, &markets, &named, depths);
+    let open_counts = open_counts(commands, &named);
+    let found = unit
+        .load(Wanted {
+            books: requests.clone(),
+            client_ids: client_ids(commands),
+            open_counts: open_counts.clone(),
+            ..Wanted::default()
+        })
+        .await?;
+    let sides = trimmed(requests, found.books, &appetites, depths);
+
     let mut pairs: BTreeSet<(UserId, MarketId)> =
         commands.iter().filter_map(|c| Some((user_of(c), market_of(c)?))).collect();
     pairs.extend(named.iter().map(|o| (o.user, o.market)));
-    let sides = load_sides(unit, commands, &markets, &named, depths).await?;
     pairs.extend(sides.iter().flat_map(|(_, _, orders)| orders.iter().map(|o| (o.user, o.market))));
+    let lock_accounts = accounts(&pairs, &markets);
+    let positions = pairs.iter().copied().collect();
+    let held = unit.load(Wanted { lock_accounts, positions, ..Wanted::default() }).await?;
 
-    load_client_ids(unit, commands, &mut state).await?;
-    load_open_counts(unit, commands, &named, &mut state).await?;
-    load_accounts(unit, &pairs, &markets, &mut state).await?;
-    load_positions(unit, &pairs, &markets, &mut state).await?;
+    for order in found.with_client_ids {
+        if let Some(client_id) = order.client_order_id {
+            state.add_client_id(order.user, client_id, order.id);
+        }
+    }
+    for ((user, market), count) in open_counts.into_iter().zip(found.open_counts) {
+        state.set_open_count(user, market, count);
+    }
+    for account in held.accounts {
+        state.add_account(account);
+    }
+    for (user, market) in &pairs {
+        if let Some(market) = find(&markets, *market) {
+            state.add_position(Position::empty(*user, market.id, market.outcomes.len()));
+        }
+    }
+    for position in held.positions {
+        state.add_position(position);
+    }
     for market in markets {
         state.add_market(market);
     }
@@ -95,44 +139,44 @@ pub(crate) async fn load(
     for ((market, book, side), loaded, orders) in sides {
         state.add_side(market, book, loaded, side, orders);
     }
-    Ok(Loaded { state, active })
+    Ok(state)
 }
 
-async fn load_sides(
-    unit: &mut dyn UnitOfWork,
+/// The sides of books to load, and how much of each the commands can take.
+fn sides(
     commands: &[Command],
     markets: &[Market],
     named: &[Order],
     depths: &Depths,
-) -> Result<Vec<(SideKey, BookSide, Vec<Order>)>, StoreError> {
+) -> (Vec<BookRequest>, BTreeMap<SideKey, Appetite>) {
     let appetites = appetites(commands, markets, named);
     let keys: BTreeSet<SideKey> = appetites.keys().chain(depths.0.keys()).copied().collect();
-    let requests: Vec<BookRequest> = keys
-        .into_iter()
-        .map(|key| {
-            let (market, book, side) = key;
-            let depth = depths.0.get(&key).copied().unwrap_or(FIRST_DEPTH);
-            BookRequest { market, book, side, limit: appetites.get(&key).and_then(|a| a.limit), depth }
-        })
-        .collect();
-    if requests.is_empty() {
-        return Ok(Vec::new());
-    }
-    let loaded = unit.orders().book(&requests).await?;
-    Ok(requests
-        .into_iter()
-        .zip(loaded)
-        .map(|(request, mut orders)| {
-            let key = (request.market, request.book, request.side);
-            // A side that did not do at first is taken as deep as it was asked for.
-            let depth = if depths.0.contains_key(&key) {
-                request.depth
-            } else {
-                trim(&mut orders, appetites.get(&key), request.depth)
-            };
-            (key, BookSide::loaded(request.side, &orders, request.limit, depth), orders)
-        })
-        .collect())
+    let requests = keys.into_iter().map(|key| {
+        let (market, book, side) = key;
+        let depth = depths.0.get(&key).copied().unwrap_or(FIRST_DEPTH);
+        BookRequest { market, book, side, limit: appetites.get(&key).and_then(|a| a.limit), depth }
+    });
+    (requests.collect(), appetites)
+}
+
+/// The sides as they were loaded, without what no command can come to.
+fn trimmed(
+    requests: Vec<BookRequest>,
+    books: Vec<Vec<Order>>,
+    appetites: &BTreeMap<SideKey, Appetite>,
+    depths: &Depths,
+) -> Vec<(SideKey, BookSide, Vec<Order>)> {
+    let sides = requests.into_iter().zip(books).map(|(request, mut orders)| {
+        let key = (request.market, request.book, request.side);
+        // A side that did not do at first is taken as deep as it was asked for.
+        let depth = if depths.0.contains_key(&key) {
+            request.depth
+        } else {
+            trim(&mut orders, appetites.get(&key), request.depth)
+        };
+        (key, BookSide::loaded(request.side, &orders, request.limit, depth), orders)
+    });
+    sides.collect()
 }
 
 /// Drops orders that no command can come to, so that their owners' accounts are not locked. Returns
@@ -219,56 +263,20 @@ fn widest(one: Appetite, other: Appetite, taker: Side) -> Appetite {
     Appetite { limit, quantity: one.quantity.saturating_add(other.quantity) }
 }
 
-async fn load_client_ids(unit: &mut dyn UnitOfWork, commands: &[Command], state: &mut State) -> Result<(), StoreError> {
-    let wanted: Vec<(UserId, String)> = commands
-        .iter()
-        .filter_map(|c| match c {
-            Command::Place(place) => place.client_order_id.clone().map(|id| (place.user, id)),
-            _ => None,
-        })
-        .collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    for order in unit.orders().with_client_ids(&wanted).await? {
-        if let Some(client_id) = order.client_order_id {
-            state.add_client_id(order.user, client_id, order.id);
-        }
-    }
-    Ok(())
+fn client_ids(commands: &[Command]) -> Vec<(UserId, String)> {
+    let given = commands.iter().filter_map(|command| match command {
+        Command::Place(place) => place.client_order_id.clone().map(|id| (place.user, id)),
+        _ => None,
+    });
+    given.collect()
 }
 
-async fn load_open_counts(
-    unit: &mut dyn UnitOfWork,
-    commands: &[Command],
-    named: &[Order],
-    state: &mut State,
-) -> Result<(), StoreError> {
-    let mut pairs: BTreeSet<(UserId, MarketId)> = commands
-        .iter()
-        .filter_map(|c| match c {
-            Command::Place(place) => Some((place.user, place.market)),
-            _ => None,
-        })
-        .collect();
-    pairs.extend(named.iter().map(|o| (o.user, o.market)));
-    let pairs: Vec<(UserId, MarketId)> = pairs.into_iter().collect();
-    if pairs.is_empty() {
-        return Ok(());
-    }
-    let counts = unit.orders().count_open(&pairs).await?;
-    for ((user, market), count) in pairs.into_iter().zip(counts) {
-        state.set_open_count(user, market, count);
-    }
-    Ok(())
+fn open_counts(commands: &[Command], named: &[Order]) -> Vec<(UserId, MarketId)> {
+    let placed = commands.iter().filter_map(|c| Some((user_of(c), market_of(c)?)));
+    placed.chain(named.iter().map(|o| (o.user, o.market))).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-async fn load_accounts(
-    unit: &mut dyn UnitOfWork,
-    pairs: &BTreeSet<(UserId, MarketId)>,
-    markets: &[Market],
-    state: &mut State,
-) -> Result<(), StoreError> {
+fn accounts(pairs: &BTreeSet<(UserId, MarketId)>, markets: &[Market]) -> Vec<AccountId> {
     let mut ids: BTreeSet<AccountId> = pairs.iter().map(|(user, _)| AccountId::of_user(*user)).collect();
     for market in markets {
         ids.insert(market.collateral());
@@ -277,27 +285,7 @@ async fn load_accounts(
             ids.insert(market.fee_account());
         }
     }
-    for account in unit.accounts().lock(&ids.into_iter().collect::<Vec<_>>()).await? {
-        state.add_account(account);
-    }
-    Ok(())
-}
-
-async fn load_positions(
-    unit: &mut dyn UnitOfWork,
-    pairs: &BTreeSet<(UserId, MarketId)>,
-    markets: &[Market],
-    state: &mut State,
-) -> Result<(), StoreError> {
-    for (user, market) in pairs {
-        if let Some(market) = find(markets, *market) {
-            state.add_position(Position::empty(*user, market.id, market.outcomes.len()));
-        }
-    }
-    for position in unit.positions().load(&pairs.iter().copied().collect::<Vec<_>>()).await? {
-        state.add_position(position);
-    }
-    Ok(())
+    ids.into_iter().collect()
 }
 
 fn find(markets: &[Market], id: MarketId) -> Option<&Market> {
@@ -319,10 +307,12 @@ fn market_of(command: &Command) -> Option<MarketId> {
     }
 }
 
-fn order_of(command: &Command) -> Option<OrderId> {
-    match command {
+/// The orders that the commands name, in id order.
+fn orders_of(commands: &[Command]) -> Vec<OrderId> {
+    let named = commands.iter().filter_map(|command| match command {
         Command::Place(_) => None,
         Command::Amend(amend) => Some(amend.order),
         Command::Cancel { order, .. } => Some(*order),
-    }
+    });
+    named.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -7,7 +7,7 @@ use bellwether_domain::ports::{StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 
 use super::group::moment;
-use super::load::{self, Depths, Loaded};
+use super::load::{self, Depths, First};
 use super::{Command, Quote};
 use crate::atomically::{Script, Step};
 use crate::{Context, Error};
@@ -29,11 +29,12 @@ impl Script for QuoteScript {
     type Output = Quote;
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Quote>, Error> {
-        let command = Command::Place(self.order.clone());
-        let Loaded { state, active } = load::load(unit, &[command], &self.depths).await?;
+        let command = [Command::Place(self.order.clone())];
+        let First { active, markets, .. } = load::first(unit, &command, Vec::new()).await?;
         if !active.contains(&self.order.user) {
             return Err(Refusal::UserInactive.into());
         }
+        let state = load::rest(unit, &command, markets, &self.depths).await?;
         match state.preview(&self.order, &mut ctx.ids.fresh(), moment(ctx)) {
             Ok(preview) => Ok(Step::Discard(quote_of(preview))),
             Err(Stop::Refused(refusal)) => Err(refusal.into()),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use bellwether_domain::ids::{AccountId, FreshIds, MarketId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
@@ -98,7 +99,7 @@ impl Unit {
         unit.expect_orders().return_var(Box::new(self.orders) as Box<dyn Orders>);
         unit.expect_positions().return_var(Box::new(self.positions) as Box<dyn Positions>);
         unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
-        Box::new(unit)
+        Box::new(OneByOne(unit))
     }
 
     /// Commits once.
@@ -111,6 +112,40 @@ impl Unit {
     pub fn rolls_back(mut self) -> Self {
         self.unit.expect_rollback().times(1).returning(|| Ok(()));
         self
+    }
+}
+
+/// A mock whose `load` asks its other mocks, as the trait itself does.
+struct OneByOne(MockUnitOfWork);
+
+#[async_trait]
+impl UnitOfWork for OneByOne {
+    fn users(&mut self) -> &mut dyn Users {
+        self.0.users()
+    }
+    fn accounts(&mut self) -> &mut dyn Accounts {
+        self.0.accounts()
+    }
+    fn markets(&mut self) -> &mut dyn Markets {
+        self.0.markets()
+    }
+    fn orders(&mut self) -> &mut dyn Orders {
+        self.0.orders()
+    }
+    fn positions(&mut self) -> &mut dyn Positions {
+        self.0.positions()
+    }
+    fn answers(&mut self) -> &mut dyn Answers {
+        self.0.answers()
+    }
+    async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        self.0.write(changes).await
+    }
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        Box::new(self.0).commit().await
+    }
+    async fn rollback(self: Box<Self>) -> Result<(), StoreError> {
+        Box::new(self.0).rollback().await
     }
 }
 
