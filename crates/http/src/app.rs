@@ -13,6 +13,7 @@ use bellwether_usecases::trading::Trading;
 use tokio::runtime::Handle;
 use tracing::Instrument as _;
 
+use crate::callers::Callers;
 use crate::faults::Fault;
 
 /// How the HTTP server behaves.
@@ -68,6 +69,7 @@ pub struct App {
     draining: Arc<AtomicBool>,
     in_flight: Arc<AtomicUsize>,
     running_keys: Arc<Mutex<HashSet<AnswerKey>>>,
+    callers: Arc<Callers>,
 }
 
 impl App {
@@ -83,6 +85,7 @@ impl App {
             draining: Arc::default(),
             in_flight: Arc::default(),
             running_keys: Arc::default(),
+            callers: Arc::default(),
         }
     }
 
@@ -102,6 +105,10 @@ impl App {
 
     pub(crate) fn sealer(&self) -> &dyn Sealer {
         &*self.sealer
+    }
+
+    pub(crate) fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     pub(crate) fn options(&self) -> &HttpOptions {

@@ -7,7 +7,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{MarketKey, Sealer};
 use bellwether_domain::text::Slug;
-use bellwether_usecases::{Caller, Context, Rendered, users};
+use bellwether_usecases::{Caller, Context, Rendered};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -57,10 +57,8 @@ impl Call {
 
     /// Who asks; 401 where nobody is signed in.
     pub(crate) async fn caller(&self) -> Result<Caller, Fault> {
-        let token = auth::bearer(self.request.headers())?.to_owned();
-        let ctx = self.ctx();
-        let caller = self.app.run(async move { users::authenticate(&ctx, &token).await }).await?;
-        let caller = caller.ok_or_else(auth::invalid_token)?;
+        let token = auth::bearer(self.request.headers())?;
+        let caller = self.app.callers().of(&self.app, token).await?.ok_or_else(auth::invalid_token)?;
         self.request.extensions_mut().insert(AskedBy(caller.user));
         Ok(caller)
     }

@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod books;
 mod call;
+mod callers;
 mod cors;
 mod cursor;
 mod decimal;

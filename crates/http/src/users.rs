@@ -89,7 +89,9 @@ async fn update(mut call: Call, reader: impl FnOnce(&Fields<'_>) -> Option<UserP
         return Err(Fault::invalid(vec![Detail::of("currentPassword", "required", message)]));
     }
     let ctx = call.ctx();
-    let user = call.app().run(async move { users::update_user(&ctx, caller, id, patch, version).await }).await?;
+    let user = call.app().run(async move { users::update_user(&ctx, caller, id, patch, version).await }).await;
+    call.app().callers().forget(id);
+    let user = user?;
     answer(caller, &user, &View::default())
 }
 
@@ -100,7 +102,9 @@ pub(crate) async fn deactivate(mut call: Call) -> Result<Reply, Fault> {
     let version = call.required_version()?;
     call.no_body().await?;
     let ctx = call.ctx();
-    call.app().run(async move { users::deactivate_user(&ctx, caller, id, version).await }).await?;
+    let done = call.app().run(async move { users::deactivate_user(&ctx, caller, id, version).await }).await;
+    call.app().callers().forget(id);
+    done?;
     Ok(Reply::no_content())
 }
 

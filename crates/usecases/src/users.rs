@@ -108,10 +108,14 @@ pub async fn log_in(ctx: &Context, email: &str, password: &Password) -> Result<S
     Ok(SignedIn { access_token, expires_in_s: ctx.policy.access_token_ttl.as_secs(), user })
 }
 
-/// Who a token speaks for, as of now: none where it is invalid or the user may no longer act.
-pub async fn authenticate(ctx: &Context, token: &str) -> Result<Option<Caller>, Error> {
-    let Ok(claims) = ctx.signer.verify(token, ctx.clock.now()) else { return Ok(None) };
-    let user = ctx.queries.user(claims.user).await?;
+/// What a token says: none where it is invalid.
+pub fn claims_of(ctx: &Context, token: &str) -> Option<AccessClaims> {
+    ctx.signer.verify(token, ctx.clock.now()).ok()
+}
+
+/// A user as a caller, as of now: none who may no longer act.
+pub async fn caller_of(ctx: &Context, id: UserId) -> Result<Option<Caller>, Error> {
+    let user = ctx.queries.user(id).await?;
     Ok(user.filter(|u| u.status == UserStatus::Active).map(|u| Caller { user: u.id, role: u.role }))
 }
 

@@ -1,10 +1,13 @@
 //! What the framework would answer by itself, in the envelope; and what every answer bears.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use actix_web::http::Method;
 use actix_web::test::TestRequest;
 use bellwether_domain::user::Role;
 
-use crate::support::{Answer, FRESH, MARKET, Ports, TOKEN, get, post, send};
+use crate::support::{Answer, FRESH, MARKET, Ports, TOKEN, get, post, send, user};
 
 fn assert_enveloped(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.body);
@@ -100,6 +103,27 @@ async fn challenges_whoever_is_not_signed_in() {
     let answer = Ports::new().answer(forged).await;
     assert_enveloped(&answer, 401, "UNAUTHENTICATED");
     assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+}
+
+/// A user who was changed elsewhere is looked up anew after a second, so not at each request.
+#[actix_web::test]
+async fn looks_a_caller_up_less_often_than_it_asks() {
+    const REQUESTS: usize = 50;
+    let looked_up = Arc::new(AtomicUsize::new(0));
+    let mut ports = Ports::new();
+    let counter = Arc::clone(&looked_up);
+    ports.queries.expect_user().returning(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Ok(Some(user(Role::User)))
+    });
+    ports.queries.expect_transfer().returning(|_| Ok(None));
+    let (app, runtime) = ports.into_app();
+    for _ in 0..REQUESTS {
+        let request = get(&format!("/api/v1/transfers/{MARKET}")).insert_header(("authorization", TOKEN));
+        assert_enveloped(&send(&app, request).await, 404, "TRANSFER_NOT_FOUND");
+    }
+    assert!((1..REQUESTS).contains(&looked_up.load(Ordering::SeqCst)));
+    runtime.shutdown_background();
 }
 
 /// Threat 14.

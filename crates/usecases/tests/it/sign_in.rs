@@ -9,7 +9,7 @@ use bellwether_domain::ports::{
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, UserStatus};
-use bellwether_usecases::users::{Password, SignUp, authenticate, deactivate_user, log_in, sign_up};
+use bellwether_usecases::users::{Password, SignUp, caller_of, claims_of, deactivate_user, log_in, sign_up};
 use bellwether_usecases::{Answered, Caller, Error};
 
 use crate::mocks::{Unit, context_with, now, store, user, user_id};
@@ -135,7 +135,8 @@ async fn a_token_speaks_for_the_user_as_it_is_now() {
             Ok(Some(user))
         });
         let ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), signer);
-        let caller = authenticate(&ctx, "a token").await.unwrap();
+        let claims = claims_of(&ctx, "a token").unwrap();
+        let caller = caller_of(&ctx, claims.user).await.unwrap();
         assert_eq!(caller, expected.map(|role| Caller { user: user_id(1), role }));
     }
 }
