@@ -1,13 +1,29 @@
 //! `cargo xtask bench`: orders through HTTP with durable commits, beside what the database does with
 //! the same money movement as one transaction an order. All in one run, so that ratios mean something.
 //!
-//! Load, server and database share the machine: absolute figures say little, ratios more.
+//! Load, server and database share the machine: absolute figures say little, ratios more. What is
+//! compared is measured side by side, at one number of clients after the other.
 
+mod client;
+mod closed_loop;
+mod connection;
+mod latency;
 mod load;
+mod machine;
+mod measured;
+mod open_loop;
 mod pgbench;
+mod plot;
+mod psql;
 mod report;
+mod subject;
+mod tables;
+mod targets;
+mod world;
+mod zipf;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,24 +31,37 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::bench::load::Load;
-use crate::bench::report::{Measured, Report};
+use crate::bench::measured::{Figures, Measured, Name};
+use crate::bench::pgbench::Baseline;
+use crate::bench::psql::Database;
+use crate::bench::report::Report;
+use crate::bench::subject::{Pace, Subject};
+use crate::bench::targets::{HALF_LOAD, HIGH_LOAD};
 use crate::cargo;
 use crate::interrupts::Interrupts;
-use crate::kill::server::Installation;
 use crate::services::{Needs, Services};
+
+/// Fills books and caches before anything is measured.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// How the benchmark runs.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// How many seconds each measurement lasts.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// How many clients send at the same time, one measurement for each number.
-    #[arg(long, value_delimiter = ',', default_value = "1,8,32,64")]
+    #[arg(long, value_delimiter = ',', default_value = "1,8,32,64,128")]
     clients: Vec<usize>,
     /// Which stores are measured.
     #[arg(long, value_enum, default_value_t = Stores::Both)]
     store: Stores,
+    /// Decides what clients ask for, and when.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Measure this binary instead of building one.
+    #[arg(long, value_name = "PATH")]
+    bin: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -42,66 +71,178 @@ enum Stores {
     Both,
 }
 
-/// Measures, prints the table, and writes `docs/benchmarks.md` and `docs/benchmarks/latest.json`.
-pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
-    let binary = cargo::build_server(true, interrupts).await?;
-    let services = Services::start(Needs::POSTGRES, interrupts).await?;
-    let url = services.database_url.clone().context("PostgreSQL was asked for and is not there")?;
-    let length = Duration::from_secs(options.seconds);
-    let mut rows = Vec::new();
+impl Stores {
+    /// The servers that are measured, and the database of each that needs one.
+    fn subjects(self) -> impl Iterator<Item = (Name, Option<&'static str>)> {
+        let all = [
+            (Name::PostgresAlone, Some("bellwether_bench_alone")),
+            (Name::Postgres, Some("bellwether_bench")),
+            (Name::Sqlite, None),
+        ];
+        all.into_iter().filter(move |(_, database)| match self {
+            Self::Sqlite => database.is_none(),
+            Self::Postgres => database.is_some(),
+            Self::Both => true,
+        })
+    }
+}
 
-    if options.store != Stores::Sqlite {
-        let baseline = pgbench::Baseline::prepare(&url, interrupts).await?;
-        for clients in &options.clients {
-            eprintln!("bench: pgbench, one transaction an order, {clients} clients");
-            rows.push(baseline.measure(*clients, length, interrupts).await?);
-        }
-        rows.extend(serve_and_measure("PostgreSQL", &binary, Some(url), &options, length, interrupts).await?);
-    }
-    if options.store != Stores::Postgres {
-        rows.extend(serve_and_measure("SQLite", &binary, None, &options, length, interrupts).await?);
-    }
-    let report = Report { rows, seconds: options.seconds };
-    print_table(&report.table());
+/// Measures, prints the tables, and writes `docs/benchmarks.md` and what it shows.
+pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
+    let binary = match &options.bin {
+        Some(binary) => binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?,
+        None => cargo::build_server(true, interrupts).await?,
+    };
+    let services = Services::start(Needs::POSTGRES, interrupts).await?;
+    let url = services.database_url.as_ref().context("PostgreSQL was asked for and is not there")?;
+    let bench = Bench { options, server: Database::new(url)?, interrupts };
+    let figures = bench.run(&binary).await?;
+    let report = Report::new(bench.options.command(), figures);
+    print_report(&report.text());
     report.write(&cargo::workspace_root())?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what was asked for")]
-fn print_table(table: &str) {
-    println!("{table}");
+#[expect(clippy::print_stdout, reason = "the tables are what was asked for")]
+fn print_report(text: &str) {
+    println!("{text}");
 }
 
-/// Starts a server on an empty store, measures it, and audits what the load left.
-async fn serve_and_measure(
-    store: &'static str,
-    binary: &Path,
-    database_url: Option<String>,
-    options: &Options,
-    length: Duration,
-    interrupts: &Interrupts,
-) -> anyhow::Result<Vec<Measured>> {
-    let folder = tempfile::Builder::new().prefix("bellwether-bench-").tempdir().context("cannot make a folder")?;
-    let installation = Installation {
-        binary: binary.to_owned(),
-        data: folder.path().join("data"),
-        database_url,
-        log: folder.path().join("server.log"),
-        // Traders who run out of money would measure refusals.
-        settings: vec![("BELLWETHER_SIGNUP_GRANT", "1000000")],
-    };
-    let server = installation.start(interrupts).await?;
-    let most = options.clients.iter().copied().max().unwrap_or(1);
-    eprintln!("bench: {store}: signing up {most} traders, opening markets");
-    let load = interrupts.or(Load::prepare(&server.address, most)).await?;
-    let mut rows = Vec::new();
-    for clients in &options.clients {
-        eprintln!("bench: {store}: orders, {clients} clients");
-        rows.push(interrupts.or(load.orders(store, *clients, length)).await?);
+impl Options {
+    /// The command that repeats the run on a binary built from the same sources.
+    fn command(&self) -> String {
+        let clients: Vec<String> = self.clients.iter().map(ToString::to_string).collect();
+        let store = self.store.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        format!(
+            "cargo xtask bench --seconds {} --clients {} --store {store} --seed {}",
+            self.seconds,
+            clients.join(","),
+            self.seed
+        )
     }
-    eprintln!("bench: {store}: reads of one market, {most} clients");
-    rows.push(interrupts.or(load.reads(store, most, length)).await?);
-    server.stop().await?;
-    installation.audit(interrupts).await.with_context(|| format!("after the load on {store}"))?;
-    Ok(rows)
+}
+
+/// A run.
+struct Bench<'a> {
+    options: Options,
+    server: Database,
+    interrupts: &'a Interrupts,
+}
+
+impl Bench<'_> {
+    async fn run(&self, binary: &std::path::Path) -> anyhow::Result<Figures> {
+        let subjects = self.start(binary).await?;
+        let mut figures = Figures { cores: machine::cores(), seconds: self.options.seconds, ..Figures::default() };
+        self.closed_loops(&subjects, &mut figures).await?;
+        self.open_loops(&subjects, &mut figures).await?;
+        for subject in subjects {
+            figures.memory.push(subject.finish(self.interrupts).await?);
+        }
+        for (_, database) in self.options.store.subjects() {
+            if let Some(database) = database {
+                self.server.remove(database, self.interrupts).await?;
+            }
+        }
+        Ok(figures)
+    }
+
+    /// Starts every server that is measured, each on an empty store of its own.
+    async fn start(&self, binary: &std::path::Path) -> anyhow::Result<Vec<Subject>> {
+        let mut subjects = Vec::new();
+        for (name, database) in self.options.store.subjects() {
+            let database = match database {
+                Some(database) => Some(self.server.fresh(database, self.interrupts).await?),
+                None => None,
+            };
+            let subject = Subject::start(name, binary, database, self.options.seed, self.interrupts).await?;
+            if subject.is_none() {
+                eprintln!("bench: {} is left out: this binary has no setting for groups", name.text());
+            }
+            subjects.extend(subject);
+        }
+        for subject in &subjects {
+            subject.measure(Load::Mixed, Pace::Closed(8), WARM_UP, self.interrupts).await?;
+        }
+        Ok(subjects)
+    }
+
+    /// Throughput, at one number of clients after the other, the baseline and all servers in turn.
+    async fn closed_loops(&self, subjects: &[Subject], figures: &mut Figures) -> anyhow::Result<()> {
+        let baseline = Baseline::prepare(&self.server, self.interrupts).await?;
+        if !self.options.clients.contains(&1) {
+            // The time of one commit is what latencies are held against.
+            figures.closed.push(self.baseline(&baseline, 1).await?);
+        }
+        for clients in &self.options.clients {
+            figures.closed.push(self.baseline(&baseline, *clients).await?);
+            for subject in subjects {
+                for load in orders_of(subject.name) {
+                    figures.closed.push(self.measure(subject, *load, Pace::Closed(*clients)).await?);
+                }
+            }
+        }
+        let most = self.options.clients.iter().copied().max().unwrap_or(1);
+        for subject in subjects.iter().filter(|subject| subject.name != Name::PostgresAlone) {
+            for load in [Load::Transfers, Load::Reads] {
+                figures.closed.push(self.measure(subject, load, Pace::Closed(most)).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Latency, at shares of what each server did at its knee.
+    async fn open_loops(&self, subjects: &[Subject], figures: &mut Figures) -> anyhow::Result<()> {
+        for subject in subjects.iter().filter(|subject| subject.name != Name::PostgresAlone) {
+            for load in orders_of(subject.name) {
+                let Some(knee) = figures.best(subject.name, *load).map(|row| row.answered_per_second) else { continue };
+                for of_knee in [HALF_LOAD, HIGH_LOAD] {
+                    let pace = Pace::Open { per_second: knee * of_knee, of_knee };
+                    figures.open.push(self.measure(subject, *load, pace).await?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn measure(&self, subject: &Subject, load: Load, pace: Pace) -> anyhow::Result<Measured> {
+        subject.measure(load, pace, self.length(), self.interrupts).await
+    }
+
+    async fn baseline(&self, baseline: &Baseline, clients: usize) -> anyhow::Result<Measured> {
+        eprintln!("bench: pgbench, {clients} clients");
+        let before = self.server.log_bytes(self.interrupts).await?;
+        let done = baseline.measure(clients, self.length(), self.interrupts).await?;
+        let written = self.server.log_bytes(self.interrupts).await?.saturating_sub(before);
+        let failed = (done.failed > 0).then(|| ("the transaction failed".to_owned(), done.failed));
+        Ok(Measured {
+            subject: Name::Pgbench,
+            load: Load::Pairs,
+            clients: Some(clients),
+            offered_per_second: None,
+            of_knee: None,
+            answered_per_second: done.per_second,
+            done: done.count,
+            per_second: done.per_second,
+            cancels_per_second: None,
+            reads_per_second: None,
+            late_cancels: 0,
+            failed: BTreeMap::from_iter(failed),
+            latency: done.latency,
+            bytes_per_order: Some(subject::bytes_each(written, done.count)),
+            load_share: None,
+        })
+    }
+
+    fn length(&self) -> Duration {
+        Duration::from_secs(self.options.seconds)
+    }
+}
+
+/// The loads of orders that a server is measured with.
+const fn orders_of(name: Name) -> &'static [Load] {
+    match name {
+        // It shows what a commit for each request costs; the mixed load would show it again.
+        Name::PostgresAlone | Name::Pgbench => &[Load::Pairs],
+        Name::Postgres | Name::Sqlite => &[Load::Pairs, Load::Mixed],
+    }
 }

@@ -108,6 +108,7 @@ impl Config {
             ),
             max_open_orders: reader.number("max_open_orders", 1, 100_000),
             max_fills: reader.number("max_fills", 1, 100_000),
+            group_limit: reader.number("group_limit", 1, 1024),
             access_token_ttl: reader.duration(
                 "access_token_ttl",
                 SignedDuration::from_secs(1),

@@ -60,6 +60,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting("max_open_orders", "200", "the most open orders of a user in one market, 1 to 100000"),
     setting("max_fills", "5000", "the most fills of one order, 1 to 100000"),
+    setting("group_limit", "64", "the most orders or payments that share one commit, 1 to 1024"),
     setting("access_token_ttl", "15m", "how long an access token is valid, `1s` to `24h`"),
     setting("password_cost", "12", "the cost of bcrypt, 4 to 31; each step doubles the time of a sign-in"),
     setting("workers", "0", "threads that speak HTTP, 0 to 256; 0 for one a core"),

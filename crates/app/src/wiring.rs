@@ -8,7 +8,7 @@ use bellwether_domain::ports::{Queries, Sealer, Store};
 use bellwether_postgres::{PgOptions, PgStore};
 use bellwether_security::{BcryptHasher, Ed25519Signer, HmacSealer, MasterKey, SystemClock, UuidIds};
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
-use bellwether_usecases::Context;
+use bellwether_usecases::{Context, Policy};
 
 use crate::config::{Config, Database};
 
@@ -84,6 +84,14 @@ impl Backend {
         }
     }
 
+    /// How many groups of commands it can execute at a time: SQLite has one writer.
+    const fn groups_at_once(&self) -> usize {
+        match self {
+            Self::Sqlite(_) => 1,
+            Self::Postgres(_) => 2,
+        }
+    }
+
     /// Applies pending migrations; their names.
     pub(crate) async fn migrate_up(&self) -> anyhow::Result<Vec<String>> {
         Ok(match self {
@@ -128,6 +136,7 @@ pub(crate) fn master_key(config: &Config) -> anyhow::Result<MasterKey> {
 /// Every port of the use cases.
 pub(crate) fn context(config: &Config, backend: &Backend, master: &MasterKey) -> anyhow::Result<Context> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let policy = Policy { groups_at_once: backend.groups_at_once(), ..config.policy.clone() };
     Ok(Context {
         store: backend.store(),
         queries: backend.queries(),
@@ -135,7 +144,7 @@ pub(crate) fn context(config: &Config, backend: &Backend, master: &MasterKey) ->
         ids: Arc::new(UuidIds),
         hasher: Arc::new(BcryptHasher::new(config.password_cost, threads)?),
         signer: Arc::new(Ed25519Signer::new(master)?),
-        policy: config.policy.clone(),
+        policy,
     })
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bellwether_domain::ports::{AnswerKey, Sealer};
 use bellwether_usecases::Context;
 use bellwether_usecases::trading::Trading;
+use bellwether_usecases::transfers::Payments;
 use tokio::runtime::Handle;
 use tracing::Instrument as _;
 
@@ -63,6 +64,7 @@ impl Default for HttpOptions {
 pub struct App {
     ctx: Context,
     trading: Trading,
+    payments: Payments,
     sealer: Arc<dyn Sealer>,
     runtime: Handle,
     options: Arc<HttpOptions>,
@@ -77,6 +79,7 @@ impl App {
     #[must_use]
     pub fn new(ctx: Context, trading: Trading, sealer: Arc<dyn Sealer>, runtime: Handle, options: HttpOptions) -> Self {
         Self {
+            payments: Payments::new(ctx.clone()),
             ctx,
             trading,
             sealer,
@@ -101,6 +104,10 @@ impl App {
 
     pub(crate) fn trading(&self) -> &Trading {
         &self.trading
+    }
+
+    pub(crate) fn payments(&self) -> &Payments {
+        &self.payments
     }
 
     pub(crate) fn sealer(&self) -> &dyn Sealer {

@@ -22,10 +22,10 @@ pub(crate) async fn pay(mut call: Call) -> Result<Reply, Fault> {
     let guarded = call.guard::<Transfer>(Need::Required, caller, &body, render_transfer)?;
     let TransferBody { to, amount, memo } = read(&body.json, Place::Body, TransferBody::of_transfer)?;
     let request = Pay { from: caller.user, to, amount, memo };
-    let ctx = call.ctx();
+    let payments = call.app().payments().clone();
     let work = async move {
         let _guard = guarded.guard;
-        transfers::pay(&ctx, request, guarded.keyed).await
+        payments.pay(request, guarded.keyed).await
     };
     reply(call.app().run(work).await?, render_transfer)
 }

@@ -38,6 +38,11 @@ pub struct Policy {
     pub max_open_orders: u32,
     /// The most fills that one command may make.
     pub max_fills: u32,
+    /// The most commands that share one unit of work, unless one request alone has more.
+    pub group_limit: usize,
+    /// How many groups of commands may run at a time, each in a unit of work of its own: more than one
+    /// only on a store that can have several.
+    pub groups_at_once: usize,
     /// How long an access token is valid.
     pub access_token_ttl: SignedDuration,
     /// How long answers are kept for idempotency keys.
@@ -51,6 +56,8 @@ impl Default for Policy {
             challenge_window: SignedDuration::ZERO,
             max_open_orders: 200,
             max_fills: 5_000,
+            group_limit: 64,
+            groups_at_once: 1,
             access_token_ttl: SignedDuration::from_mins(15),
             answers_kept: SignedDuration::from_hours(24),
         }

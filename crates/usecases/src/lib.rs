@@ -8,6 +8,7 @@ mod atomically;
 pub mod audit;
 pub mod context;
 pub mod error;
+mod groups;
 pub mod idempotency;
 pub mod markets;
 pub mod settling;

@@ -1,16 +1,20 @@
 //! Money between users, and from the treasury.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use bellwether_domain::ids::{AccountId, FreshIds, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, FreshIds, MarketId, TransferId, UserId};
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::{Changes, StoreError, UnitOfWork};
+use bellwether_domain::ports::{Changes, KeptAnswer, StoreError, UnitOfWork, Wanted};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
 use jiff::Timestamp;
 
 use crate::atomically::{Script, Step, atomically};
+use crate::groups::{Grouped, Groups};
 use crate::idempotency::find_answer;
 use crate::{Answered, Caller, Context, Error, Keyed};
 
@@ -27,12 +31,37 @@ pub struct Pay {
     pub memo: Option<String>,
 }
 
-/// Pays another user, in one unit of work. Refused: insufficient funds, to oneself, unknown or deactivated payee, inactive payer.
-pub async fn pay(ctx: &Context, request: Pay, keyed: Option<Keyed<Transfer>>) -> Result<Answered<Transfer>, Error> {
-    if request.from == request.to {
-        return Err(Refusal::TransferToSelf.into());
+/// One request to pay, and the key that came with it.
+#[derive(Debug, Clone)]
+struct Payment {
+    request: Pay,
+    keyed: Option<Keyed<Transfer>>,
+}
+
+/// Executes payments. Clones share one queue, and so the groups.
+#[derive(Clone)]
+pub struct Payments {
+    ctx: Context,
+    groups: Arc<Groups<Payment>>,
+}
+
+impl Payments {
+    /// On these ports.
+    #[must_use]
+    pub fn new(ctx: Context) -> Self {
+        let groups = Arc::new(Groups::new(ctx.policy.groups_at_once));
+        Self { ctx, groups }
     }
-    atomically(ctx, PayScript { request, keyed }).await
+
+    /// Pays another user, in one unit of work with the payments that wait at the same time. Refused:
+    /// insufficient funds, to oneself, unknown or deactivated payee, inactive payer.
+    /// [`StoreError::Unavailable`] where too many wait.
+    pub async fn pay(&self, request: Pay, keyed: Option<Keyed<Transfer>>) -> Result<Answered<Transfer>, Error> {
+        if request.from == request.to {
+            return Err(Refusal::TransferToSelf.into());
+        }
+        self.groups.submit(&self.ctx, Payment { request, keyed }).await
+    }
 }
 
 /// An administrator's gift from the treasury, with its reason as the memo.
@@ -95,32 +124,91 @@ fn one(accounts: Vec<Account>, id: AccountId) -> Result<Account, Error> {
     found.ok_or_else(|| StoreError::Corrupt(format!("there is no account {id}")).into())
 }
 
+#[async_trait]
+impl Grouped for Payment {
+    type Answer = Answered<Transfer>;
+
+    fn user(&self) -> UserId {
+        self.request.from
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn markets(&self) -> Vec<MarketId> {
+        Vec::new()
+    }
+
+    async fn execute(ctx: &Context, group: Vec<Self>) -> Result<Vec<Result<Self::Answer, Error>>, Error> {
+        atomically(ctx, PayScript { group }).await
+    }
+}
+
+/// The script of a group of payments.
 struct PayScript {
-    request: Pay,
-    keyed: Option<Keyed<Transfer>>,
+    group: Vec<Payment>,
 }
 
 #[async_trait]
 impl Script for PayScript {
-    type Output = Answered<Transfer>;
+    type Output = Vec<Result<Answered<Transfer>, Error>>;
 
-    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answered<Transfer>>, Error> {
-        if let Some(kept) = find_answer(unit, self.keyed.as_ref()).await? {
-            return Ok(Step::Discard(Answered::Replayed(kept)));
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
+        let people: BTreeSet<UserId> = self.group.iter().flat_map(|p| [p.request.from, p.request.to]).collect();
+        let found = unit
+            .load(Wanted {
+                answers: self.group.iter().filter_map(|p| p.keyed.as_ref()).map(|k| k.key.clone()).collect(),
+                users: people.iter().copied().collect(),
+                lock_accounts: people.iter().map(|user| AccountId::of_user(*user)).collect(),
+                ..Wanted::default()
+            })
+            .await?;
+        let status = found.users.into_iter().map(|user| (user.id, user.status)).collect();
+        let accounts = found.accounts.into_iter().map(|account| (account.id, account)).collect();
+        let mut till = Till { status, accounts, made: Vec::new(), kept: Vec::new() };
+        let (now, mut ids) = (ctx.clock.now(), ctx.ids.fresh());
+        let mut answers = Vec::with_capacity(self.group.len());
+        for Payment { request, keyed } in &self.group {
+            let replay = keyed.as_ref().and_then(|keyed| keyed.replay(&found.answers).transpose());
+            answers.push(match replay {
+                Some(kept) => kept.map(Answered::Replayed),
+                None => till.pay(request, keyed.as_ref(), &mut ids, now).map(Answered::Fresh),
+            });
         }
-        let Pay { from, to, amount, memo } = self.request.clone();
-        let users = unit.users().load(&[from.min(to), from.max(to)]).await?;
-        let status = |id: UserId| users.iter().find(|u| u.id == id).map(|u| u.status);
-        if status(from) != Some(UserStatus::Active) {
+        if till.made.is_empty() {
+            return Ok(Step::Discard(answers));
+        }
+        unit.write(&till.into_changes()).await?;
+        Ok(Step::Commit(answers))
+    }
+}
+
+/// What a group of payments has loaded, and what it has done.
+struct Till {
+    status: BTreeMap<UserId, UserStatus>,
+    accounts: BTreeMap<AccountId, Account>,
+    made: Vec<Transfer>,
+    kept: Vec<KeptAnswer>,
+}
+
+impl Till {
+    /// Executes one payment. One that is refused changes nothing.
+    fn pay(
+        &mut self,
+        request: &Pay,
+        keyed: Option<&Keyed<Transfer>>,
+        ids: &mut FreshIds,
+        now: Timestamp,
+    ) -> Result<Transfer, Error> {
+        let Pay { from, to, amount, memo } = request.clone();
+        if self.status.get(&from) != Some(&UserStatus::Active) {
             return Err(Refusal::UserInactive.into());
         }
-        if status(to).is_none_or(|s| s == UserStatus::Deactivated) {
+        if self.status.get(&to).is_none_or(|s| *s == UserStatus::Deactivated) {
             return Err(Refusal::UserNotFound.into());
         }
-        let (now, mut ids) = (ctx.clock.now(), ctx.ids.fresh());
-        let (from, to) = (AccountId::of_user(from), AccountId::of_user(to));
-        let locked = unit.accounts().lock(&[from.min(to), from.max(to)]).await?;
-        let (mut payer, mut payee) = (one(locked.clone(), from)?, one(locked, to)?);
+        let (mut payer, mut payee) = (self.account(from)?, self.account(to)?);
         let posting = Posting {
             id: TransferId(ids.next_uuid()),
             amount,
@@ -129,15 +217,22 @@ impl Script for PayScript {
             memo,
         };
         let made = ledger::transfer(&mut payer, &mut payee, posting, now)?;
-        let answers = self.keyed.iter().map(|keyed| keyed.keep(&made, now)).collect();
-        unit.write(&Changes {
-            accounts: vec![payer, payee],
-            transfers: vec![made.clone()],
-            answers,
-            ..Changes::default()
-        })
-        .await?;
-        Ok(Step::Commit(Answered::Fresh(made)))
+        self.accounts.extend([(payer.id, payer), (payee.id, payee)]);
+        self.kept.extend(keyed.map(|keyed| keyed.keep(&made, now)));
+        self.made.push(made.clone());
+        Ok(made)
+    }
+
+    fn account(&self, user: UserId) -> Result<Account, Error> {
+        let id = AccountId::of_user(user);
+        let account = self.accounts.get(&id).cloned();
+        account.ok_or_else(|| StoreError::Corrupt(format!("there is no account {id}")).into())
+    }
+
+    fn into_changes(self) -> Changes {
+        let touched: BTreeSet<AccountId> = self.made.iter().flat_map(|made| [made.from, made.to]).collect();
+        let accounts = self.accounts.into_values().filter(|account| touched.contains(&account.id));
+        Changes { accounts: accounts.collect(), transfers: self.made, answers: self.kept, ..Changes::default() }
     }
 }
 

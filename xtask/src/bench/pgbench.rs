@@ -1,13 +1,16 @@
 //! The measure that orders are held against: PostgreSQL's own benchmark program, running what one
 //! matched order writes, as one transaction.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::bench::report::Measured;
+use crate::bench::latency::Latency;
+use crate::bench::psql::Database;
 use crate::interrupts::Interrupts;
 use crate::process;
 
@@ -52,26 +55,28 @@ COMMIT;
 
 /// The baseline's tables and script, ready to be measured.
 pub(super) struct Baseline {
-    url: String,
-    programs: PathBuf,
-    folder: tempfile::TempDir,
+    database: Database,
+    folder: TempDir,
+}
+
+/// What pgbench did.
+pub(super) struct Transactions {
+    /// How many were done.
+    pub(super) count: usize,
+    pub(super) per_second: f64,
+    pub(super) failed: u64,
+    pub(super) latency: Latency,
 }
 
 impl Baseline {
-    /// Makes the tables on the server of that URL.
-    pub(super) async fn prepare(url: &str, interrupts: &Interrupts) -> anyhow::Result<Self> {
-        let programs = programs()?;
+    /// Makes the tables in that database.
+    pub(super) async fn prepare(database: &Database, interrupts: &Interrupts) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder")?;
-        std::fs::write(folder.path().join("order.sql"), SCRIPT)?;
-        std::fs::write(folder.path().join("tables.sql"), TABLES)?;
-        let mut command = Command::new(programs.join("psql"));
-        command
-            .args(["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--file"])
-            .arg(folder.path().join("tables.sql"))
-            .arg(url);
-        command.env("PGOPTIONS", "--client-min-messages=warning");
-        process::read(command, interrupts).await.context("the baseline's tables cannot be made")?;
-        Ok(Self { url: url.to_owned(), programs, folder })
+        fs::write(folder.path().join("order.sql"), SCRIPT)?;
+        let tables = folder.path().join("tables.sql");
+        fs::write(&tables, TABLES)?;
+        database.run_file(&tables, interrupts).await.context("the baseline's tables cannot be made")?;
+        Ok(Self { database: database.clone(), folder })
     }
 
     /// Runs the script with so many clients.
@@ -80,43 +85,64 @@ impl Baseline {
         clients: usize,
         length: Duration,
         interrupts: &Interrupts,
-    ) -> anyhow::Result<Measured> {
-        let mut command = Command::new(self.programs.join("pgbench"));
+    ) -> anyhow::Result<Transactions> {
+        let logs = tempfile::tempdir().context("cannot make a folder")?;
+        let mut command = Command::new(self.database.program("pgbench"));
         command
             .args(["--no-vacuum", "--protocol", "prepared", "--jobs", if clients > 1 { "2" } else { "1" }])
-            .args(["--client", &clients.to_string(), "--time", &length.as_secs().to_string(), "--file"])
+            .args(["--client", &clients.to_string(), "--time", &length.as_secs().to_string()])
+            .args(["--log", "--log-prefix"])
+            .arg(logs.path().join("transactions"))
+            .arg("--file")
             .arg(self.folder.path().join("order.sql"))
-            .arg(&self.url);
+            .arg(&self.database.url);
         let output = process::read(command, interrupts).await.context("pgbench failed")?;
         let output = String::from_utf8_lossy(&output);
         let per_second = number_after(&output, "tps = ").context("pgbench did not tell its transactions per second")?;
-        let latency = number_after(&output, "latency average = ").unwrap_or(0.0);
-        Ok(Measured { what: "pgbench".to_owned(), clients, per_second, failed: 0, latency_ms: vec![latency] })
+        let failed = number_after(&output, "number of failed transactions: ").unwrap_or(0);
+        let mut latencies = logged_latencies(logs.path())?;
+        Ok(Transactions { count: latencies.len(), per_second, failed, latency: Latency::of(&mut latencies) })
     }
 }
 
-/// Where PostgreSQL's client programs are.
-fn programs() -> anyhow::Result<PathBuf> {
-    let in_path = process::find_in_path("pgbench").and_then(|program| program.parent().map(PathBuf::from));
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let newest = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("pgbench").exists()).max();
-    in_path.or(newest).context("pgbench is not there; it comes with PostgreSQL: apt-get install postgresql")
+/// The latencies in pgbench's logs, one file for each of its threads.
+fn logged_latencies(folder: &Path) -> anyhow::Result<Vec<Duration>> {
+    let mut latencies = Vec::new();
+    for file in fs::read_dir(folder)? {
+        let text = fs::read_to_string(file?.path())?;
+        latencies.extend(text.lines().filter_map(logged_latency));
+    }
+    Ok(latencies)
 }
 
-fn number_after(text: &str, label: &str) -> Option<f64> {
+/// The third field of a line: microseconds, or a word for a transaction that failed.
+fn logged_latency(line: &str) -> Option<Duration> {
+    line.split(' ').nth(2)?.parse().ok().map(Duration::from_micros)
+}
+
+fn number_after<T: std::str::FromStr>(text: &str, label: &str) -> Option<T> {
     let rest = text.split(label).nth(1)?;
     rest.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::number_after;
+    use std::time::Duration;
+
+    use super::{logged_latency, number_after};
 
     #[test]
     fn reads_pgbenchs_figures() {
-        let output = "latency average = 1.234 ms\ninitial connection time = 5 ms\ntps = 810.372640 (without initial connection time)";
+        let output = "number of failed transactions: 3 (0.000%)\ntps = 810.372640 (without initial connection time)";
         assert_eq!(number_after(output, "tps = "), Some(810.37264));
-        assert_eq!(number_after(output, "latency average = "), Some(1.234));
-        assert_eq!(number_after(output, "nothing = "), None);
+        assert_eq!(number_after(output, "number of failed transactions: "), Some(3));
+        assert_eq!(number_after::<f64>(output, "nothing = "), None);
+    }
+
+    #[test]
+    fn reads_latencies_of_transactions_that_were_done() {
+        assert_eq!(logged_latency("0 199 2241 0 1175850568 995598"), Some(Duration::from_micros(2241)));
+        assert_eq!(logged_latency("0 199 failed 0 1175850568 995598"), None);
+        assert_eq!(logged_latency(""), None);
     }
 }

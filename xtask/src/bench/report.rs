@@ -1,117 +1,120 @@
-//! What was measured, as a table and as files.
+//! Where the figures go: the page, the machine-readable file, the plot.
 
+use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// One measurement.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Measured {
-    /// What was measured: `pgbench`, or a store and what was asked of it.
-    pub(super) what: String,
-    /// How many sent at the same time.
-    pub(super) clients: usize,
-    /// How many were done in a second.
-    pub(super) per_second: f64,
-    /// How many were not done, out of all that were sent.
-    pub(super) failed: u64,
-    /// Latency percentiles in milliseconds: the 50th, 95th and 99th. For pgbench the mean alone.
-    pub(super) latency_ms: Vec<f64>,
-}
+use crate::bench::measured::Figures;
+use crate::bench::plot;
+use crate::bench::tables::{
+    failures, latency_table, open_table, other_table, resource_table, target_table, throughput_table,
+};
+use crate::bench::targets::{Target, targets};
 
-/// All measurements of a run.
-#[derive(Debug, Serialize)]
+/// The figures of a run and the command that measured them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Report {
-    pub(super) seconds: u64,
-    pub(super) rows: Vec<Measured>,
+    pub(super) command: String,
+    pub(super) targets: Vec<Target>,
+    #[serde(flatten)]
+    pub(super) figures: Figures,
 }
 
 impl Report {
-    /// The table, with each row's ratio to pgbench at the same number of clients.
-    pub(super) fn table(&self) -> String {
-        let mut text = "| what | clients | per second | of pgbench | failed | latency in ms |\n| --- | ---: | ---: | ---: | ---: | --- |\n".to_owned();
-        for row in &self.rows {
-            let baseline = self.rows.iter().find(|r| r.what.starts_with("pgbench") && r.clients == row.clients);
-            let is_order = row.what.ends_with("orders");
-            let ratio = baseline
-                .filter(|_| is_order)
-                .map_or_else(String::new, |baseline| format!("{:.2}", row.per_second / baseline.per_second));
-            let names: &[&str] = if row.latency_ms.len() == 1 { &["mean"] } else { &["p50", "p95", "p99"] };
-            let latency: Vec<String> =
-                names.iter().zip(&row.latency_ms).map(|(name, ms)| format!("{name} {ms:.2}")).collect();
-            text.push_str(&format!(
-                "| {} | {} | {:.0} | {ratio} | {} | {} |\n",
-                row.what,
-                row.clients,
-                row.per_second,
-                row.failed,
-                latency.join(", ")
-            ));
-        }
-        text
+    /// A report of these figures.
+    pub(super) fn new(command: String, figures: Figures) -> Self {
+        Self { command, targets: targets(&figures), figures }
     }
 
-    /// Writes `docs/benchmarks.md` and `docs/benchmarks/latest.json` below `root`.
+    /// All tables, with what to know about them.
+    pub(super) fn text(&self) -> String {
+        let figures = &self.figures;
+        let load_share = figures.closed.iter().filter_map(|row| row.load_share).fold(0.0, f64::max) * 100.0;
+        let failed = match failures(figures) {
+            lines if lines.is_empty() => "No request failed.\n".to_owned(),
+            lines => format!("Requests that failed:\n\n{lines}"),
+        };
+        format!(
+            "Written by `{}` on a machine with {} cores that load, server and database share; each\n\
+             measurement took {} seconds. Ratios of one run say something; absolute figures differ from machine to machine.\n\n\
+             ## Targets\n\n{}\n\
+             ## Orders over the number of clients\n\n{}\n{}\n\
+             ![Throughput and latency over the number of clients](benchmarks/load.svg)\n\n\
+             ## Latency when requests come by themselves, in ms\n\n{}\n\
+             ## Other loads\n\n{}\n\
+             ## Memory, and what is written\n\n{}\n\
+             ## Failures\n\n{failed}The load itself took at most {load_share:.0} % of the processors.\n\
+             After the load `bellwether audit` found nothing on any store; else the run would have failed.\n",
+            self.command,
+            figures.cores,
+            figures.seconds,
+            target_table(figures),
+            throughput_table(figures),
+            latency_table(figures),
+            open_table(figures),
+            other_table(figures),
+            resource_table(figures),
+        )
+    }
+
+    /// Writes `docs/benchmarks.md`, and `latest.json` and `load.svg` in `docs/benchmarks`.
     pub(super) fn write(&self, root: &Path) -> anyhow::Result<()> {
         let folder = root.join("docs/benchmarks");
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let json = serde_json::to_string_pretty(self)?;
-        std::fs::write(folder.join("latest.json"), json + "\n")?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let page = format!(
-            "# Benchmarks\n\n\
-             Written by `cargo xtask bench --seconds {}` on a machine with {cores} cores that load, server and database share.\n\
-             Ratios of one run say something; absolute figures differ from machine to machine.\n\n{}\n\
-             How to read it\n\
-             - *pgbench* does with plain tables what one matched order does, as one transaction: it locks the market and both\n  \
-             accounts, moves the money, and writes order, trade, transfer, positions and the idempotency record.\n\
-             - *orders* are `POST /api/v1/orders` over kept connections with an `Idempotency-Key` each. One of each pair rests,\n  \
-             the other fills it; both count. Commits are durable: `synchronous_commit = on`, `synchronous = FULL`.\n\
-             - *reads* are `GET /api/v1/markets/{{id}}` of one market.\n\
-             - After each load `bellwether audit` found nothing; else the run would have failed.\n",
-            self.seconds,
-            self.table()
-        );
-        std::fs::write(root.join("docs/benchmarks.md"), page).context("cannot write docs/benchmarks.md")
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let page = format!("# Benchmarks\n\n{}\n{HOW_TO_READ}", self.text());
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        for (file, text) in [
+            (root.join("docs/benchmarks.md"), page),
+            (folder.join("latest.json"), json),
+            (folder.join("load.svg"), plot::draw(&self.figures)),
+        ] {
+            fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(())
     }
 }
 
-/// The 50th, 95th and 99th percentile in milliseconds.
-pub(super) fn percentiles(latencies: &mut [Duration]) -> Vec<f64> {
-    latencies.sort_unstable();
-    [50, 95, 99]
-        .iter()
-        .map(|percent| {
-            let index = latencies.len().saturating_sub(1) * percent / 100;
-            latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
-        })
-        .collect()
-}
+const HOW_TO_READ: &str = "\
+## How to read it
+
+- **pgbench** does with plain tables what one matched order does, as one transaction: it locks the market and both
+  accounts, moves the money, and writes order, trade, transfer, positions and the idempotency record. It speaks to the
+  database itself, without HTTP, tokens, JSON or rules between.
+- **Orders** are `POST /api/v1/orders` over kept connections, with an `Idempotency-Key` each; what counts is acknowledged.
+  Of each pair the first rests and the second fills it, in one of 100 markets. Commits are durable: `synchronous_commit = on`,
+  `synchronous = FULL`.
+- **Groups of 1**: `BELLWETHER_GROUP_LIMIT=1`, so that each request has a commit of its own.
+- **Mixed**: of 100 requests 35 are limit orders of makers around a mid price, 20 orders of takers that cross and never
+  rest, 15 cancel one of the client's newest 32 orders, 20 read a book and 10 a market; over 50 markets by Zipf's law
+  (s = 1). Orders, cancels and reads are counted apart; a cancel of an order that has been filled counts as neither.
+  The seed decides all choices.
+- **Transfers** are `POST /api/v1/transfers` between random users, **reads** `GET /api/v1/markets/{id}` of one market.
+- **The knee** is the number of clients with the best throughput. In the table *when requests come by themselves* they are
+  due at random moments (a Poisson process), at a share of what was answered at the knee, and latency counts from the moment
+  that a request is due: a server that falls behind cannot hide it. *One commit* is pgbench's mean latency with one client.
+- **Bytes written** are write-ahead log for PostgreSQL, and all that the server wrote for SQLite; of the orders in pairs.
+- The numbers behind the tables are in [latest.json](benchmarks/latest.json).
+";
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::Report;
+    use crate::bench::measured::tests::figures;
 
     #[test]
-    fn percentiles_are_of_the_sorted_latencies() {
-        let mut latencies: Vec<Duration> = (1..=101).rev().map(Duration::from_millis).collect();
-        assert_eq!(percentiles(&mut latencies), [51.0, 96.0, 100.0]);
-        assert_eq!(percentiles(&mut []), [0.0, 0.0, 0.0]);
-    }
-
-    #[test]
-    fn ratios_compare_with_pgbench_at_the_same_number_of_clients() {
-        let row = |what: &str, clients, per_second| Measured {
-            what: what.to_owned(),
-            clients,
-            per_second,
-            failed: 0,
-            latency_ms: vec![1.0],
-        };
-        let rows = vec![row("pgbench", 1, 100.0), row("pgbench", 8, 400.0), row("SQLite: orders", 8, 300.0)];
-        let table = Report { seconds: 1, rows }.table();
-        assert!(table.contains("| SQLite: orders | 8 | 300 | 0.75 |"), "{table}");
+    fn writes_the_page_the_figures_and_the_plot() {
+        let root = tempfile::tempdir().unwrap();
+        Report::new("cargo xtask bench --seconds 1".to_owned(), figures()).write(root.path()).unwrap();
+        let read = |name: &str| std::fs::read_to_string(root.path().join("docs").join(name)).unwrap();
+        let page = read("benchmarks.md");
+        assert!(page.starts_with("# Benchmarks\n\nWritten by `cargo xtask bench --seconds 1`"), "{page}");
+        assert!(page.contains("No request failed."), "{page}");
+        let json: serde_json::Value = serde_json::from_str(&read("benchmarks/latest.json")).unwrap();
+        assert_eq!(json["closed"][0]["subject"], "pgbench");
+        assert_eq!(json["targets"][0]["ratio"], 3.0);
+        assert!(read("benchmarks/load.svg").starts_with("<svg"));
     }
 }

@@ -2,13 +2,15 @@
 
 use async_trait::async_trait;
 use bellwether_domain::exchange::{Limits, Moment, State, Stop};
-use bellwether_domain::ids::FreshIds;
+use bellwether_domain::ids::{FreshIds, MarketId, UserId};
 use bellwether_domain::ports::{AnswerKey, KeptAnswer, StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
+use uuid::Uuid;
 
 use super::load::{self, Depths, First};
 use super::{Command, Outcome, Placed, Request};
-use crate::atomically::{Script, Step};
+use crate::atomically::{Script, Step, atomically};
+use crate::groups::Grouped;
 use crate::{Answered, Context, Error};
 
 /// What each request of a group came to.
@@ -90,6 +92,29 @@ impl Script for Group {
         changes.answers = kept;
         unit.write(&changes).await?;
         Ok(Step::Commit(answers))
+    }
+}
+
+#[async_trait]
+impl Grouped for Request {
+    type Answer = Answered<Vec<Outcome>>;
+
+    fn user(&self) -> UserId {
+        self.commands.first().map_or(UserId(Uuid::nil()), load::user_of)
+    }
+
+    fn size(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Of orders that are named by their ids alone the market is not known yet; who sends them has had
+    /// the answer that told the id, so whatever they depend on has been executed.
+    fn markets(&self) -> Vec<MarketId> {
+        self.commands.iter().filter_map(load::market_of).collect()
+    }
+
+    async fn execute(ctx: &Context, group: Vec<Self>) -> Result<Answers, Error> {
+        atomically(ctx, Group::of(group)).await
     }
 }
 

@@ -300,7 +300,7 @@ pub(super) fn user_of(command: &Command) -> UserId {
     }
 }
 
-fn market_of(command: &Command) -> Option<MarketId> {
+pub(super) fn market_of(command: &Command) -> Option<MarketId> {
     match command {
         Command::Place(place) => Some(place.market),
         _ => None,

@@ -7,7 +7,6 @@
 
 mod group;
 mod load;
-mod queue;
 mod quote;
 
 use std::sync::Arc;
@@ -25,9 +24,9 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::trade::Trade;
 
 use crate::atomically::atomically;
+use crate::groups::Groups;
 use crate::{Answered, Caller, Context, Error, Keyed};
 pub(crate) use group::moment;
-use queue::Queue;
 use quote::QuoteScript;
 
 /// A command of a trader.
@@ -92,24 +91,25 @@ pub struct Quote {
     pub price_after: Option<u16>,
 }
 
-/// Executes traders' commands. Clones share one queue.
+/// Executes traders' commands. Clones share one queue, and so the groups.
 #[derive(Clone)]
 pub struct Trading {
     ctx: Context,
-    queue: Arc<Queue>,
+    groups: Arc<Groups<Request>>,
 }
 
 impl Trading {
     /// On these ports.
     #[must_use]
     pub fn new(ctx: Context) -> Self {
-        Self { ctx, queue: Arc::default() }
+        let groups = Arc::new(Groups::new(ctx.policy.groups_at_once));
+        Self { ctx, groups }
     }
 
     /// Executes one request, in one unit of work with those that wait at the same time. Commands
     /// that are refused say why, each for itself. [`StoreError::Unavailable`] where too many wait.
     pub async fn submit(&self, request: Request) -> Result<Answered<Vec<Outcome>>, Error> {
-        self.queue.submit(&self.ctx, request).await
+        self.groups.submit(&self.ctx, request).await
     }
 
     /// Executes an order on a copy of the state and writes nothing.

@@ -187,3 +187,20 @@ pub fn context_with(
         policy: Policy::default(),
     }
 }
+
+/// A store that lets others go on before it begins, as every real one does.
+struct Yielding(MockStore);
+
+#[async_trait::async_trait]
+impl Store for Yielding {
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
+        tokio::task::yield_now().await;
+        self.0.begin().await
+    }
+}
+
+pub fn yielding(store: MockStore) -> Context {
+    let mut ctx = context(MockStore::new());
+    ctx.store = Arc::new(Yielding(store));
+    ctx
+}

@@ -2,13 +2,13 @@
 
 use bellwether_domain::ledger::Transfer;
 use bellwether_domain::money::Credits;
-use bellwether_domain::ports::{AnswerKey, KeptAnswer, MockStore};
+use bellwether_domain::ports::{AnswerKey, KeptAnswer, MockStore, StoreError};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::{Role, UserStatus};
-use bellwether_usecases::transfers::{Pay, grant, pay};
+use bellwether_usecases::transfers::{Pay, Payments, grant};
 use bellwether_usecases::{Answered, Caller, Error, Keyed, Rendered};
 
-use crate::mocks::{Unit, account, context, now, store, user, user_id};
+use crate::mocks::{Unit, account, context, now, store, user, user_id, yielding};
 
 fn request(mills: i64) -> Pay {
     Pay { from: user_id(1), to: user_id(2), amount: Credits::from_mills(mills), memo: Some("lunch".to_owned()) }
@@ -47,7 +47,7 @@ async fn a_payment_writes_both_accounts_the_transfer_and_the_answer_at_once() {
             .returning(|_| Ok(()));
         unit.commits()
     }));
-    let made = pay(&ctx, request(600), Some(keyed(1))).await.unwrap();
+    let made = Payments::new(ctx.clone()).pay(request(600), Some(keyed(1))).await.unwrap();
     assert!(matches!(made, Answered::Fresh(t) if t.memo.as_deref() == Some("lunch")));
 }
 
@@ -60,18 +60,20 @@ async fn the_same_key_and_request_gets_the_kept_answer_and_another_request_is_re
             let (key, body) = (keys[0].clone(), "0.600".to_owned());
             Ok(vec![KeptAnswer { key, fingerprint: [1; 32], status: 201, location: None, body, created_at: now() }])
         });
+        unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+        unit.accounts.expect_lock().returning(|_| Ok(vec![account(1, 1000), account(2, 0)]));
         unit.rolls_back()
     };
-    let replayed = pay(&context(store(1, make)), request(600), Some(keyed(1))).await.unwrap();
+    let replayed = Payments::new(context(store(1, make))).pay(request(600), Some(keyed(1))).await.unwrap();
     assert!(matches!(replayed, Answered::Replayed(kept) if kept.body == "0.600"));
-    let refused = pay(&context(store(1, make)), request(601), Some(keyed(2))).await;
+    let refused = Payments::new(context(store(1, make))).pay(request(601), Some(keyed(2))).await;
     assert_eq!(refusal(refused), Refusal::IdempotencyMismatch);
 }
 
 #[tokio::test]
 async fn a_payment_to_oneself_does_not_even_begin() {
     let request = Pay { to: user_id(1), ..request(1) };
-    assert_eq!(refusal(pay(&context(MockStore::new()), request, None).await), Refusal::TransferToSelf);
+    assert_eq!(refusal(Payments::new(context(MockStore::new())).pay(request, None).await), Refusal::TransferToSelf);
 }
 
 #[tokio::test]
@@ -87,7 +89,57 @@ async fn too_little_money_is_refused_with_what_is_available() {
         unit.rolls_back()
     }));
     let (required, available) = (Credits::from_mills(701), Credits::from_mills(700));
-    assert_eq!(refusal(pay(&ctx, request(701), None).await), Refusal::InsufficientFunds { required, available });
+    assert_eq!(
+        refusal(Payments::new(ctx.clone()).pay(request(701), None).await),
+        Refusal::InsufficientFunds { required, available }
+    );
+}
+
+/// Payments that wait while one is executed share the next unit of work, and one that is refused
+/// does not disturb its neighbours, who see what was paid before them.
+#[tokio::test]
+async fn payments_that_wait_at_the_same_time_share_a_unit_of_work() {
+    let ctx = yielding(store(2, |run| {
+        let mut unit = Unit::default();
+        unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+        unit.accounts.expect_lock().times(1).returning(|_| Ok(vec![account(1, 1000), account(2, 0)]));
+        let (payments, balances) = if run == 0 { (1, [0, 1000]) } else { (2, [100, 900]) };
+        unit.unit
+            .expect_write()
+            .times(1)
+            .withf(move |changes| {
+                let now: Vec<i64> = changes.accounts.iter().map(|a| a.balance.mills()).collect();
+                changes.transfers.len() == payments && now == balances
+            })
+            .returning(|_| Ok(()));
+        unit.commits()
+    }));
+    let payments = Payments::new(ctx);
+    let pay = |amount| payments.pay(request(amount), None);
+    let (first, second, refused, last) = tokio::join!(pay(1000), pay(600), pay(500), pay(300));
+    assert!(first.is_ok() && second.is_ok() && last.is_ok());
+    let (required, available) = (Credits::from_mills(500), Credits::from_mills(400));
+    assert_eq!(refusal(refused), Refusal::InsufficientFunds { required, available });
+}
+
+/// One who sends more than the rest of the world cannot keep the rest of the world out.
+#[tokio::test]
+async fn a_user_with_very_many_payments_waiting_is_turned_away_and_nobody_else() {
+    let ctx = yielding(MockStore::new());
+    let payments = Payments::new(ctx);
+    let mut waiting: Vec<_> = (0..300).map(|_| Box::pin(payments.pay(request(1), None))).collect();
+    let mut turned_away = 0;
+    for payment in &mut waiting {
+        if let Some(answer) = futures_util::FutureExt::now_or_never(payment) {
+            assert!(matches!(answer, Err(Error::Store(StoreError::Unavailable(_)))));
+            turned_away += 1;
+        }
+    }
+    // One is executed, and so many wait.
+    assert_eq!(turned_away, 300 - 257);
+    let other = Pay { from: user_id(3), ..request(1) };
+    let mut other = Box::pin(payments.pay(other, None));
+    assert!(futures_util::FutureExt::now_or_never(&mut other).is_none(), "another user waits as usual");
 }
 
 #[tokio::test]
@@ -103,9 +155,10 @@ async fn neither_a_suspended_payer_nor_a_deleted_payee_takes_part() {
                 (one.status, two.status) = (payer, payee);
                 Ok(vec![one, two])
             });
+            unit.accounts.expect_lock().returning(|_| Ok(vec![account(1, 1000), account(2, 0)]));
             unit.rolls_back()
         }));
-        assert_eq!(refusal(pay(&ctx, request(1), None).await), expected);
+        assert_eq!(refusal(Payments::new(ctx.clone()).pay(request(1), None).await), expected);
     }
 }
 

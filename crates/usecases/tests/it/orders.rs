@@ -13,7 +13,7 @@ use bellwether_usecases::Answered;
 use bellwether_usecases::trading::{Command, Outcome, Request, Trading};
 use uuid::Uuid;
 
-use crate::mocks::{Unit, account, context, market, market_id, now, store, user, user_id};
+use crate::mocks::{Unit, account, context, market, market_id, now, store, user, user_id, yielding};
 
 fn buy(n: u128, outcome: &str, mills: i64, quantity: i64) -> Command {
     Command::Place(PlaceOrder {
@@ -159,25 +159,6 @@ async fn loads_more_of_the_book_when_the_first_orders_do_not_do() {
     assert_eq!(outcomes[0].as_ref().unwrap().fills.len(), 100);
 }
 
-/// A store that lets others go on before it begins, as every real one does.
-struct Yielding(bellwether_domain::ports::MockStore);
-
-#[async_trait::async_trait]
-impl bellwether_domain::ports::Store for Yielding {
-    async fn begin(
-        &self,
-    ) -> Result<Box<dyn bellwether_domain::ports::UnitOfWork>, bellwether_domain::ports::StoreError> {
-        tokio::task::yield_now().await;
-        self.0.begin().await
-    }
-}
-
-fn yielding(store: bellwether_domain::ports::MockStore) -> bellwether_usecases::Context {
-    let mut ctx = context(bellwether_domain::ports::MockStore::new());
-    ctx.store = std::sync::Arc::new(Yielding(store));
-    ctx
-}
-
 /// Group commit: what comes while a group is at work waits, and then shares one unit of work.
 #[tokio::test]
 async fn requests_that_wait_at_the_same_time_share_one_unit_of_work() {
@@ -193,6 +174,38 @@ async fn requests_that_wait_at_the_same_time_share_one_unit_of_work() {
     let others = futures_util::future::join_all((0..5).map(|_| submit(&trading, vec![buy(1, "YES", 500, 1)])));
     let (first, others) = tokio::join!(first, others);
     assert!(first.iter().chain(others.iter().flatten()).all(Result::is_ok));
+}
+
+/// Where several groups may run at a time, they are for different markets: in each market the order
+/// of arrival holds. The orders are refused, so that the locks are all that happens.
+#[tokio::test]
+async fn groups_that_run_at_the_same_time_are_for_different_markets() {
+    let locked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (begun, log) = (std::sync::Arc::clone(&locked), std::sync::Arc::clone(&locked));
+    let mut ctx = yielding(store(3, move |_| {
+        let (mut unit, log) = (Unit::default(), std::sync::Arc::clone(&begun));
+        unit.users.expect_load().returning(|_| Ok(vec![user(1)]));
+        unit.markets.expect_lock().returning(move |ids| {
+            log.lock().unwrap().push(ids.to_vec());
+            Ok(Vec::new())
+        });
+        unit.orders.expect_count_open().returning(|pairs| Ok(vec![0; pairs.len()]));
+        unit.accounts.expect_lock().returning(|_| Ok(vec![account(1, 100)]));
+        unit.positions.expect_load().returning(|_| Ok(Vec::new()));
+        unit.rolls_back()
+    }));
+    ctx.policy.groups_at_once = 2;
+    let trading = Trading::new(ctx);
+    let order = |n: u128| {
+        let Command::Place(mut place) = buy(1, "YES", 500, 1) else { unreachable!() };
+        place.market = market_id(n);
+        Request { commands: vec![Command::Place(place)], keyed: None }
+    };
+    let (_first, _waits, _other) =
+        tokio::join!(trading.submit(order(1)), trading.submit(order(1)), trading.submit(order(2)));
+    // The second order in the first market came before the one in the other, and still waited.
+    let locked = log.lock().unwrap();
+    assert_eq!((locked.len(), locked.last()), (3, Some(&vec![market_id(1)])));
 }
 
 /// A group that fails for the fault of one is executed again, each request by itself.

@@ -3,7 +3,7 @@
 use bellwether_domain::money::Credits;
 use bellwether_domain::ports::{StoreError, Unique};
 use bellwether_usecases::Error;
-use bellwether_usecases::transfers::{Pay, pay};
+use bellwether_usecases::transfers::{Pay, Payments};
 
 use crate::mocks::{Unit, account, conflict, context, store, user, user_id};
 
@@ -32,7 +32,7 @@ async fn runs_again_after_a_conflict_until_it_succeeds() {
             unit.commits()
         }
     }));
-    pay(&ctx, request(), None).await.unwrap();
+    Payments::new(ctx.clone()).pay(request(), None).await.unwrap();
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn gives_up_after_a_bounded_number_of_conflicts() {
         unit.unit.expect_write().returning(|_| Err(conflict()));
         unit.rolls_back()
     }));
-    let error = pay(&ctx, request(), None).await.unwrap_err();
+    let error = Payments::new(ctx.clone()).pay(request(), None).await.unwrap_err();
     assert!(matches!(error, Error::Store(StoreError::Conflict(_))), "{error:?}");
 }
 
@@ -56,7 +56,7 @@ async fn never_runs_again_when_the_outcome_is_unknown() {
         unit.unit.expect_commit().times(1).returning(|| Err(StoreError::OutcomeUnknown("cut".into())));
         unit
     }));
-    let error = pay(&ctx, request(), None).await.unwrap_err();
+    let error = Payments::new(ctx.clone()).pay(request(), None).await.unwrap_err();
     assert!(matches!(error, Error::Store(StoreError::OutcomeUnknown(_))), "{error:?}");
 }
 
@@ -73,13 +73,13 @@ async fn runs_again_when_a_racing_request_took_the_idempotency_key() {
             unit.commits()
         }
     }));
-    pay(&ctx, request(), None).await.unwrap();
+    Payments::new(ctx.clone()).pay(request(), None).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_store_that_is_down_is_reported_and_not_hammered() {
     let mut down = bellwether_domain::ports::MockStore::new();
     down.expect_begin().times(1).returning(|| Err(StoreError::Unavailable("refused".into())));
-    let error = pay(&context(down), request(), None).await.unwrap_err();
+    let error = Payments::new(context(down)).pay(request(), None).await.unwrap_err();
     assert!(matches!(error, Error::Store(StoreError::Unavailable(_))), "{error:?}");
 }

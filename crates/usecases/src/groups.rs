@@ -1,0 +1,242 @@
+//! Group commit: requests that wait at the same time share one unit of work, and so one commit.
+//!
+//! Whoever finds a turn free takes what waits, its own request among it, executes it as one group
+//! and answers each. The next group forms meanwhile. An idle server adds no delay: a request that
+//! comes alone is a group of one.
+//!
+//! Requests are taken in the order in which they came. Where several groups run at a time, a request
+//! waits for those before it that touch the same markets, so that the order holds within a market.
+//! What a stranger can make wait is bounded: in all, and for each user, so that none of them fills
+//! the queue for everybody.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bellwether_domain::ids::{MarketId, UserId};
+use bellwether_domain::ports::StoreError;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::{Context, Error};
+
+/// How many requests may wait before more are turned away.
+const MOST_WAITING: usize = 1024;
+/// How many requests of one user may wait.
+const MOST_WAITING_OF_ONE: usize = 256;
+
+/// A request that can be executed together with others of its kind.
+#[async_trait]
+pub(crate) trait Grouped: Clone + Send + Sync + 'static {
+    /// What it comes to.
+    type Answer: Send;
+    /// Whose request it is.
+    fn user(&self) -> UserId;
+    /// How many commands it is made of.
+    fn size(&self) -> usize;
+    /// The markets in which the order of arrival must hold.
+    fn markets(&self) -> Vec<MarketId>;
+    /// Executes a group in one unit of work. One answer for each request, in their order; or an
+    /// error, and then nothing was done for any of them.
+    async fn execute(ctx: &Context, group: Vec<Self>) -> Result<Vec<Result<Self::Answer, Error>>, Error>;
+}
+
+/// The requests that wait, and the groups that run.
+pub(crate) struct Groups<R: Grouped> {
+    state: Mutex<State<R>>,
+    /// One for each group that may run at a time.
+    turns: Semaphore,
+    /// Told whenever a group has ended.
+    ended: Notify,
+}
+
+struct State<R: Grouped> {
+    waiting: VecDeque<Waiting<R>>,
+    /// How many requests of each user wait.
+    of_user: HashMap<UserId, usize>,
+    /// The markets of the groups that run.
+    busy: HashSet<MarketId>,
+}
+
+struct Waiting<R: Grouped> {
+    request: R,
+    answer: oneshot::Sender<Result<R::Answer, Error>>,
+}
+
+impl<R: Grouped> Groups<R> {
+    /// Groups of which so many run at a time, at least one.
+    pub(crate) fn new(at_once: usize) -> Self {
+        let state = State { waiting: VecDeque::new(), of_user: HashMap::new(), busy: HashSet::new() };
+        Self { state: Mutex::new(state), turns: Semaphore::new(at_once.max(1)), ended: Notify::new() }
+    }
+
+    /// Executes a request together with those that wait at the same time.
+    pub(crate) async fn submit(&self, ctx: &Context, request: R) -> Result<R::Answer, Error> {
+        let mut answer = self.enter(request)?;
+        loop {
+            let turn = tokio::select! {
+                biased;
+                answer = &mut answer => return answer.unwrap_or_else(|_| Err(abandoned())),
+                turn = self.turns.acquire() => turn,
+            };
+            // The group before may have had this request in it.
+            match answer.try_recv() {
+                Ok(answer) => return answer,
+                Err(TryRecvError::Closed) => return Err(abandoned()),
+                Err(TryRecvError::Empty) => {}
+            }
+            let mut ended = pin!(self.ended.notified());
+            ended.as_mut().enable();
+            match self.next_group(ctx.policy.group_limit) {
+                Some(group) => {
+                    execute(ctx, group.requests).await;
+                }
+                // Everything that waits is for markets of groups that run.
+                None => {
+                    drop(turn);
+                    tokio::select! {
+                        biased;
+                        answer = &mut answer => return answer.unwrap_or_else(|_| Err(abandoned())),
+                        () = ended => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn enter(&self, request: R) -> Result<oneshot::Receiver<Result<R::Answer, Error>>, Error> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        let full = state.waiting.len() >= MOST_WAITING;
+        let of_user = state.of_user.entry(request.user()).or_default();
+        if full || *of_user >= MOST_WAITING_OF_ONE {
+            let whose = if full { "too many requests" } else { "too many requests of one user" };
+            return Err(StoreError::Unavailable(format!("{whose} are waiting").into()).into());
+        }
+        *of_user = of_user.saturating_add(1);
+        state.waiting.push_back(Waiting { request, answer: sender });
+        Ok(receiver)
+    }
+
+    /// Those who wait longest and for no group that runs, up to so many commands.
+    fn next_group(&self, limit: usize) -> Option<Group<'_, R>> {
+        let mut state = self.lock();
+        let (mut requests, mut markets, mut commands) = (Vec::new(), HashSet::new(), 0_usize);
+        // Of the markets of requests that stay, no later request may be taken either.
+        let mut blocked = state.busy.clone();
+        let mut stay = VecDeque::with_capacity(state.waiting.len());
+        while let Some(next) = state.waiting.pop_front() {
+            let of_next = next.request.markets();
+            let fits = requests.is_empty() || commands.saturating_add(next.request.size()) <= limit;
+            if !fits || of_next.iter().any(|market| blocked.contains(market)) {
+                blocked.extend(of_next);
+                stay.push_back(next);
+                if !fits {
+                    break;
+                }
+                continue;
+            }
+            commands = commands.saturating_add(next.request.size());
+            markets.extend(of_next);
+            state.left(next.request.user());
+            requests.push(next);
+        }
+        stay.append(&mut state.waiting);
+        state.waiting = stay;
+        if requests.is_empty() {
+            return None;
+        }
+        state.busy.extend(markets.iter().copied());
+        Some(Group { requests, _running: Running { groups: self, markets } })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Grouped> State<R> {
+    /// One request of the user waits no more.
+    fn left(&mut self, user: UserId) {
+        if let Some(count) = self.of_user.get_mut(&user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.of_user.remove(&user);
+            }
+        }
+    }
+}
+
+/// A group, and the markets that are its own for as long as it lives.
+struct Group<'g, R: Grouped> {
+    requests: Vec<Waiting<R>>,
+    _running: Running<'g, R>,
+}
+
+struct Running<'g, R: Grouped> {
+    groups: &'g Groups<R>,
+    markets: HashSet<MarketId>,
+}
+
+impl<R: Grouped> Drop for Running<'_, R> {
+    fn drop(&mut self) {
+        let mut state = self.groups.lock();
+        for market in &self.markets {
+            state.busy.remove(market);
+        }
+        drop(state);
+        self.groups.ended.notify_waiters();
+    }
+}
+
+/// Executes a group and answers each request of it.
+async fn execute<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>) {
+    let requests: Vec<R> = group.iter().map(|w| w.request.clone()).collect();
+    match R::execute(ctx, requests).await {
+        Ok(answers) => {
+            for (waiting, answer) in group.into_iter().zip(answers) {
+                waiting.answer(answer);
+            }
+        }
+        Err(error) => answer_failed(ctx, group, error).await,
+    }
+}
+
+/// A group that failed as a whole. What one of its requests may be at fault for is executed again,
+/// each request by itself; what concerns all is told to all.
+async fn answer_failed<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, error: Error) {
+    let group = match <[Waiting<R>; 1]>::try_from(group) {
+        Ok([only]) => return only.answer(Err(error)),
+        Err(group) => group,
+    };
+    for waiting in group {
+        let answer = match &error {
+            Error::Store(StoreError::OutcomeUnknown(source)) => {
+                Err(StoreError::OutcomeUnknown(source.to_string().into()).into())
+            }
+            Error::Store(StoreError::Unavailable(source)) => {
+                Err(StoreError::Unavailable(source.to_string().into()).into())
+            }
+            _ => alone(ctx, waiting.request.clone()).await,
+        };
+        waiting.answer(answer);
+    }
+}
+
+async fn alone<R: Grouped>(ctx: &Context, request: R) -> Result<R::Answer, Error> {
+    let answers = R::execute(ctx, vec![request]).await?;
+    answers.into_iter().next().unwrap_or_else(|| Err(abandoned()))
+}
+
+impl<R: Grouped> Waiting<R> {
+    /// Whoever asked may have gone away; the request was executed all the same.
+    fn answer(self, answer: Result<R::Answer, Error>) {
+        drop(self.answer.send(answer));
+    }
+}
+
+/// Whoever executed the group ended without an answer: whether it was committed is not known.
+fn abandoned() -> Error {
+    StoreError::OutcomeUnknown("the group of this request ended without an answer".into()).into()
+}

@@ -1,0 +1,115 @@
+//! What Linux says of a process: its memory, what it wrote, and the time that it used.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// Linux counts processor time in hundredths of a second, on every architecture.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A process by its id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process(u32);
+
+impl Process {
+    /// This process.
+    pub(super) fn this() -> Self {
+        Self(std::process::id())
+    }
+
+    /// The process that was started with these words, next to each other, on its command line.
+    ///
+    /// # Errors
+    /// When none was.
+    pub(super) fn started_with(words: &[&str]) -> anyhow::Result<Self> {
+        // Arguments end with a zero byte each.
+        let wanted: Vec<u8> = words.iter().flat_map(|word| word.bytes().chain([0])).collect();
+        for entry in fs::read_dir("/proc").context("cannot list the processes")?.flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // A process may end while we look.
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if line.windows(wanted.len()).any(|window| window == wanted) {
+                return Ok(Self(id));
+            }
+        }
+        anyhow::bail!("no process was started with `{}`", words.join(" "))
+    }
+
+    /// Resident memory in bytes.
+    pub(super) fn resident_bytes(self) -> anyhow::Result<u64> {
+        let kilobytes = self.number("status", "VmRSS:")?;
+        Ok(kilobytes * 1024)
+    }
+
+    /// Bytes that the process has caused to be written to disks so far.
+    pub(super) fn written_bytes(self) -> anyhow::Result<u64> {
+        self.number("io", "write_bytes:")
+    }
+
+    /// Processor time used so far, of all threads.
+    pub(super) fn processor_time(self) -> anyhow::Result<Duration> {
+        let text = self.file("stat")?;
+        processor_time(&text).with_context(|| format!("/proc/{}/stat is not as expected", self.0))
+    }
+
+    fn file(self, name: &str) -> anyhow::Result<String> {
+        let path = format!("/proc/{}/{name}", self.0);
+        fs::read_to_string(Path::new(&path)).with_context(|| format!("cannot read {path}"))
+    }
+
+    fn number(self, file: &str, label: &str) -> anyhow::Result<u64> {
+        labelled(&self.file(file)?, label).with_context(|| format!("/proc/{}/{file} has no `{label}`", self.0))
+    }
+}
+
+/// The number that follows a label at the start of a line.
+fn labelled(text: &str, label: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(label))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+/// The sum of the 14th and the 15th field. The second is the program's name, which may have blanks.
+fn processor_time(stat: &str) -> Option<Duration> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(11);
+    let ticks: u32 = fields.next()?.parse::<u32>().ok()?.checked_add(fields.next()?.parse().ok()?)?;
+    TICK.checked_mul(ticks)
+}
+
+/// How many processors this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_labelled_numbers() {
+        let status = "Name:\tbellwether\nVmHWM:\t   30000 kB\nVmRSS:\t   24912 kB\n";
+        assert_eq!(labelled(status, "VmRSS:"), Some(24_912));
+        assert_eq!(labelled(status, "VmSwap:"), None);
+    }
+
+    #[test]
+    fn adds_time_in_user_and_kernel_mode_whatever_the_programs_name() {
+        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 4 0 1 2 3";
+        assert_eq!(processor_time(stat), Some(Duration::from_secs(3)));
+        assert_eq!(processor_time("7 (x) S 1"), None);
+    }
+
+    #[test]
+    fn finds_a_process_by_its_command_line_and_reads_its_figures() {
+        let mut child = std::process::Command::new("/bin/sleep").args(["0", "1234.5"]).spawn().unwrap();
+        let process = Process::started_with(&["0", "1234.5"]).unwrap();
+        assert_eq!(process.0, child.id());
+        assert!(process.resident_bytes().unwrap() > 0);
+        assert!(Process::this().processor_time().is_ok() && Process::this().written_bytes().is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(Process::started_with(&["no process", "has this"]).is_err());
+    }
+}

@@ -1,0 +1,187 @@
+//! A server that is measured: started on an empty store, loaded, and audited at the end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use crate::bench::client::Tally;
+use crate::bench::latency::{Latency, float};
+use crate::bench::load::{Kind, Load};
+use crate::bench::machine::{self, Process};
+use crate::bench::measured::{Measured, Memory, Name};
+use crate::bench::psql::Database;
+use crate::bench::world::World;
+use crate::bench::{closed_loop, open_loop};
+use crate::interrupts::Interrupts;
+use crate::kill::server::{Installation, Server};
+
+/// The setting that bounds how many requests share a commit.
+const GROUP_LIMIT: (&str, &str) = ("BELLWETHER_GROUP_LIMIT", "1");
+
+/// How a load is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pace {
+    /// So many clients, each waiting for its answers.
+    Closed(usize),
+    /// Requests at random moments, so many in a second, whatever the answers: this share of the knee.
+    Open { per_second: f64, of_knee: f64 },
+}
+
+/// A running server with its traders and markets.
+pub(super) struct Subject {
+    pub(super) name: Name,
+    installation: Installation,
+    server: Server,
+    process: Process,
+    /// Its database, when it is not in the folder.
+    database: Option<Database>,
+    world: Arc<World>,
+    idle_bytes: u64,
+    /// Holds data and log as long as the subject lives.
+    _folder: TempDir,
+}
+
+impl Subject {
+    /// Starts a server and prepares it. `None` for a server that does not know the setting for groups.
+    pub(super) async fn start(
+        name: Name,
+        binary: &Path,
+        database: Option<Database>,
+        seed: u64,
+        interrupts: &Interrupts,
+    ) -> anyhow::Result<Option<Self>> {
+        let folder = tempfile::Builder::new().prefix("bellwether-bench-").tempdir().context("cannot make a folder")?;
+        let installation = Installation {
+            binary: binary.to_owned(),
+            data: folder.path().join("data"),
+            database_url: database.as_ref().map(|database| database.url.clone()),
+            log: folder.path().join("server.log"),
+            settings: settings(name),
+        };
+        let server = match installation.start(interrupts).await {
+            Err(error) if name == Name::PostgresAlone && format!("{error:#}").contains("group_limit") => {
+                return Ok(None);
+            }
+            result => result.with_context(|| format!("{} does not start", name.text()))?,
+        };
+        let process = Process::started_with(&["--listen", &server.address])?;
+        let idle_bytes = process.resident_bytes()?;
+        eprintln!("bench: {}: signing up traders, opening markets", name.text());
+        let world = Arc::new(interrupts.or(World::prepare(&server.address, seed)).await?);
+        Ok(Some(Self { name, installation, server, process, database, world, idle_bytes, _folder: folder }))
+    }
+
+    /// Sends a load and says what came of it.
+    pub(super) async fn measure(
+        &self,
+        load: Load,
+        pace: Pace,
+        length: Duration,
+        interrupts: &Interrupts,
+    ) -> anyhow::Result<Measured> {
+        eprintln!("bench: {}: {}, {}", self.name.text(), load.name(), pace.text());
+        let written_before = self.written_bytes(interrupts).await?;
+        let used_before = Process::this().processor_time()?;
+        let (tally, took) = match pace {
+            Pace::Closed(clients) => interrupts.or(closed_loop::run(&self.world, load, clients, length)).await?,
+            Pace::Open { per_second, .. } => {
+                interrupts.or(open_loop::run(&self.world, load, per_second, length)).await?
+            }
+        };
+        let used = Process::this().processor_time()?.saturating_sub(used_before);
+        let written = self.written_bytes(interrupts).await?.saturating_sub(written_before);
+        let measured = self.measured(load, pace, tally, took, used);
+        for (reason, count) in &measured.failed {
+            eprintln!("bench: {}: {count} failed: {reason}", self.name.text());
+        }
+        // Of the mixed load a part would be that of cancels.
+        let bytes_per_order = (load == Load::Pairs).then(|| bytes_each(written, measured.done));
+        Ok(Measured { bytes_per_order, ..measured })
+    }
+
+    fn measured(&self, load: Load, pace: Pace, mut tally: Tally, took: Duration, used: Duration) -> Measured {
+        let seconds = took.as_secs_f64();
+        let rate = |kind| float(tally.count(kind)) / seconds;
+        let (clients, offered_per_second, of_knee) = match pace {
+            Pace::Closed(clients) => (Some(clients), None, None),
+            Pace::Open { per_second, of_knee } => (None, Some(per_second), Some(of_knee)),
+        };
+        let beside = |kind| (load == Load::Mixed).then(|| rate(kind));
+        let (per_second, cancels_per_second, reads_per_second) =
+            (rate(load.kind()), beside(Kind::Cancel), beside(Kind::Read));
+        let done = tally.count(load.kind());
+        let mut none = Vec::new();
+        let latency = Latency::of(tally.latencies.get_mut(&load.kind()).unwrap_or(&mut none));
+        Measured {
+            subject: self.name,
+            load,
+            clients,
+            offered_per_second,
+            of_knee,
+            answered_per_second: float(tally.answered()) / seconds,
+            done,
+            per_second,
+            cancels_per_second,
+            reads_per_second,
+            late_cancels: tally.late_cancels,
+            failed: tally.failed,
+            latency,
+            bytes_per_order: None,
+            load_share: Some(used.as_secs_f64() / seconds / float(machine::cores())),
+        }
+    }
+
+    /// What has been written for durability so far: PostgreSQL's log, or all that SQLite wrote.
+    async fn written_bytes(&self, interrupts: &Interrupts) -> anyhow::Result<u64> {
+        match &self.database {
+            Some(database) => database.log_bytes(interrupts).await,
+            None => self.process.written_bytes(),
+        }
+    }
+
+    /// Stops the server and audits what the load left.
+    ///
+    /// # Errors
+    /// When the audit finds anything.
+    pub(super) async fn finish(self, interrupts: &Interrupts) -> anyhow::Result<Memory> {
+        let loaded_bytes = self.process.resident_bytes()?;
+        self.server.stop().await?;
+        eprintln!("bench: {}: audit", self.name.text());
+        self.installation.audit(interrupts).await.with_context(|| format!("after the load on {}", self.name.text()))?;
+        Ok(Memory { subject: self.name, idle_bytes: self.idle_bytes, loaded_bytes })
+    }
+}
+
+impl Pace {
+    fn text(self) -> String {
+        match self {
+            Self::Closed(clients) => format!("{clients} clients"),
+            Self::Open { per_second, .. } => format!("{per_second:.0} requests a second"),
+        }
+    }
+}
+
+fn settings(name: Name) -> Vec<(&'static str, &'static str)> {
+    let mut settings = vec![
+        // Traders who run out of money, orders or time would measure refusals.
+        ("BELLWETHER_SIGNUP_GRANT", "100000000"),
+        ("BELLWETHER_MAX_OPEN_ORDERS", "100000"),
+        ("BELLWETHER_ACCESS_TOKEN_TTL", "24h"),
+        // Hundreds of people sign up, and passwords are not what is measured.
+        ("BELLWETHER_PASSWORD_COST", "4"),
+    ];
+    if name == Name::PostgresAlone {
+        settings.push(GROUP_LIMIT);
+    }
+    settings
+}
+
+/// Bytes for each of so many.
+pub(super) fn bytes_each(bytes: u64, count: usize) -> f64 {
+    // Kilobytes keep the number within 32 bits; the rest is less than a byte of an order.
+    let kilobytes = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
+    f64::from(kilobytes) * 1024.0 / float(count.max(1))
+}
