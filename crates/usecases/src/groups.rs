@@ -47,8 +47,8 @@ pub(crate) struct Groups<R: Grouped> {
     state: Mutex<State<R>>,
     /// One for each group that may run at a time.
     turns: Semaphore,
-    /// Told whenever a group has ended.
-    ended: Notify,
+    /// Told whenever there may be something to take for whoever found nothing.
+    changed: Notify,
 }
 
 struct State<R: Grouped> {
@@ -68,7 +68,7 @@ impl<R: Grouped> Groups<R> {
     /// Groups of which so many run at a time, at least one.
     pub(crate) fn new(at_once: usize) -> Self {
         let state = State { waiting: VecDeque::new(), of_user: HashMap::new(), busy: HashSet::new() };
-        Self { state: Mutex::new(state), turns: Semaphore::new(at_once.max(1)), ended: Notify::new() }
+        Self { state: Mutex::new(state), turns: Semaphore::new(at_once.max(1)), changed: Notify::new() }
     }
 
     /// Executes a request together with those that wait at the same time.
@@ -86,36 +86,42 @@ impl<R: Grouped> Groups<R> {
                 Err(TryRecvError::Closed) => return Err(abandoned()),
                 Err(TryRecvError::Empty) => {}
             }
-            let mut ended = pin!(self.ended.notified());
-            ended.as_mut().enable();
-            match self.next_group(ctx.policy.group_limit) {
-                Some(group) => {
+            // Where everything that waits is for markets of groups that run, the turn is kept, so that
+            // not everybody looks in vain.
+            loop {
+                let mut changed = pin!(self.changed.notified());
+                changed.as_mut().enable();
+                if let Some(group) = self.next_group(ctx.policy.group_limit) {
                     execute(ctx, group.requests).await;
+                    break;
                 }
-                // Everything that waits is for markets of groups that run.
-                None => {
-                    drop(turn);
-                    tokio::select! {
-                        biased;
-                        answer = &mut answer => return answer.unwrap_or_else(|_| Err(abandoned())),
-                        () = ended => {}
-                    }
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => return answer.unwrap_or_else(|_| Err(abandoned())),
+                    () = changed => {}
                 }
             }
+            drop(turn);
         }
     }
 
     fn enter(&self, request: R) -> Result<oneshot::Receiver<Result<R::Answer, Error>>, Error> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
-        let full = state.waiting.len() >= MOST_WAITING;
-        let of_user = state.of_user.entry(request.user()).or_default();
-        if full || *of_user >= MOST_WAITING_OF_ONE {
-            let whose = if full { "too many requests" } else { "too many requests of one user" };
-            return Err(StoreError::Unavailable(format!("{whose} are waiting").into()).into());
+        let of_user = state.of_user.get(&request.user()).copied().unwrap_or(0);
+        if state.waiting.len() >= MOST_WAITING {
+            return Err(StoreError::Unavailable("too many requests are waiting".into()).into());
         }
-        *of_user = of_user.saturating_add(1);
+        if of_user >= MOST_WAITING_OF_ONE {
+            return Err(StoreError::Unavailable("too many requests of one user are waiting".into()).into());
+        }
+        state.of_user.insert(request.user(), of_user.saturating_add(1));
+        let may_run = !request.markets().iter().any(|market| state.busy.contains(market));
         state.waiting.push_back(Waiting { request, answer: sender });
+        drop(state);
+        if may_run {
+            self.changed.notify_waiters();
+        }
         Ok(receiver)
     }
 
@@ -186,7 +192,7 @@ impl<R: Grouped> Drop for Running<'_, R> {
             state.busy.remove(market);
         }
         drop(state);
-        self.groups.ended.notify_waiters();
+        self.groups.changed.notify_waiters();
     }
 }
 
