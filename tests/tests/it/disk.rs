@@ -122,7 +122,7 @@ async fn a_full_disk_refuses_and_acknowledges_nothing_until_there_is_room() {
 /// and any part of what was not; what was acknowledged must be in it, and the audit finds nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_the_loss_of_all_that_was_not_synced() {
-    const PAYMENTS: usize = 240;
+    const PAYMENTS: usize = 1000;
     if !strace::is_there().await {
         return;
     }
@@ -158,7 +158,7 @@ async fn what_was_acknowledged_survives_the_loss_of_all_that_was_not_synced() {
             continue;
         }
         acknowledged += 1;
-        if acknowledged.is_multiple_of(20) {
+        if acknowledged.is_multiple_of(125) {
             for image in [disk.without_power(|| false), disk.without_power(&mut toss)] {
                 let paid = paid_on(&template, &image, &ann).await.expect("the file can be opened");
                 assert!(paid >= acknowledged, "{acknowledged} were acknowledged, {paid} are there");

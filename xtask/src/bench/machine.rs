@@ -85,6 +85,9 @@ pub(super) fn cores() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -103,12 +106,19 @@ mod tests {
 
     #[test]
     fn finds_a_process_by_its_command_line_and_reads_its_figures() {
-        let mut child = std::process::Command::new("/bin/sleep").args(["0", "1234.5"]).spawn().unwrap();
-        let process = Process::started_with(&["0", "1234.5"]).unwrap();
+        // Says that it runs, and ends with its standard input, whatever becomes of this test.
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "echo here; read line", "bench-test", "the words"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+        let process = Process::started_with(&["bench-test", "the words"]).unwrap();
         assert_eq!(process.0, child.id());
         assert!(process.resident_bytes().unwrap() > 0);
         assert!(Process::this().processor_time().is_ok() && Process::this().written_bytes().is_ok());
-        child.kill().unwrap();
+        drop(child.stdin.take());
         child.wait().unwrap();
         assert!(Process::started_with(&["no process", "has this"]).is_err());
     }
