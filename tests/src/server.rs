@@ -361,6 +361,16 @@ impl Server {
         self.installation.take().expect("a server that lived has an installation")
     }
 
+    /// Ends it at once, if it has not ended by itself.
+    ///
+    /// # Panics
+    /// When it cannot be ended.
+    pub async fn kill_or_bury(mut self) -> Installation {
+        // An error says that it is dead already.
+        let _dead = self.child.start_kill();
+        self.gone().await
+    }
+
     /// Ends it at once: SIGKILL.
     ///
     /// # Panics

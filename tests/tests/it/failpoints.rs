@@ -118,7 +118,8 @@ async fn killed_at(point: usize, template: &Installation, scene: &Scene, expecte
         Err(installation) => (installation, true),
         Ok(server) => match scene.play(server.api(), &mut known).await {
             Err(Gone) => (server.gone().await, true),
-            Ok(()) => (server.kill().await, false),
+            // What goes on by itself may have come to the point meanwhile.
+            Ok(()) => (server.kill_or_bury().await, false),
         },
     };
     let server = Server::start(installation).await;

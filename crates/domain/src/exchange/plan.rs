@@ -134,6 +134,20 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// How much of the order is filled.
+    pub(super) fn filled(&self) -> Result<Shares, Overflow> {
+        let filled = self.steps.iter().map(|step| match step {
+            Step::Fill { quantity, .. } => *quantity,
+            Step::Maker { deal } => deal.quantity,
+            Step::Sweep { .. } | Step::CancelOwn { .. } | Step::DecrementOwn { .. } | Step::Expire { .. } => {
+                Shares::ZERO
+            }
+        });
+        filled.into_iter().try_fold(Shares::ZERO, Shares::plus)
+    }
+}
+
 /// Plans an incoming order.
 pub(super) fn plan(state: &MarketState, incoming: &Incoming, now: Timestamp, max_fills: u32) -> Result<Plan, Stop> {
     let mut planner = Planner {

@@ -11,6 +11,7 @@
 mod examples;
 mod invariants;
 mod lmsr;
+mod naive;
 mod random;
 mod text_and_numbers;
 mod world;
