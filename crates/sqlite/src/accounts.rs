@@ -109,7 +109,7 @@ pub(crate) fn after(
         Some(id) => sql.then(" WHERE id > ?").bind(id),
         None => sql,
     };
-    connection.read("an account", sql.then(" ORDER BY id LIMIT ?").bind(limit), read)
+    connection.read("an account", sql.then(" ORDER BY id LIMIT ? + 0").bind(limit), read)
 }
 
 /// A transfer.
@@ -144,7 +144,11 @@ pub(crate) fn chains(
         Some((account, number)) => sql.then(" WHERE (from_account, paid_number) > (?, ?)").bind(account).bind(number),
         None => sql,
     };
-    connection.read("a transfer", sql.then(" ORDER BY from_account, paid_number LIMIT ?").bind(limit), read_transfer)
+    connection.read(
+        "a transfer",
+        sql.then(" ORDER BY from_account, paid_number LIMIT ? + 0").bind(limit),
+        read_transfer,
+    )
 }
 
 #[async_trait]

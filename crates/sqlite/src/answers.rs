@@ -57,7 +57,7 @@ impl Answers for SqliteUnitOfWork {
     async fn forget_before(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.call(move |connection| {
             let sql = Sql::new(
-                "DELETE FROM answers WHERE rowid IN (SELECT rowid FROM answers WHERE created_at < ? ORDER BY created_at LIMIT ?)",
+                "DELETE FROM answers WHERE rowid IN (SELECT rowid FROM answers WHERE created_at < ? ORDER BY created_at LIMIT ? + 0)",
             );
             let forgotten = connection.run(sql.bind(before).bind(limit))?;
             Ok(u64::try_from(forgotten).unwrap_or(u64::MAX))

@@ -43,7 +43,7 @@ pub(crate) fn violations(connection: &mut Connection, limit: u32) -> Result<Vec<
         if room == 0 {
             break;
         }
-        let sql = Sql::new(format!("{text} LIMIT ?")).bind(i64::try_from(room).unwrap_or(i64::MAX));
+        let sql = Sql::new(format!("{text} LIMIT ? + 0")).bind(i64::try_from(room).unwrap_or(i64::MAX));
         let broken = connection
             .read("a violation", sql, |row| Ok(Violation { invariant, subject: row.opt_id()?, message: row.text()? }));
         match broken {

@@ -97,10 +97,10 @@ impl List {
         for key in keys {
             sql.push(&format!("{}{}, ", key.column, direction_sql(key.direction)));
         }
-        sql.push(&format!("{}{} LIMIT ?", self.id, direction_sql(last_direction(keys))));
+        sql.push(&format!("{}{} LIMIT ? + 0", self.id, direction_sql(last_direction(keys))));
         let sql = sql.bind(i64::from(page.limit).saturating_add(1));
         match page.start {
-            Start::Offset(rows) => sql.then(" OFFSET ?").bind(i64::try_from(rows).unwrap_or(i64::MAX)),
+            Start::Offset(rows) => sql.then(" OFFSET ? + 0").bind(i64::try_from(rows).unwrap_or(i64::MAX)),
             Start::First | Start::After(..) => sql,
         }
     }

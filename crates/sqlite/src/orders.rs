@@ -138,10 +138,10 @@ pub(crate) fn list(
 fn best_of(side: Side) -> String {
     let best = match side {
         Side::Buy => {
-            "book_side = 'buy' AND status = 'open' AND book_price >= ? ORDER BY book_price DESC, sequence LIMIT ?"
+            "book_side = 'buy' AND status = 'open' AND book_price >= ? ORDER BY book_price DESC, sequence LIMIT ? + 0"
         }
         Side::Sell => {
-            "book_side = 'sell' AND status = 'open' AND book_price <= ? ORDER BY book_price, sequence LIMIT ?"
+            "book_side = 'sell' AND status = 'open' AND book_price <= ? ORDER BY book_price, sequence LIMIT ? + 0"
         }
     };
     format!("SELECT {} FROM orders WHERE market_id = ? AND book = ? AND {best}", ORDERS.columns)
@@ -192,10 +192,10 @@ pub(crate) fn levels(
 
 const BIDS: &str = "SELECT book_price, sum(remaining), count(*) FROM orders \
                     WHERE market_id = ? AND book = ? AND book_side = 'buy' AND status = 'open' \
-                    GROUP BY book_price ORDER BY book_price DESC LIMIT ?";
+                    GROUP BY book_price ORDER BY book_price DESC LIMIT ? + 0";
 const ASKS: &str = "SELECT book_price, sum(remaining), count(*) FROM orders \
                     WHERE market_id = ? AND book = ? AND book_side = 'sell' AND status = 'open' \
-                    GROUP BY book_price ORDER BY book_price LIMIT ?";
+                    GROUP BY book_price ORDER BY book_price LIMIT ? + 0";
 
 /// The best prices of every book with open orders of these markets: each a look into the book's index.
 pub(crate) fn best_prices(connection: &mut Connection, markets: &[MarketId]) -> Result<Vec<BestPrices>, StoreError> {
@@ -263,7 +263,8 @@ impl Orders for SqliteUnitOfWork {
 
     async fn open_in_market(&mut self, market: MarketId, limit: u32) -> Result<Vec<Order>, StoreError> {
         self.call(move |connection| {
-            let sql = Sql::new(ORDERS.select()).then(" WHERE market_id = ? AND status = 'open' ORDER BY id LIMIT ?");
+            let sql =
+                Sql::new(ORDERS.select()).then(" WHERE market_id = ? AND status = 'open' ORDER BY id LIMIT ? + 0");
             connection.read("an order", sql.bind(market).bind(limit), read)
         })
         .await

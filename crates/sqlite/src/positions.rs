@@ -90,7 +90,7 @@ pub(crate) fn by_pairs(connection: &mut Connection, pairs: &[(UserId, MarketId)]
 /// The index that is named keeps every batch of a payout from passing over all that are settled.
 fn unsettled(connection: &mut Connection, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError> {
     let sql = Sql::new(WITH_HOLDINGS)
-        .then("(SELECT * FROM positions INDEXED BY positions_unsettled WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ?) AS p")
+        .then("(SELECT * FROM positions INDEXED BY positions_unsettled WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ? + 0) AS p")
         .bind(market)
         .bind(limit)
         .then(JOIN_HOLDINGS)

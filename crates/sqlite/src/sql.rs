@@ -4,7 +4,8 @@
 //! text, so texts are made of constants and question marks alone, and are few: a batch is one
 //! statement that runs once for each of its rows, and a list has a length out of a few. Values are
 //! bound, never written into the text or through JSON, so every 64-bit integer, float, blob and text
-//! arrives as it was.
+//! arrives as it was. A limit is written `LIMIT ? + 0`: a question mark alone would have SQLite
+//! compile the statement anew whenever it is bound, in the hope of a better plan.
 
 use std::borrow::Cow;
 

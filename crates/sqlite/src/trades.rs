@@ -77,7 +77,7 @@ const CANDLES: &str = "\
         ) WINDOW interval AS (\
             PARTITION BY start ORDER BY created_at, sequence ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING\
         )\
-    ) GROUP BY start ORDER BY start LIMIT ?6";
+    ) GROUP BY start ORDER BY start LIMIT ?6 + 0";
 
 /// Candles, only for intervals with trades.
 pub(crate) fn candles(connection: &mut Connection, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
