@@ -14,8 +14,10 @@ mod measured;
 mod open_loop;
 mod pgbench;
 mod plot;
+mod prefill;
 mod psql;
 mod report;
+mod scale;
 mod subject;
 mod tables;
 mod targets;
@@ -23,7 +25,7 @@ mod world;
 mod zipf;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,7 +37,8 @@ use crate::bench::measured::{Figures, Measured, Name};
 use crate::bench::pgbench::Baseline;
 use crate::bench::psql::Database;
 use crate::bench::report::Report;
-use crate::bench::subject::{Pace, Subject};
+use crate::bench::scale::{ScaleReport, Scaled, State};
+use crate::bench::subject::{Pace, Restart, Subject};
 use crate::bench::targets::{HALF_LOAD, HIGH_LOAD};
 use crate::cargo;
 use crate::interrupts::Interrupts;
@@ -43,6 +46,9 @@ use crate::services::{Needs, Services};
 
 /// Fills books and caches before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(2);
+
+/// The share of the processors that may be busy on a quiet machine.
+const QUIET: f64 = 0.1;
 
 /// How the benchmark runs.
 #[derive(Debug, Args)]
@@ -62,6 +68,9 @@ pub(crate) struct Options {
     /// Measure this binary instead of building one.
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
+    /// Compare an empty store with one of so many open orders, instead of all else.
+    #[arg(long, value_name = "ORDERS", value_parser = clap::value_parser!(u32).range(1000..))]
+    scale: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -95,12 +104,31 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
     };
     let services = Services::start(Needs::POSTGRES, interrupts).await?;
     let url = services.database_url.as_ref().context("PostgreSQL was asked for and is not there")?;
+    warn_of_others().await?;
     let bench = Bench { options, server: Database::new(url)?, interrupts };
+    if let Some(orders) = bench.options.scale {
+        let report = bench.scale(&binary, usize::try_from(orders)?).await?;
+        print_report(&report.text());
+        report.write(&cargo::workspace_root())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let figures = bench.run(&binary).await?;
     let report = Report::new(bench.options.command(), figures);
     print_report(&report.text());
     report.write(&cargo::workspace_root())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says so when the machine has other work, because nothing else would show it.
+async fn warn_of_others() -> anyhow::Result<()> {
+    let busy = machine::busy_share(Duration::from_secs(1)).await?;
+    if busy > QUIET {
+        eprintln!(
+            "bench: the machine has other work ({:.0} % busy): figures and ratios will be unsteady",
+            busy * 100.0
+        );
+    }
+    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are what was asked for")]
@@ -113,8 +141,9 @@ impl Options {
     fn command(&self) -> String {
         let clients: Vec<String> = self.clients.iter().map(ToString::to_string).collect();
         let store = self.store.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let scale = self.scale.map_or_else(String::new, |orders| format!(" --scale {orders}"));
         format!(
-            "cargo xtask bench --seconds {} --clients {} --store {store} --seed {}",
+            "cargo xtask bench --seconds {} --clients {} --store {store} --seed {}{scale}",
             self.seconds,
             clients.join(","),
             self.seed
@@ -130,7 +159,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    async fn run(&self, binary: &std::path::Path) -> anyhow::Result<Figures> {
+    async fn run(&self, binary: &Path) -> anyhow::Result<Figures> {
         let subjects = self.start(binary).await?;
         let mut figures = Figures { cores: machine::cores(), seconds: self.options.seconds, ..Figures::default() };
         self.closed_loops(&subjects, &mut figures).await?;
@@ -138,18 +167,23 @@ impl Bench<'_> {
         for subject in subjects {
             figures.memory.push(subject.finish(self.interrupts).await?);
         }
-        for (_, database) in self.options.store.subjects() {
-            if let Some(database) = database {
-                self.server.remove(database, self.interrupts).await?;
-            }
-        }
+        self.remove_databases().await?;
         Ok(figures)
     }
 
+    async fn remove_databases(&self) -> anyhow::Result<()> {
+        for database in self.options.store.subjects().filter_map(|(_, database)| database) {
+            self.server.remove(database, self.interrupts).await?;
+        }
+        Ok(())
+    }
+
     /// Starts every server that is measured, each on an empty store of its own.
-    async fn start(&self, binary: &std::path::Path) -> anyhow::Result<Vec<Subject>> {
+    async fn start(&self, binary: &Path) -> anyhow::Result<Vec<Subject>> {
         let mut subjects = Vec::new();
-        for (name, database) in self.options.store.subjects() {
+        // What a commit for each request costs is no question of scale.
+        let is_wanted = |name| self.options.scale.is_none() || name != Name::PostgresAlone;
+        for (name, database) in self.options.store.subjects().filter(|(name, _)| is_wanted(*name)) {
             let database = match database {
                 Some(database) => Some(self.server.fresh(database, self.interrupts).await?),
                 None => None,
@@ -204,6 +238,40 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Measures each store empty, fills it, and measures it again.
+    async fn scale(&self, binary: &Path, orders: usize) -> anyhow::Result<ScaleReport> {
+        let mut stores = Vec::new();
+        for subject in self.start(binary).await? {
+            let name = subject.name;
+            let (mut subject, restart) = subject.restart(self.interrupts).await?;
+            let empty = self.state(&subject, restart, None).await?;
+            subject.fill(orders, self.interrupts).await?;
+            let (subject, restart) = subject.restart(self.interrupts).await?;
+            let full = self.state(&subject, restart, Some(&empty)).await?;
+            subject.finish(self.interrupts).await?;
+            stores.push(Scaled { subject: name, empty, full });
+        }
+        self.remove_databases().await?;
+        Ok(ScaleReport { command: self.options.command(), cores: machine::cores(), orders, stores })
+    }
+
+    /// Measures a store in its state, in the open loop at the rate of the state that it is compared with.
+    async fn state(&self, subject: &Subject, restart: Restart, other: Option<&State>) -> anyhow::Result<State> {
+        let mut loads = Vec::new();
+        for load in orders_of(subject.name) {
+            for clients in &self.options.clients {
+                loads.push(self.measure(subject, *load, Pace::Closed(*clients)).await?);
+            }
+            let of_load = |row: &&Measured| row.load == *load && row.clients.is_some();
+            let compared = other.map_or(&loads, |other| &other.loads);
+            let most = compared.iter().filter(of_load).map(|row| row.answered_per_second).fold(0.0, f64::max);
+            let pace = Pace::Open { per_second: most * HALF_LOAD, of_knee: HALF_LOAD };
+            loads.push(self.measure(subject, *load, pace).await?);
+        }
+        let Restart { seconds: start_seconds, resident_bytes: idle_bytes } = restart;
+        Ok(State { start_seconds, idle_bytes, loaded_bytes: subject.resident_bytes()?, loads })
+    }
+
     async fn measure(&self, subject: &Subject, load: Load, pace: Pace) -> anyhow::Result<Measured> {
         subject.measure(load, pace, self.length(), self.interrupts).await
     }
@@ -225,7 +293,7 @@ impl Bench<'_> {
             per_second: done.per_second,
             cancels_per_second: None,
             reads_per_second: None,
-            late_cancels: 0,
+            late_cancels_per_second: None,
             failed: BTreeMap::from_iter(failed),
             latency: done.latency,
             bytes_per_order: Some(subject::bytes_each(written, done.count)),

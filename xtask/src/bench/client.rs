@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::bench::connection::{Connection, Request};
+use crate::bench::connection::Connection;
 use crate::bench::load::{Flow, Kind, Load, Step};
 use crate::bench::world::World;
-use crate::kill::api::User;
 
 /// What came of requests.
 #[derive(Debug, Default)]
@@ -68,13 +67,7 @@ impl Client {
     /// Sends the next request and waits for its answer. Its latency counts from `since` on.
     pub(super) async fn step(&mut self, since: Instant) {
         let step = self.flow.next(&self.world);
-        let request = Request {
-            method: step.method,
-            path: &step.path,
-            token: step.trader.and_then(|number| self.world.trader(number)).map(User::token),
-            idempotency_key: step.idempotency_key.as_deref(),
-            body: &step.body,
-        };
+        let request = step.request(&self.world);
         match self.connection.send(&request).await {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 self.tally.latencies.entry(step.kind).or_default().push(since.elapsed());
@@ -137,7 +130,8 @@ struct RefusedError {
     code: String,
 }
 
-fn error_code(body: &[u8]) -> String {
+/// The code of a refusal.
+pub(super) fn error_code(body: &[u8]) -> String {
     serde_json::from_slice::<Refused>(body).map_or_else(|_| "without a code".to_owned(), |refused| refused.error.code)
 }
 

@@ -10,7 +10,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
 
+use crate::bench::connection::Request;
 use crate::bench::world::World;
+use crate::kill::api::User;
 
 /// What clients send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -78,7 +80,7 @@ const SPREAD_MILLS: usize = 20;
 const MAKER_SHARES: u32 = 10;
 const TAKER_SHARES: u32 = 14;
 /// A client remembers so many of its newest orders; it cancels any of them.
-const REMEMBERED: usize = 32;
+const REMEMBERED: usize = 8;
 
 /// A request to be sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +100,23 @@ impl Step {
     fn read(path: String) -> Self {
         let (trader, idempotency_key, body) = (None, None, String::new());
         Self { kind: Kind::Read, method: "GET", path, trader, idempotency_key, body, is_remembered: false }
+    }
+
+    /// A command with an idempotency key.
+    pub(super) fn command(kind: Kind, path: &str, trader: Option<usize>, key: String, body: String) -> Self {
+        let path = path.to_owned();
+        Self { kind, method: "POST", path, trader, idempotency_key: Some(key), body, is_remembered: false }
+    }
+
+    /// As it is sent, with its trader's token.
+    pub(super) fn request<'a>(&'a self, world: &'a World) -> Request<'a> {
+        Request {
+            method: self.method,
+            path: &self.path,
+            token: self.trader.and_then(|number| world.trader(number)).map(User::token),
+            idempotency_key: self.idempotency_key.as_deref(),
+            body: &self.body,
+        }
     }
 }
 
@@ -214,9 +233,7 @@ impl Flow {
     }
 
     fn order(&self, trader: usize, market: &str, outcome: &str, mills: usize, shares: u32, life: &str) -> Step {
-        let body = format!(
-            r#"{{"marketId":"{market}","outcome":"{outcome}","side":"buy","type":"limit","price":"0.{mills:03}","quantity":{shares},"timeInForce":"{life}"}}"#
-        );
+        let body = order_body(market, outcome, mills, shares, life);
         self.command(Kind::Order, "/orders", trader, body)
     }
 
@@ -228,16 +245,15 @@ impl Flow {
     }
 
     fn command(&self, kind: Kind, path: &str, trader: usize, body: String) -> Step {
-        Step {
-            kind,
-            method: "POST",
-            path: path.to_owned(),
-            trader: Some(trader),
-            idempotency_key: Some(format!("bench-{}-{}", self.number, self.sent)),
-            body,
-            is_remembered: false,
-        }
+        Step::command(kind, path, Some(trader), format!("bench-{}-{}", self.number, self.sent), body)
     }
+}
+
+/// The body of a limit order to buy.
+pub(super) fn order_body(market: &str, outcome: &str, mills: usize, shares: u32, life: &str) -> String {
+    format!(
+        r#"{{"marketId":"{market}","outcome":"{outcome}","side":"buy","type":"limit","price":"0.{mills:03}","quantity":{shares},"timeInForce":"{life}"}}"#
+    )
 }
 
 #[cfg(test)]

@@ -83,6 +83,41 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// The share of the machine's processors that is used during the next moment, by whomever.
+pub(super) async fn busy_share(moment: Duration) -> anyhow::Result<f64> {
+    let before = Ticks::read()?;
+    tokio::time::sleep(moment).await;
+    Ok(Ticks::read()?.busy_share_since(before))
+}
+
+/// Time of all processors since the machine was started, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Ticks {
+    idle: u64,
+    all: u64,
+}
+
+impl Ticks {
+    fn read() -> anyhow::Result<Self> {
+        let text = fs::read_to_string("/proc/stat").context("cannot read what the processors did")?;
+        Self::of(&text).context("/proc/stat is not as expected")
+    }
+
+    /// The first line: user, nice, system, idle, waiting for disks, interrupts of two kinds, stolen by the host.
+    fn of(stat: &str) -> Option<Self> {
+        let line = stat.lines().next()?.strip_prefix("cpu ")?;
+        let ticks: Vec<u64> = line.split_whitespace().take(8).filter_map(|ticks| ticks.parse().ok()).collect();
+        let idle = ticks.get(3)? + ticks.get(4)?;
+        Some(Self { idle, all: ticks.iter().sum() })
+    }
+
+    fn busy_share_since(self, before: Self) -> f64 {
+        let number = |ticks| f64::from(u32::try_from(ticks).unwrap_or(u32::MAX));
+        let all = self.all.saturating_sub(before.all);
+        1.0 - number(self.idle.saturating_sub(before.idle)) / number(all.max(1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
@@ -121,5 +156,14 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(Process::started_with(&["no process", "has this"]).is_err());
+    }
+
+    #[test]
+    fn a_processor_that_waits_for_a_disk_is_not_busy() {
+        let before = Ticks::of("cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 1 1 1 1\n").unwrap();
+        assert_eq!(before, Ticks { idle: 850, all: 1000 });
+        let after = Ticks::of("cpu  120 0 55 870 53 0 0 2 0 0\n").unwrap();
+        assert!((after.busy_share_since(before) - 0.27).abs() < 1e-9);
+        assert_eq!(Ticks::of("cpu  1 2"), None);
     }
 }

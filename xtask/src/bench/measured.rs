@@ -55,7 +55,7 @@ pub(super) struct Measured {
     pub(super) cancels_per_second: Option<f64>,
     pub(super) reads_per_second: Option<f64>,
     /// Cancels that found their order filled already.
-    pub(super) late_cancels: usize,
+    pub(super) late_cancels_per_second: Option<f64>,
     /// How many requests failed, for each reason.
     pub(super) failed: BTreeMap<String, u64>,
     /// Of the requests that the load is about.
@@ -130,7 +130,7 @@ pub(super) mod tests {
             per_second,
             cancels_per_second: None,
             reads_per_second: None,
-            late_cancels: 0,
+            late_cancels_per_second: None,
             failed: BTreeMap::new(),
             latency: Latency { mean_ms: 2.0, p50_ms: 1.5, p90_ms: 4.0, p99_ms: 8.0, p999_ms: 16.0 },
             bytes_per_order: None,

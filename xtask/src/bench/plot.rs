@@ -155,10 +155,10 @@ fn names(drawn: &[&Series]) -> Vec<String> {
     lines
 }
 
-/// The next number that has one digit before its zeros and divides by the grid well: 1, 2, 4 or 8.
+/// The next number that has one digit before its zeros.
 fn round_up(value: f64) -> f64 {
     let magnitude = 10_f64.powf(value.max(1.0).log10().floor());
-    let steps = [1.0, 2.0, 4.0, 8.0, 10.0].map(|step| step * magnitude);
+    let steps = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0].map(|step| step * magnitude);
     steps.into_iter().find(|step| *step >= value).unwrap_or(value)
 }
 
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_scale_ends_at_a_round_number_above_the_most() {
-        for (value, expected) in [(0.0, 1.0), (1.5, 2.0), (37.0, 40.0), (81.0, 100.0), (2277.0, 4000.0)] {
+        for (value, expected) in [(0.0, 1.0), (1.5, 2.0), (37.0, 40.0), (81.0, 100.0), (2277.0, 3000.0)] {
             assert!((round_up(value) - expected).abs() < 1e-9, "{value}: {}", round_up(value));
         }
     }

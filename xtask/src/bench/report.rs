@@ -38,8 +38,9 @@ impl Report {
             lines => format!("Requests that failed:\n\n{lines}"),
         };
         format!(
-            "Written by `{}` on a machine with {} cores that load, server and database share; each\n\
-             measurement took {} seconds. Ratios of one run say something; absolute figures differ from machine to machine.\n\n\
+            "Written by `{}` on a machine with {} cores\n\
+             that load, server and database share; each measurement took {} seconds. Ratios of one run say something; absolute\n\
+             figures differ from machine to machine.\n\n\
              ## Targets\n\n{}\n\
              ## Orders over the number of clients\n\n{}\n{}\n\
              ![Throughput and latency over the number of clients](benchmarks/load.svg)\n\n\
@@ -88,8 +89,8 @@ const HOW_TO_READ: &str = "\
   `synchronous = FULL`.
 - **Groups of 1**: `BELLWETHER_GROUP_LIMIT=1`, so that each request has a commit of its own.
 - **Mixed**: of 100 requests 35 are limit orders of makers around a mid price, 20 orders of takers that cross and never
-  rest, 15 cancel one of the client's newest 32 orders, 20 read a book and 10 a market; over 50 markets by Zipf's law
-  (s = 1). Orders, cancels and reads are counted apart; a cancel of an order that has been filled counts as neither.
+  rest, 15 cancel one of the client's newest 8 orders, 20 read a book and 10 a market; over 50 markets by Zipf's law
+  (s = 1). Orders, cancels and reads are counted apart; a cancel is *too late* when its order has been filled.
   The seed decides all choices.
 - **Transfers** are `POST /api/v1/transfers` between random users, **reads** `GET /api/v1/markets/{id}` of one market.
 - **The knee** is the number of clients with the best throughput. In the table *when requests come by themselves* they are

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -14,7 +14,7 @@ use crate::bench::machine::{self, Process};
 use crate::bench::measured::{Measured, Memory, Name};
 use crate::bench::psql::Database;
 use crate::bench::world::World;
-use crate::bench::{closed_loop, open_loop};
+use crate::bench::{closed_loop, open_loop, prefill};
 use crate::interrupts::Interrupts;
 use crate::kill::server::{Installation, Server};
 
@@ -126,7 +126,7 @@ impl Subject {
             per_second,
             cancels_per_second,
             reads_per_second,
-            late_cancels: tally.late_cancels,
+            late_cancels_per_second: (load == Load::Mixed).then(|| float(tally.late_cancels) / seconds),
             failed: tally.failed,
             latency,
             bytes_per_order: None,
@@ -142,6 +142,29 @@ impl Subject {
         }
     }
 
+    /// Fills the store with so many orders, and as many trades; from then on orders in pairs go to all markets.
+    pub(super) async fn fill(&mut self, orders: usize, interrupts: &Interrupts) -> anyhow::Result<()> {
+        let markets = interrupts.or(prefill::fill(&self.world, orders)).await?;
+        Arc::get_mut(&mut self.world).context("the store is filled under load")?.add_pair_markets(markets);
+        Ok(())
+    }
+
+    /// Stops the server and starts it again on the same data.
+    pub(super) async fn restart(self, interrupts: &Interrupts) -> anyhow::Result<(Self, Restart)> {
+        self.server.stop().await?;
+        let start = Instant::now();
+        let server = self.installation.start_at(self.world.address.clone(), interrupts).await?;
+        let took = start.elapsed();
+        let process = Process::started_with(&["--listen", &server.address])?;
+        let restart = Restart { seconds: took.as_secs_f64(), resident_bytes: process.resident_bytes()? };
+        Ok((Self { server, process, ..self }, restart))
+    }
+
+    /// Resident memory now, in bytes.
+    pub(super) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.process.resident_bytes()
+    }
+
     /// Stops the server and audits what the load left.
     ///
     /// # Errors
@@ -153,6 +176,14 @@ impl Subject {
         self.installation.audit(interrupts).await.with_context(|| format!("after the load on {}", self.name.text()))?;
         Ok(Memory { subject: self.name, idle_bytes: self.idle_bytes, loaded_bytes })
     }
+}
+
+/// A start on data that were there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Restart {
+    /// Until the server was ready.
+    pub(super) seconds: f64,
+    pub(super) resident_bytes: u64,
 }
 
 impl Pace {

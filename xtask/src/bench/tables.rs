@@ -98,9 +98,12 @@ pub(super) fn other_table(figures: &Figures) -> String {
     let mixed = [Name::Postgres, Name::Sqlite].into_iter().filter_map(|name| figures.best(name, Load::Mixed));
     let others = figures.closed.iter().filter(|row| matches!(row.load, Load::Transfers | Load::Reads));
     let rows = mixed.chain(others).map(|row| {
-        let done = match (row.cancels_per_second, row.reads_per_second) {
-            (Some(cancels), Some(reads)) => {
-                format!("{:.0} orders, {cancels:.0} cancels, {reads:.0} reads", row.per_second)
+        let done = match (row.cancels_per_second, row.late_cancels_per_second, row.reads_per_second) {
+            (Some(cancels), Some(late), Some(reads)) => {
+                format!(
+                    "{:.0} orders, {cancels:.0} cancels, {late:.0} cancels too late, {reads:.0} reads",
+                    row.per_second
+                )
             }
             _ => format!("{:.0} {}", row.per_second, row.load.name()),
         };
@@ -167,7 +170,7 @@ fn optional(number: Option<f64>, decimals: usize) -> String {
 }
 
 /// A Markdown table: the first column is text, the others are numbers.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let rule: Vec<&str> = (0..head.len()).map(|column| if column == 0 { "---" } else { "---:" }).collect();
     let mut text = format!("| {} |\n| {} |\n", head.join(" | "), rule.join(" | "));
     for row in rows {

@@ -62,6 +62,11 @@ impl World {
         Ok(Self { address: address.to_owned(), seed, traders, pair_markets, mixed_markets, zipf, flows })
     }
 
+    /// Lets orders in pairs go to these markets too.
+    pub(super) fn add_pair_markets(&mut self, markets: Vec<String>) {
+        self.pair_markets.extend(markets);
+    }
+
     /// A number for a stream of requests, so that its choices and keys are its own.
     pub(super) fn next_flow(&self) -> u64 {
         self.flows.fetch_add(1, Ordering::Relaxed)

@@ -1,0 +1,132 @@
+//! How the same load fares on a store that is full: throughput, latency, start-up and memory beside
+//! those of the empty store, in one run.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::bench::measured::{Measured, Name};
+use crate::bench::tables::table;
+
+/// One store, empty and full.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Scaled {
+    pub(super) subject: Name,
+    pub(super) empty: State,
+    pub(super) full: State,
+}
+
+/// What was measured on a store in one state.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct State {
+    /// From the start of the process until it was ready.
+    pub(super) start_seconds: f64,
+    /// Resident memory of the server when it was ready.
+    pub(super) idle_bytes: u64,
+    /// The same after the loads.
+    pub(super) loaded_bytes: u64,
+    /// Closed loops; then an open loop at half of what the empty store did.
+    pub(super) loads: Vec<Measured>,
+}
+
+/// The scale of a run and what it measured.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ScaleReport {
+    pub(super) command: String,
+    pub(super) cores: usize,
+    /// Open orders that were added, and as many trades.
+    pub(super) orders: usize,
+    pub(super) stores: Vec<Scaled>,
+}
+
+impl ScaleReport {
+    /// The page.
+    pub(super) fn text(&self) -> String {
+        let rows = self.stores.iter().flat_map(rows);
+        format!(
+            "# Benchmarks: the scale of the state\n\n\
+             Written by `{}` on a machine with {} cores that load, server and database share.\n\n{}\n\
+             Full means {} open orders more, as many trades, {} markets and {} users, all made through the API.\n\
+             Orders in pairs then go to all markets, at random; the mixed load keeps to its 50. *At the same rate* is an\n\
+             open loop at half of what the empty store did in the closed one. The target is a ratio below 1.3 (for orders/s\n\
+             above 0.77), and a start in less than 5 s. Afterwards `bellwether audit` found nothing.\n",
+            self.command,
+            self.cores,
+            table(&["", "empty", "full", "full of empty"], rows),
+            self.orders,
+            self.orders / 100,
+            self.orders / 10,
+        )
+    }
+
+    /// Writes `scale.md` and `scale.json` in `docs/benchmarks`.
+    pub(super) fn write(&self, root: &Path) -> anyhow::Result<()> {
+        let folder = root.join("docs/benchmarks");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        for (name, text) in [("scale.md", self.text()), ("scale.json", json)] {
+            fs::write(folder.join(name), text).with_context(|| format!("cannot write {name}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn rows(store: &Scaled) -> Vec<Vec<String>> {
+    let name = store.subject.text();
+    let mut rows = Vec::new();
+    for (empty, full) in store.empty.loads.iter().zip(&store.full.loads) {
+        let what = format!("{name}, {}", empty.load.name());
+        if let Some(clients) = empty.clients {
+            let title = format!("{what}, {clients} clients: orders/s");
+            rows.push(row(title, empty.per_second, full.per_second, 0));
+            let title = format!("{what}, {clients} clients: p99 in ms");
+            rows.push(row(title, empty.latency.p99_ms, full.latency.p99_ms, 1));
+        } else {
+            let title = format!("{what} at the same rate: p99 in ms");
+            rows.push(row(title, empty.latency.p99_ms, full.latency.p99_ms, 1));
+        }
+    }
+    let (empty, full) = (&store.empty, &store.full);
+    rows.push(row(format!("{name}: start in s"), empty.start_seconds, full.start_seconds, 2));
+    rows.push(row(format!("{name}: MB idle"), megabytes(empty.idle_bytes), megabytes(full.idle_bytes), 0));
+    let title = format!("{name}: MB after the loads");
+    rows.push(row(title, megabytes(empty.loaded_bytes), megabytes(full.loaded_bytes), 0));
+    rows
+}
+
+fn row(title: String, empty: f64, full: f64, decimals: usize) -> Vec<String> {
+    vec![title, format!("{empty:.decimals$}"), format!("{full:.decimals$}"), format!("{:.2}", full / empty)]
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes / (1024 * 1024)).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::load::Load;
+    use crate::bench::measured::tests::row as measured;
+
+    fn state(per_second: f64) -> State {
+        let closed = measured(Name::Sqlite, Load::Pairs, 64, per_second);
+        let open = Measured { clients: None, ..closed.clone() };
+        State { start_seconds: 0.5, idle_bytes: 20 << 20, loaded_bytes: 40 << 20, loads: vec![closed, open] }
+    }
+
+    #[test]
+    fn shows_the_full_store_beside_the_empty_one() {
+        let store = Scaled { subject: Name::Sqlite, empty: state(1000.0), full: state(800.0) };
+        let report =
+            ScaleReport { command: "cargo xtask bench".to_owned(), cores: 2, orders: 1000, stores: vec![store] };
+        let text = report.text();
+        assert!(text.contains("| SQLite, orders in pairs, 64 clients: orders/s | 1000 | 800 | 0.80 |"), "{text}");
+        assert!(text.contains("| SQLite, orders in pairs at the same rate: p99 in ms | 8.0 | 8.0 | 1.00 |"), "{text}");
+        assert!(text.contains("| SQLite: start in s | 0.50 | 0.50 | 1.00 |"), "{text}");
+    }
+}
