@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Look after administrators.
     #[command(subcommand)]
     Admin(AdminAction),
+    /// Look after the keys that sign access tokens.
+    #[command(subcommand)]
+    Keys(KeysAction),
     /// Check every invariant against the database. Exit code 1 and a list when one is broken.
     Audit(AuditArgs),
     /// Send recorded trades through the API of a running server, and check the outcome.
@@ -99,6 +102,20 @@ pub(crate) enum AdminAction {
         #[arg(long, required = true)]
         password_stdin: bool,
     },
+}
+
+/// Signing keys.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum KeysAction {
+    /// Begin to sign with a new key. Running servers pick it up within seconds, and nobody is signed
+    /// out: the key before it verifies until its tokens have expired.
+    Rotate {
+        /// Trust no key from before any more, from now on. Clients have to refresh their access tokens.
+        #[arg(long)]
+        compromised: bool,
+    },
+    /// List the keys and what each is for.
+    List,
 }
 
 /// How to audit.

@@ -68,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) has_redis: bool,
     /// The configured secret, if there is one.
     pub(crate) secret_key: Option<Secret>,
+    /// The file of signing keys, where it is not the one in the data folder.
+    pub(crate) signing_keys: Option<PathBuf>,
     /// How logs are written.
     pub(crate) log_format: LogFormat,
     /// Which logs.
@@ -141,6 +143,7 @@ impl Config {
             database_connections: reader.number("database_connections", 1, 1000),
             has_redis: reader.read("redis_url", "redis://HOST:PORT or rediss://HOST:PORT", redis),
             secret_key: Some(settings.get("secret_key")).filter(|s| !s.is_empty()).map(|s| Secret(s.to_owned())),
+            signing_keys: Some(settings.get("signing_keys")).filter(|s| !s.is_empty()).map(PathBuf::from),
             log_format: reader.read("log_format", "auto, json or pretty", |t| match t {
                 "auto" => Some(LogFormat::Auto),
                 "json" => Some(LogFormat::Json),
@@ -178,6 +181,12 @@ impl Config {
     #[must_use]
     pub(crate) fn key_file(&self) -> PathBuf {
         self.data_dir.join("secret.key")
+    }
+
+    /// Where the keys are that sign access tokens.
+    #[must_use]
+    pub(crate) fn signing_key_file(&self) -> PathBuf {
+        self.signing_keys.clone().unwrap_or_else(|| self.data_dir.join("signing-keys.json"))
     }
 }
 

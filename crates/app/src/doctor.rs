@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bellwether_domain::ports::{Clock, PasswordHasher};
-use bellwether_security::{BcryptHasher, MasterKey, SystemClock};
+use bellwether_security::{BcryptHasher, KeyFile, MasterKey, SystemClock};
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
@@ -40,6 +40,7 @@ pub(crate) async fn run(config: &Config, settings: &Settings) -> anyhow::Result<
     report("data folder", data_folder(config));
     report("disk", disk(config));
     report("secret", secret(config, settings));
+    report("signing keys", signing_keys(config));
     report("address", address(config));
     report("open files", open_files(config));
     report("passwords", passwords(config).await);
@@ -127,6 +128,14 @@ fn secret(config: &Config, settings: &Settings) -> Finding {
         return Ok(format!("{} will be made at the first start", path.display()));
     }
     MasterKey::check(&path).map(|()| format!("{} is private", path.display())).map_err(|e| e.to_string())
+}
+
+fn signing_keys(config: &Config) -> Finding {
+    let path = config.signing_key_file();
+    if !path.exists() {
+        return Ok(format!("{} will be made at the first start", path.display()));
+    }
+    KeyFile::at(path.clone()).load().map(|_| format!("{} is private", path.display())).map_err(|e| e.to_string())
 }
 
 fn address(config: &Config) -> Finding {

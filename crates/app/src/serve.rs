@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Database};
 use crate::settings::mask_url;
 use crate::wiring::{self, Backend};
-use crate::{lock, logging, print_line, ticker};
+use crate::{keys, lock, logging, print_line, ticker};
 
 /// How long the background task may take to finish its tick.
 const TICKER_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +36,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     for name in backend.migrate_up().await? {
         tracing::info!(%name, "applied a migration");
     }
-    let ctx = wiring::context(&config, &backend, &master)?;
+    let signer = wiring::signer(&config, &master)?;
+    let ctx = wiring::context(&config, &backend, signer.clone())?;
 
     let (runtime, trading) = (tokio::runtime::Handle::current(), Trading::new(ctx.clone()));
     let app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());
@@ -45,6 +46,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
     let (stop_ticking, stopped) = watch::channel(false);
+    let _watching = tokio::spawn(keys::watch(signer, stopped.clone()));
     let ticking = tokio::spawn(ticker::run(ctx.clone(), config.tick_interval, stopped));
     welcome(&config, &address, &*ctx.queries).await;
 

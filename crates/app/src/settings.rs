@@ -41,6 +41,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "",
         "the secret that every key is derived from, at least 32 characters; by default the file `secret.key` in the data folder, made at the first start",
     ),
+    setting(
+        "signing_keys",
+        "",
+        "the file of the keys that sign access tokens; by default `signing-keys.json` in the data folder, made at the first start. Servers that share a database share this file too",
+    ),
     setting("log_format", "auto", "`json`, `pretty`, or `auto`: pretty on a terminal"),
     setting(
         "log_level",

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bellwether_domain::ports::{Queries, Sealer, Store};
+use bellwether_domain::ports::{Queries, Sealer, Store, TokenSigner};
 use bellwether_postgres::{PgOptions, PgStore};
-use bellwether_security::{BcryptHasher, Ed25519Signer, HmacSealer, MasterKey, SystemClock, UuidIds};
+use bellwether_security::{BcryptHasher, Ed25519Signer, HmacSealer, KeyFile, MasterKey, SystemClock, UuidIds};
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use bellwether_usecases::{Context, Policy};
 
@@ -133,8 +133,14 @@ pub(crate) fn master_key(config: &Config) -> anyhow::Result<MasterKey> {
     }
 }
 
+/// The signer of access tokens, with the keys of the file.
+pub(crate) fn signer(config: &Config, master: &MasterKey) -> anyhow::Result<Arc<Ed25519Signer>> {
+    make_private_folder(&config.data_dir)?;
+    Ok(Arc::new(Ed25519Signer::open(KeyFile::at(config.signing_key_file()), master)?))
+}
+
 /// Every port of the use cases.
-pub(crate) fn context(config: &Config, backend: &Backend, master: &MasterKey) -> anyhow::Result<Context> {
+pub(crate) fn context(config: &Config, backend: &Backend, signer: Arc<dyn TokenSigner>) -> anyhow::Result<Context> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let policy = Policy { groups_at_once: backend.groups_at_once(), ..config.policy.clone() };
     Ok(Context {
@@ -143,7 +149,7 @@ pub(crate) fn context(config: &Config, backend: &Backend, master: &MasterKey) ->
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
         hasher: Arc::new(BcryptHasher::new(config.password_cost, threads)?),
-        signer: Arc::new(Ed25519Signer::new(master)?),
+        signer,
         policy,
     })
 }
@@ -156,7 +162,7 @@ pub(crate) fn sealer(master: &MasterKey) -> anyhow::Result<Arc<dyn Sealer>> {
 /// For commands that work on the store beside a server: every port, over a store that is open. Such
 /// commands give no tokens to anybody, so they need no secret of the server's.
 pub(crate) fn command_context(config: &Config, backend: &Backend) -> anyhow::Result<Context> {
-    context(config, backend, &MasterKey::ephemeral()?)
+    context(config, backend, Arc::new(Ed25519Signer::of_secret(&MasterKey::ephemeral()?)?))
 }
 
 /// Makes a folder that only its owner can enter, where there is none.

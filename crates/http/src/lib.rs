@@ -24,6 +24,7 @@ mod fields;
 mod health;
 mod idempotency;
 mod json;
+mod keys;
 mod markets;
 mod middleware;
 mod orders;

@@ -3,7 +3,7 @@
 use actix_web::web::{self, ServiceConfig};
 
 use crate::faults::Fault;
-use crate::{accounts, books, health, markets, orders, positions, sessions, trades, transfers, users};
+use crate::{accounts, books, health, keys, markets, orders, positions, sessions, trades, transfers, users};
 
 /// Adds one row: a path, and a handler for each of its methods. `GET` answers `HEAD` too.
 macro_rules! row {
@@ -25,6 +25,7 @@ pub fn configure(config: &mut ServiceConfig) {
     row!(config, "/health", get => health::health);
     row!(config, "/livez", get => health::alive);
     row!(config, "/readyz", get => health::ready);
+    row!(config, "/.well-known/jwks.json", get => keys::show);
     config.service(web::scope("/api/v1").configure(version_1));
     config.default_service(web::to(nothing_here));
 }

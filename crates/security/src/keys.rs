@@ -1,14 +1,16 @@
 //! The server's one secret, and the keys that are derived from it.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hkdf;
 use aws_lc_rs::rand;
+use jiff::Timestamp;
 use thiserror::Error;
+
+use crate::private_files::{self, from_hex, to_hex};
 
 /// The least length of a configured secret in bytes.
 const MIN_LENGTH: usize = 32;
@@ -49,6 +51,22 @@ pub enum KeyError {
     Malformed {
         /// The file.
         path: PathBuf,
+    },
+    /// The file is not a file of signing keys.
+    #[error(
+        "{path} does not hold signing keys; restore it, or move it away to begin with the first key again (clients then have to refresh their access tokens)"
+    )]
+    MalformedSigningKeys {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Access tokens of the key before the present one may still be valid, and no more than two keys live at a time.
+    #[error(
+        "the keys were rotated a moment ago and tokens of the old key are valid until {until}; rotate after that, or at once with --compromised, which has clients refresh their access tokens"
+    )]
+    TooSoon {
+        /// Until when.
+        until: Timestamp,
     },
     /// The file cannot be read or made.
     #[error("{path}: {source}")]
@@ -116,38 +134,18 @@ impl MasterKey {
         derive(&self.0, label)
     }
 
-    fn read(mut file: File, path: &Path) -> Result<Self, KeyError> {
-        let io = |source| KeyError::Io { path: path.to_owned(), source };
-        if file.metadata().map_err(io)?.permissions().mode() & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.to_owned() });
-        }
-        let mut text = String::new();
-        Read::by_ref(&mut file).take(1024).read_to_string(&mut text).map_err(io)?;
+    fn read(file: File, path: &Path) -> Result<Self, KeyError> {
+        let text = private_files::read(file, path)?;
         let malformed = || KeyError::Malformed { path: path.to_owned() };
         from_hex(text.trim()).map(Self).ok_or_else(malformed)
     }
 
     fn create(path: &Path) -> Result<Self, KeyError> {
         let key = Self::ephemeral()?;
-        publish(path, &to_hex(&key.0)).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
+        private_files::create(path, &to_hex(&key.0))
+            .map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
         Ok(key)
     }
-}
-
-/// Puts a file in place whole and durable, or not at all: it is written under a name of its own
-/// first, so neither a crash nor another process ever sees half a key. Never replaces a file.
-fn publish(path: &Path, text: &str) -> io::Result<()> {
-    // Not the process's number: in a container that is always the same, and a draft that a crash
-    // left would be in the way for ever.
-    let mut unique = [0; 8];
-    rand::fill(&mut unique).map_err(|_| io::Error::other("the system gives no random numbers"))?;
-    let draft = path.with_extension(format!("{}.draft", to_hex(&unique)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let linked = writeln!(file, "{text}").and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&draft, path));
-    fs::remove_file(&draft)?;
-    linked?;
-    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
 }
 
 /// What makes a configured secret one that can be guessed, if anything does.
@@ -192,23 +190,11 @@ fn derive(secret: &[u8], label: &[u8]) -> Result<[u8; 32], KeyError> {
     Ok(key)
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -271,8 +257,8 @@ mod tests {
     fn of_processes_that_start_together_one_makes_the_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret.key");
-        publish(&path, &"ab".repeat(32)).unwrap();
-        assert_eq!(publish(&path, &"cd".repeat(32)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        private_files::create(&path, &"ab".repeat(32)).unwrap();
+        assert_eq!(private_files::create(&path, &"cd".repeat(32)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(MasterKey::load_or_create(&path).unwrap().0, [0xab; 32]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
     }

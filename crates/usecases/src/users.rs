@@ -102,8 +102,9 @@ pub async fn log_in(ctx: &Context, email: &str, password: &Password) -> Result<S
     let user = user.filter(|u| is_right && u.status == UserStatus::Active).ok_or(Refusal::BadCredentials)?;
     let now = ctx.clock.now();
     let expires_at = now.checked_add(ctx.policy.access_token_ttl).map_err(|_| Error::Signing)?;
-    let session = SessionId(ctx.ids.fresh().next_uuid());
-    let claims = AccessClaims { user: user.id, role: user.role, session, expires_at };
+    let mut ids = ctx.ids.fresh();
+    let (id, session) = (ids.next_uuid(), SessionId(ids.next_uuid()));
+    let claims = AccessClaims { id, user: user.id, role: user.role, session, expires_at };
     let access_token = ctx.signer.sign(&claims, now).map_err(|_| Error::Signing)?;
     Ok(SignedIn { access_token, expires_in_s: ctx.policy.access_token_ttl.as_secs(), user })
 }

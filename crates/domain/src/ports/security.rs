@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::ids::{FreshIds, SessionId, UserId};
 use crate::user::{PasswordHash, Role};
@@ -48,9 +49,11 @@ pub trait PasswordHasher: Send + Sync {
     async fn verify<'a>(&self, password: &str, hash: Option<&'a PasswordHash>) -> Result<bool, PasswordError>;
 }
 
-/// Who a token speaks for.
+/// Who an access token speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccessClaims {
+    /// The token's own id.
+    pub id: Uuid,
     /// The user.
     pub user: UserId,
     /// The role when it was signed.
@@ -66,13 +69,65 @@ pub struct AccessClaims {
 #[error("the access token is not valid")]
 pub struct InvalidToken;
 
+/// A key by which anybody can check who signed an access token: Ed25519.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    /// What tokens call it.
+    pub id: String,
+    /// The key.
+    pub bytes: [u8; 32],
+}
+
 /// Signs and verifies access tokens.
 #[cfg_attr(feature = "test-support", mockall::automock)]
 pub trait TokenSigner: Send + Sync {
     /// Signs a token that is valid from `now` until the claims expire.
     fn sign(&self, claims: &AccessClaims, now: Timestamp) -> Result<String, InvalidToken>;
-    /// Verifies a token at `now`: algorithm, signature, issuer, audience, type, times.
+    /// Verifies a token at `now`: algorithm, key, signature, issuer, audience, type, times. Whether
+    /// its session lasts is another question.
     fn verify(&self, token: &str, now: Timestamp) -> Result<AccessClaims, InvalidToken>;
+    /// The keys that tokens are verified by at `now`, the newest first: two at most.
+    fn public_keys(&self, now: Timestamp) -> Vec<PublicKey>;
+}
+
+/// A token that says nothing: 256 random bits as text. Its `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OpaqueToken(String);
+
+impl OpaqueToken {
+    /// Takes a token as it was drawn, or as a client sent it.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The token, for the client that it is given to.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for OpaqueToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpaqueToken(..)")
+    }
+}
+
+/// There are no random numbers to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the system gives no random numbers")]
+pub struct NoRandomness;
+
+/// Draws opaque tokens. Only hashes of them are kept.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+pub trait OpaqueTokens: Send + Sync {
+    /// A refresh token that nobody can guess.
+    fn draw(&self) -> Result<OpaqueToken, NoRandomness>;
+    /// The token that follows a refresh token: always the same, and only this server can tell.
+    fn successor(&self, token: &OpaqueToken) -> OpaqueToken;
+    /// SHA-256 of a token, under which it is kept.
+    fn hash(&self, token: &OpaqueToken) -> [u8; 32];
 }
 
 /// Seals what is given to clients and comes back, such as cursors.

@@ -30,6 +30,18 @@ fn failing(error: impl Fn() -> StoreError + Send + 'static) -> Ports {
 const SHOW: &str = "/api/v1/markets/rain-tomorrow";
 
 #[actix_web::test]
+async fn publishes_the_keys_of_access_tokens_in_the_form_of_the_standard() {
+    let answer = Ports::new().answer(get("/.well-known/jwks.json")).await;
+    let key = serde_json::json!({
+        "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "a-key",
+        "x": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE",
+    });
+    assert_eq!((answer.status, &answer.body), (200, &serde_json::json!({ "keys": [key] })));
+    assert_eq!(answer.header("content-type"), Some("application/jwk-set+json"));
+    assert_eq!(answer.header("cache-control"), Some("public, max-age=60"));
+}
+
+#[actix_web::test]
 async fn shows_a_market_with_both_sides_of_its_book() {
     let mut ports = Ports::new();
     with_market(&mut ports.queries);

@@ -10,7 +10,7 @@ use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::ports::{
     AccessClaims, InvalidToken, MockClock, MockIdSource, MockPasswordHasher, MockQueries, MockSealer, MockStore,
-    MockTokenSigner,
+    MockTokenSigner, PublicKey,
 };
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
@@ -80,10 +80,12 @@ impl Ports {
         ids.expect_fresh().returning(|| FreshIds::starting_at(FRESH));
         let mut signer = MockTokenSigner::new();
         signer.expect_verify().returning(|token, _| {
-            let claims =
-                AccessClaims { user: USER, role: Role::User, session: SessionId(FRESH), expires_at: Timestamp::MAX };
+            let session = SessionId(FRESH);
+            let claims = AccessClaims { id: FRESH, user: USER, role: Role::User, session, expires_at: Timestamp::MAX };
             if token == "good" { Ok(claims) } else { Err(InvalidToken) }
         });
+        let key = PublicKey { id: "a-key".to_owned(), bytes: [1; 32] };
+        signer.expect_public_keys().return_const(vec![key]);
         let mut sealer = MockSealer::new();
         sealer.expect_seal().return_const([7; 32]);
         sealer.expect_is_sealed().returning(|_, code| code == [7; 32]);

@@ -125,8 +125,8 @@ async fn a_token_speaks_for_the_user_as_it_is_now() {
     ] {
         let mut signer = MockTokenSigner::new();
         signer.expect_verify().returning(|_, now| {
-            let session = bellwether_domain::ids::SessionId(uuid::Uuid::nil());
-            Ok(AccessClaims { user: user_id(1), role: Role::Admin, session, expires_at: now })
+            let (id, session) = (uuid::Uuid::nil(), bellwether_domain::ids::SessionId(uuid::Uuid::nil()));
+            Ok(AccessClaims { id, user: user_id(1), role: Role::Admin, session, expires_at: now })
         });
         let mut queries = MockQueries::new();
         queries.expect_user().returning(move |_| {

@@ -1,0 +1,92 @@
+//! `bellwether keys`, and how a running server hears of a rotation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_domain::ports::Clock;
+use bellwether_security::{Ed25519Signer, KeyFile, KeyState, SystemClock};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::cli::KeysAction;
+use crate::config::Config;
+use crate::{print_line, wiring};
+
+/// How often the file of keys is looked at. A new key signs two seconds after it was made, so every
+/// server knows it by then.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Rotates the keys, or lists them. May be run beside a running server.
+pub(crate) fn run(config: &Config, action: &KeysAction) -> anyhow::Result<()> {
+    let file = KeyFile::at(config.signing_key_file());
+    if !file.path().exists() {
+        // The first key follows from the server's secret, so a server that starts later has the same.
+        file.load_or_create(&wiring::master_key(config)?)?;
+    }
+    let keys = match action {
+        KeysAction::List => file.load()?,
+        KeysAction::Rotate { compromised } => {
+            file.rotate(SystemClock.now(), config.policy.access_token_ttl, *compromised)?
+        }
+    };
+    for (id, state) in keys.states(SystemClock.now()) {
+        let state = match state {
+            KeyState::Next(from) => format!("signs from {from:.0}"),
+            KeyState::Signs(from) if from == Timestamp::UNIX_EPOCH => "signs".to_owned(),
+            KeyState::Signs(from) => format!("signs since {from:.0}"),
+            KeyState::Verifies(until) => format!("verifies until {until:.0}"),
+            KeyState::Over => "over".to_owned(),
+        };
+        print_line(&format!("{id} {state}"));
+    }
+    Ok(())
+}
+
+/// Takes up what the file of keys says whenever it changes, until `stop` turns true. While it cannot
+/// be read the keys from before stay, which is logged once.
+pub(crate) async fn watch(signer: Arc<Ed25519Signer>, mut stop: watch::Receiver<bool>) {
+    let mut is_failing = false;
+    while !*stop.borrow() {
+        let looking = Arc::clone(&signer);
+        match tokio::task::spawn_blocking(move || looking.refresh()).await {
+            Ok(Ok(has_changed)) => {
+                if has_changed {
+                    tracing::info!("read the signing keys");
+                }
+                is_failing = false;
+            }
+            Ok(Err(error)) => {
+                if !is_failing {
+                    tracing::error!(%error, "the signing keys cannot be read; those from before stay in use");
+                }
+                is_failing = true;
+            }
+            Err(error) => tracing::error!(%error, "looking at the signing keys failed"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            changed = stop.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::of_flags;
+
+    /// Threat 10.
+    #[test]
+    fn keys_can_be_rotated_before_the_first_start_and_not_twice_in_a_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let config = of_flags(&["--data-dir", data.to_str().unwrap()]);
+        run(&config, &KeysAction::Rotate { compromised: false }).unwrap();
+        run(&config, &KeysAction::List).unwrap();
+        let error = run(&config, &KeysAction::Rotate { compromised: false }).unwrap_err().to_string();
+        assert!(error.contains("--compromised"), "{error}");
+        run(&config, &KeysAction::Rotate { compromised: true }).unwrap();
+        let keys = KeyFile::at(config.signing_key_file()).load().unwrap();
+        assert_eq!(keys.states(SystemClock.now()).len(), 1);
+    }
+}

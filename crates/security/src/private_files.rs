@@ -1,0 +1,79 @@
+//! Files that hold secrets: readable by their owner alone, and on disk whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
+
+use crate::keys::KeyError;
+
+/// The longest file that is read, in bytes.
+const MAX_LENGTH: u64 = 16 * 1024;
+
+/// Reads a file whole; refuses one that others may read too.
+pub(crate) fn read(mut file: File, path: &Path) -> Result<String, KeyError> {
+    let io = |source| KeyError::Io { path: path.to_owned(), source };
+    if file.metadata().map_err(io)?.permissions().mode() & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.to_owned() });
+    }
+    let mut text = String::new();
+    Read::by_ref(&mut file).take(MAX_LENGTH).read_to_string(&mut text).map_err(io)?;
+    Ok(text)
+}
+
+/// Puts a file in place and never replaces one. Of several processes that try, one wins.
+pub(crate) fn create(path: &Path, text: &str) -> io::Result<()> {
+    let draft = draft(path, text)?;
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    linked?;
+    sync_folder(path)
+}
+
+/// Replaces a file: whoever reads sees the old text or the new one.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let draft = draft(path, text)?;
+    fs::rename(&draft, path).inspect_err(|_| drop(fs::remove_file(&draft)))?;
+    sync_folder(path)
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes the text under a name of its own first, so neither a crash nor another process ever sees half of it.
+fn draft(path: &Path, text: &str) -> io::Result<PathBuf> {
+    // Not the process's number: in a container that is always the same, and a draft that a crash
+    // left would be in the way for ever.
+    let mut unique = [0; 8];
+    rand::fill(&mut unique).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    let draft = path.with_extension(format!("{}.draft", to_hex(&unique)));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
+    written.inspect_err(|_| drop(fs::remove_file(&draft)))?;
+    Ok(draft)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// 32 bytes from 64 hexadecimal digits.
+pub(crate) fn from_hex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
