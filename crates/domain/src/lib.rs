@@ -1,7 +1,7 @@
 //! What Bellwether knows about prediction markets, as plain Rust without I/O.
 //!
 //! - Numbers and texts: [`money`], [`ids`], [`text`].
-//! - Things: [`user`], [`ledger`], [`market`], [`order`], [`position`], [`trade`].
+//! - Things: [`user`], [`session`], [`ledger`], [`market`], [`order`], [`position`], [`trade`].
 //! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
 //!   [`settlement`] (payouts), [`permissions`].
 //! - [`ports`]: what the domain needs of the world, as traits.
@@ -20,6 +20,7 @@ pub mod permissions;
 pub mod ports;
 pub mod position;
 pub mod refusal;
+pub mod session;
 pub mod settlement;
 pub mod text;
 pub mod trade;

@@ -45,6 +45,12 @@ pub enum Refusal {
     /// Wrong e-mail or password, or no such user: always the same words.
     #[error("the e-mail address or the password is wrong")]
     BadCredentials,
+    /// The refresh token is unknown, expired or spent, or its session has ended: always the same words.
+    #[error("the refresh token is not valid, has expired or was used before; sign in again")]
+    BadRefreshToken,
+    /// No such session, or not for this caller to know.
+    #[error("there is no such session")]
+    SessionNotFound,
     /// The address belongs to another user.
     #[error("this e-mail address is already registered")]
     EmailTaken,

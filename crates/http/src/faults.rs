@@ -315,6 +315,8 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
         R::UserInactive => (StatusCode::FORBIDDEN, "USER_INACTIVE"),
         R::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
+        R::BadRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
+        R::SessionNotFound => (NOT_FOUND, "SESSION_NOT_FOUND"),
         R::EmailTaken => (CONFLICT, "EMAIL_TAKEN"),
         R::LastAdmin => (CONFLICT, "LAST_ADMIN"),
         R::StaleVersion { .. } => (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),

@@ -56,6 +56,8 @@ fn broken_rule(constraint: &str) -> Option<Unique> {
         | "transfers_pkey"
         | "markets_pkey"
         | "orders_pkey"
+        | "sessions_pkey"
+        | "refresh_tokens_pkey"
         | "trades_pkey" => Unique::Id,
         _ => return None,
     })

@@ -18,6 +18,7 @@ mod orders;
 mod positions;
 mod queries;
 mod schema;
+mod sessions;
 mod sql;
 mod store;
 mod trades;

@@ -1,23 +1,24 @@
 //! The reading half of the ports: each on a connection of the pool.
 
 use async_trait::async_trait;
-use bellwether_domain::ids::{AccountId, MarketId, OrderId, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     BestPrices, BookLevel, Candle, CandleRequest, DueWork, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort,
-    Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, StoreError, TradeFilter, TradeSort,
-    TransferFilter, TransferSort, UserFilter, UserSort, Violation,
+    Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, SessionOfUser, StoreError, TradeFilter,
+    TradeSort, TransferFilter, TransferSort, UserFilter, UserSort, Violation,
 };
 use bellwether_domain::position::Position;
+use bellwether_domain::session::Session;
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
 use jiff::Timestamp;
 
 use crate::sql::Sql;
 use crate::store::PgStore;
-use crate::{accounts, audit, due, markets, orders, positions, trades, users};
+use crate::{accounts, audit, due, markets, orders, positions, sessions, trades, users};
 
 /// How an audit begins: it sees one moment, and reads whole tables however that is done best.
 const AUDIT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
@@ -44,6 +45,14 @@ impl Queries for PgStore {
 
     async fn users(&self, filter: &UserFilter, page: &PageRequest<UserSort>) -> Result<Page<User>, StoreError> {
         users::list(&mut self.connection().await?, filter, page).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<SessionOfUser>, StoreError> {
+        sessions::of_user(&mut self.connection().await?, id).await
+    }
+
+    async fn sessions_of(&self, user: UserId, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError> {
+        sessions::list(&mut self.connection().await?, user, now, limit).await
     }
 
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {

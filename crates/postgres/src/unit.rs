@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, Changes, Found, Markets, Orders, Positions, StoreError, UnitOfWork, Users, Wanted,
+    Accounts, Answers, Changes, Found, Markets, Orders, Positions, Sessions, StoreError, UnitOfWork, Users, Wanted,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
@@ -66,6 +66,10 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn answers(&mut self) -> &mut dyn Answers {
+        self
+    }
+
+    fn sessions(&mut self) -> &mut dyn Sessions {
         self
     }
 

@@ -27,6 +27,7 @@ mod positions;
 mod queries;
 mod readers;
 mod schema;
+mod sessions;
 mod sql;
 mod store;
 mod trades;

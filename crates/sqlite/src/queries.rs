@@ -1,23 +1,24 @@
 //! The reading half of the ports: each a hop to one of the reading connections.
 
 use async_trait::async_trait;
-use bellwether_domain::ids::{AccountId, MarketId, OrderId, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     BestPrices, BookLevel, Candle, CandleRequest, DueWork, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort,
-    Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, StoreError, TradeFilter, TradeSort,
-    TransferFilter, TransferSort, UserFilter, UserSort, Violation,
+    Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, SessionOfUser, StoreError, TradeFilter,
+    TradeSort, TransferFilter, TransferSort, UserFilter, UserSort, Violation,
 };
 use bellwether_domain::position::Position;
+use bellwether_domain::session::Session;
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
 use jiff::Timestamp;
 
 use crate::sql::Sql;
 use crate::store::SqliteStore;
-use crate::{accounts, audit, due, markets, orders, positions, trades, users};
+use crate::{accounts, audit, due, markets, orders, positions, sessions, trades, users};
 
 #[async_trait]
 impl Queries for SqliteStore {
@@ -43,6 +44,14 @@ impl Queries for SqliteStore {
     async fn users(&self, filter: &UserFilter, page: &PageRequest<UserSort>) -> Result<Page<User>, StoreError> {
         let (filter, page) = (filter.clone(), page.clone());
         self.readers.read(move |connection| users::list(connection, &filter, &page)).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<SessionOfUser>, StoreError> {
+        self.readers.read(move |connection| sessions::of_user(connection, id)).await
+    }
+
+    async fn sessions_of(&self, user: UserId, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError> {
+        self.readers.read(move |connection| sessions::list(connection, user, now, limit)).await
     }
 
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {

@@ -146,6 +146,20 @@ pub(crate) const ANSWERS: Table = Table {
     changing: &[],
 };
 
+pub(crate) const SESSIONS: Table = Table {
+    name: "sessions",
+    columns: "id, user_id, created_at, last_seen_at, expires_at, address, agent, ended_at, end_reason",
+    width: 9,
+    changing: &["id", "last_seen_at", "expires_at", "address", "agent", "ended_at", "end_reason"],
+};
+
+pub(crate) const REFRESH_TOKENS: Table = Table {
+    name: "refresh_tokens",
+    columns: "hash, session_id, issued_at, expires_at, spent_at",
+    width: 5,
+    changing: &["hash", "spent_at"],
+};
+
 impl Table {
     /// `SELECT` and every column.
     pub(crate) fn select(&self) -> String {

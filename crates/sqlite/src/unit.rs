@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, Changes, Found, Markets, Orders, Positions, StoreError, UnitOfWork, Users, Wanted,
+    Accounts, Answers, Changes, Found, Markets, Orders, Positions, Sessions, StoreError, UnitOfWork, Users, Wanted,
 };
 
 use crate::connection::Connection;
@@ -77,6 +77,10 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 
     fn answers(&mut self) -> &mut dyn Answers {
+        self
+    }
+
+    fn sessions(&mut self) -> &mut dyn Sessions {
         self
     }
 

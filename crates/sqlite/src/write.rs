@@ -9,11 +9,11 @@ use bellwether_domain::ports::{Changes, StoreError};
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, HOLDINGS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, TRADES, TRANSFERS,
-    Table, USERS,
+    ACCOUNTS, ANSWERS, HOLDINGS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS,
+    SESSIONS, TRADES, TRANSFERS, Table, USERS,
 };
 use crate::sql::Values;
-use crate::{accounts, answers, markets, orders, positions, trades, users};
+use crate::{accounts, answers, markets, orders, positions, sessions, trades, users};
 
 /// A statement, the rows of values that it runs for, and how many rows it must change in all.
 pub(crate) struct Step {
@@ -45,6 +45,10 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
     insert(&mut steps, &TRADES, "", &changes.trades, trades::bind);
     insert(&mut steps, &TRANSFERS, "", &changes.transfers, accounts::bind_transfer);
     insert(&mut steps, &ANSWERS, "", &changes.answers, answers::bind);
+    insert(&mut steps, &SESSIONS, "", &changes.new_sessions, sessions::bind);
+    update(&mut steps, &SESSIONS, &changes.sessions, sessions::bind_change);
+    insert(&mut steps, &REFRESH_TOKENS, "", &changes.new_refresh_tokens, sessions::bind_token);
+    update(&mut steps, &REFRESH_TOKENS, &changes.refresh_tokens, sessions::bind_token_change);
     steps
 }
 

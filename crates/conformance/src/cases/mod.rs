@@ -12,6 +12,7 @@ pub mod paging;
 pub mod positions;
 pub mod races;
 pub mod round_trips;
+pub mod sessions;
 pub mod statements;
 pub mod units;
 pub mod users;
@@ -110,6 +111,18 @@ macro_rules! each_case {
             answers {
                 kept_answers_are_found_by_their_whole_key,
                 kept_answers_are_forgotten_in_batches,
+            }
+            sessions {
+                sessions_round_trip,
+                a_session_comes_with_the_role_and_the_status_of_its_user,
+                live_sessions_are_listed_the_one_seen_last_first,
+                the_sessions_of_a_user_are_locked_in_id_order,
+                a_session_is_locked_by_any_of_its_refresh_tokens,
+                of_many_uses_of_one_refresh_token_one_spends_it,
+                a_second_refresh_token_with_the_same_hash_is_a_duplicate,
+                the_database_refuses_sessions_of_nobody_and_tokens_of_no_session,
+                old_sessions_are_forgotten_in_batches_with_their_tokens,
+                the_statements_for_sessions_do_not_grow_with_their_number,
             }
             ledger {
                 chains_come_in_order_of_payer_and_number,

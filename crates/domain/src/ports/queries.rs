@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::ids::{AccountId, MarketId, OrderId, TransferId, UserId};
+use crate::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use crate::ledger::{Account, Transfer, TransferKind};
 use crate::market::{Market, MarketStatus, OutcomeId};
 use crate::money::{Credits, Price, Shares};
 use crate::order::{Order, OrderStatus, Side};
 use crate::position::Position;
+use crate::session::Session;
 use crate::text::Slug;
 use crate::trade::Trade;
 use crate::user::{Role, User, UserStatus};
@@ -199,6 +200,17 @@ pub struct PositionInMarket {
     pub market: Market,
 }
 
+/// A session, and what its user may do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionOfUser {
+    /// The session.
+    pub session: Session,
+    /// Its user's role.
+    pub role: Role,
+    /// Its user's status.
+    pub status: UserStatus,
+}
+
 /// A market by its id or its slug.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MarketKey {
@@ -314,6 +326,11 @@ pub trait Queries: Send + Sync {
     async fn users_by_ids(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
     /// A list of users.
     async fn users(&self, filter: &UserFilter, page: &PageRequest<UserSort>) -> Result<Page<User>, StoreError>;
+
+    /// A session, and what its user may do now; none where it was forgotten.
+    async fn session(&self, id: SessionId) -> Result<Option<SessionOfUser>, StoreError>;
+    /// The sessions of a user that are live at `now`, the one seen last first, at most `limit`.
+    async fn sessions_of(&self, user: UserId, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError>;
 
     /// An account.
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError>;

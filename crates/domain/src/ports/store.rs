@@ -4,12 +4,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::ids::{AccountId, MarketId, OrderId, UserId};
+use crate::ids::{AccountId, MarketId, OrderId, SessionId, UserId};
 use crate::ledger::{Account, Transfer};
 use crate::market::{Market, OutcomeId};
 use crate::money::Price;
 use crate::order::{Order, Side};
 use crate::position::Position;
+use crate::session::{RefreshToken, Session};
 use crate::trade::Trade;
 use crate::user::User;
 
@@ -79,6 +80,8 @@ pub trait UnitOfWork: Send {
     fn positions(&mut self) -> &mut dyn Positions;
     /// Answers kept for idempotency keys.
     fn answers(&mut self) -> &mut dyn Answers;
+    /// Signed-in sessions.
+    fn sessions(&mut self) -> &mut dyn Sessions;
     /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is
     /// read under the locks of what stands before. The same as asking one after the other, which is
     /// what this does by itself; an adapter for which each question is a round trip asks all at once.
@@ -199,6 +202,14 @@ pub struct Changes {
     pub transfers: Vec<Transfer>,
     /// Answers to keep for idempotency keys.
     pub answers: Vec<KeptAnswer>,
+    /// Sessions that began.
+    pub new_sessions: Vec<Session>,
+    /// Sessions that changed.
+    pub sessions: Vec<Session>,
+    /// Refresh tokens that were issued.
+    pub new_refresh_tokens: Vec<RefreshToken>,
+    /// Refresh tokens that were spent.
+    pub refresh_tokens: Vec<RefreshToken>,
 }
 
 /// Users, for decisions.
@@ -306,5 +317,25 @@ pub trait Answers: Send {
     /// Those that exist, in no certain order.
     async fn find(&mut self, keys: &[AnswerKey]) -> Result<Vec<KeptAnswer>, StoreError>;
     /// Forgets those made before a moment, at most `limit`; returns how many.
+    async fn forget_before(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// Signed-in sessions, for decisions. A session's row lock guards its refresh tokens. A unit that
+/// locks a user too locks the user first.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Sessions: Send {
+    /// Locks and loads those that exist, in id order.
+    async fn lock(&mut self, ids: &[SessionId]) -> Result<Vec<Session>, StoreError>;
+    /// Locks and loads the session that the refresh token with this hash belongs to.
+    async fn lock_by_token(&mut self, hash: [u8; 32]) -> Result<Option<Session>, StoreError>;
+    /// Locks and loads the sessions of a user that were not ended, expired ones included, in id order.
+    async fn lock_of_user(&mut self, user: UserId) -> Result<Vec<Session>, StoreError>;
+    /// Loads the refresh tokens with these hashes that exist, in no certain order. The caller holds
+    /// the lock of their session.
+    async fn refresh_tokens(&mut self, hashes: &[[u8; 32]]) -> Result<Vec<RefreshToken>, StoreError>;
+    /// Forgets sessions that expired or were ended before a moment, with their refresh tokens, and
+    /// refresh tokens that expired before it: at most `limit` of each. Returns how many of both,
+    /// not counting the refresh tokens that went with their sessions.
     async fn forget_before(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }

@@ -87,6 +87,7 @@ pub struct Unit {
     pub orders: MockOrders,
     pub positions: MockPositions,
     pub answers: MockAnswers,
+    pub sessions: MockSessions,
     pub unit: MockUnitOfWork,
 }
 
@@ -99,6 +100,7 @@ impl Unit {
         unit.expect_orders().return_var(Box::new(self.orders) as Box<dyn Orders>);
         unit.expect_positions().return_var(Box::new(self.positions) as Box<dyn Positions>);
         unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
+        unit.expect_sessions().return_var(Box::new(self.sessions) as Box<dyn Sessions>);
         Box::new(OneByOne(unit))
     }
 
@@ -137,6 +139,9 @@ impl UnitOfWork for OneByOne {
     }
     fn answers(&mut self) -> &mut dyn Answers {
         self.0.answers()
+    }
+    fn sessions(&mut self) -> &mut dyn Sessions {
+        self.0.sessions()
     }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await
