@@ -116,6 +116,12 @@ impl Config {
                 SignedDuration::from_secs(1),
                 SignedDuration::from_hours(24),
             ),
+            refresh_token_ttl: reader.duration(
+                "refresh_token_ttl",
+                SignedDuration::from_mins(1),
+                SignedDuration::from_hours(8760),
+            ),
+            max_sessions: reader.number("max_sessions", 1, 100),
             ..Policy::default()
         };
         let http = HttpOptions {

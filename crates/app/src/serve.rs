@@ -37,7 +37,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         tracing::info!(%name, "applied a migration");
     }
     let signer = wiring::signer(&config, &master)?;
-    let ctx = wiring::context(&config, &backend, signer.clone())?;
+    let ctx = wiring::context(&config, &backend, &master, signer.clone())?;
 
     let (runtime, trading) = (tokio::runtime::Handle::current(), Trading::new(ctx.clone()));
     let app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());

@@ -67,6 +67,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("max_fills", "5000", "the most fills of one order, 1 to 100000"),
     setting("group_limit", "64", "the most orders or payments that share one commit, 1 to 1024"),
     setting("access_token_ttl", "15m", "how long an access token is valid, `1s` to `24h`"),
+    setting(
+        "refresh_token_ttl",
+        "168h",
+        "how long a refresh token is good, and a session that is not refreshed with it, `1m` to `8760h`",
+    ),
+    setting(
+        "max_sessions",
+        "50",
+        "the most sessions of a user, 1 to 100; the one not seen for longest ends when there is one more",
+    ),
     setting("password_cost", "12", "the cost of bcrypt, 4 to 31; each step doubles the time of a sign-in"),
     setting("workers", "0", "threads that speak HTTP, 0 to 256; 0 for one a core"),
     setting("max_connections", "10000", "the most connections of one worker, 1 to 1000000"),

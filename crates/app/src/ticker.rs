@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bellwether_usecases::idempotency::forget_old_answers;
+use bellwether_usecases::sessions::forget_old_sessions;
 use bellwether_usecases::settling::tick;
 use bellwether_usecases::{Context, Error};
 use tokio::sync::watch;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// How often answers that were kept long enough are forgotten.
+/// How often answers and sessions that were kept long enough are forgotten.
 const FORGET_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Ticks until `stop` turns true; a tick that has begun is finished. Failures are logged and tried
@@ -22,8 +23,8 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
         if next_forget <= Instant::now() {
             next_forget = Instant::now() + FORGET_INTERVAL;
             let forgetting = ctx.clone();
-            if let Err(error) = guarded(async move { forget_old_answers(&forgetting).await }).await {
-                tracing::error!(error = %format_args!("{error:#}"), "old answers could not be forgotten; it is tried again later");
+            if let Err(error) = guarded(async move { forget(&forgetting).await }).await {
+                tracing::error!(error = %format_args!("{error:#}"), "old answers and sessions could not be forgotten; it is tried again later");
             }
         }
         let ticking = ctx.clone();
@@ -47,6 +48,13 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
             changed = stop.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// Forgets what was kept long enough.
+async fn forget(ctx: &Context) -> Result<(), Error> {
+    forget_old_answers(ctx).await?;
+    forget_old_sessions(ctx).await?;
+    Ok(())
 }
 
 /// Runs a piece of work in a task of its own: a panic in it is one failure and not the end of all.

@@ -6,8 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bellwether_domain::ports::{Queries, Sealer, Store, TokenSigner};
 use bellwether_postgres::{PgOptions, PgStore};
-use bellwether_security::{BcryptHasher, Ed25519Signer, HmacSealer, KeyFile, MasterKey, SystemClock, UuidIds};
+use bellwether_security::{
+    BcryptHasher, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
+};
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
+use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
 
 use crate::config::{Config, Database};
@@ -140,7 +143,12 @@ pub(crate) fn signer(config: &Config, master: &MasterKey) -> anyhow::Result<Arc<
 }
 
 /// Every port of the use cases.
-pub(crate) fn context(config: &Config, backend: &Backend, signer: Arc<dyn TokenSigner>) -> anyhow::Result<Context> {
+pub(crate) fn context(
+    config: &Config,
+    backend: &Backend,
+    master: &MasterKey,
+    signer: Arc<dyn TokenSigner>,
+) -> anyhow::Result<Context> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let policy = Policy { groups_at_once: backend.groups_at_once(), ..config.policy.clone() };
     Ok(Context {
@@ -150,6 +158,8 @@ pub(crate) fn context(config: &Config, backend: &Backend, signer: Arc<dyn TokenS
         ids: Arc::new(UuidIds),
         hasher: Arc::new(BcryptHasher::new(config.password_cost, threads)?),
         signer,
+        opaque_tokens: Arc::new(RandomTokens::new(master)?),
+        session_memory: SessionMemory::default(),
         policy,
     })
 }
@@ -162,7 +172,8 @@ pub(crate) fn sealer(master: &MasterKey) -> anyhow::Result<Arc<dyn Sealer>> {
 /// For commands that work on the store beside a server: every port, over a store that is open. Such
 /// commands give no tokens to anybody, so they need no secret of the server's.
 pub(crate) fn command_context(config: &Config, backend: &Backend) -> anyhow::Result<Context> {
-    context(config, backend, Arc::new(Ed25519Signer::of_secret(&MasterKey::ephemeral()?)?))
+    let master = MasterKey::ephemeral()?;
+    context(config, backend, &master, Arc::new(Ed25519Signer::of_secret(&master)?))
 }
 
 /// Makes a folder that only its owner can enter, where there is none.

@@ -14,7 +14,6 @@ use bellwether_usecases::transfers::Payments;
 use tokio::runtime::Handle;
 use tracing::Instrument as _;
 
-use crate::callers::Callers;
 use crate::faults::Fault;
 
 /// How the HTTP server behaves.
@@ -71,7 +70,6 @@ pub struct App {
     draining: Arc<AtomicBool>,
     in_flight: Arc<AtomicUsize>,
     running_keys: Arc<Mutex<HashSet<AnswerKey>>>,
-    callers: Arc<Callers>,
 }
 
 impl App {
@@ -88,7 +86,6 @@ impl App {
             draining: Arc::default(),
             in_flight: Arc::default(),
             running_keys: Arc::default(),
-            callers: Arc::default(),
         }
     }
 
@@ -112,10 +109,6 @@ impl App {
 
     pub(crate) fn sealer(&self) -> &dyn Sealer {
         &*self.sealer
-    }
-
-    pub(crate) fn callers(&self) -> &Callers {
-        &self.callers
     }
 
     pub(crate) fn options(&self) -> &HttpOptions {

@@ -3,10 +3,13 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
+use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{MarketKey, Sealer};
+use bellwether_domain::session::Device;
 use bellwether_domain::text::Slug;
+use bellwether_usecases::sessions::{self, Identity};
 use bellwether_usecases::{Caller, Context, Rendered};
 use uuid::Uuid;
 
@@ -57,15 +60,42 @@ impl Call {
 
     /// Who asks; 401 where nobody is signed in.
     pub(crate) async fn caller(&self) -> Result<Caller, Fault> {
+        self.identity().await.map(|who| who.caller)
+    }
+
+    /// Who asks, and in which session; 401 where nobody is signed in.
+    pub(crate) async fn identity(&self) -> Result<Identity, Fault> {
         let token = auth::bearer(self.request.headers())?;
-        let caller = self.app.callers().of(&self.app, token).await?.ok_or_else(auth::invalid_token)?;
-        self.request.extensions_mut().insert(AskedBy(caller.user));
-        Ok(caller)
+        let who = match sessions::recall(self.app.ctx(), token).await {
+            Some(known) => known,
+            None => {
+                let (ctx, token) = (self.ctx(), token.to_owned());
+                self.app.run(async move { sessions::authenticate(&ctx, &token).await }).await?
+            }
+        };
+        let who = who.ok_or_else(auth::invalid_token)?;
+        self.request.extensions_mut().insert(AskedBy(who.caller.user));
+        Ok(who)
+    }
+
+    /// From where the request comes, as a session remembers it.
+    pub(crate) fn device(&self) -> Device {
+        let agent = self.request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::trim);
+        Device {
+            address: self.request.peer_addr().map(|peer| peer.ip().to_canonical().to_string()),
+            agent: agent.filter(|a| !a.is_empty()).map(|a| a.chars().take(Device::LONGEST_AGENT).collect()),
+        }
     }
 
     /// The id in the path.
     pub(crate) fn id(&self) -> Result<Uuid, Fault> {
-        parse_id(self.segment()).ok_or_else(|| bad_id("must be an id of the form 0193a5e0-0000-7000-8000-000000000000"))
+        self.id_at("id")
+    }
+
+    /// The id at that place of the path.
+    pub(crate) fn id_at(&self, name: &'static str) -> Result<Uuid, Fault> {
+        const FORM: &str = "must be an id of the form 0193a5e0-0000-7000-8000-000000000000";
+        parse_id(self.request.match_info().query(name)).ok_or_else(|| bad_id(name, FORM))
     }
 
     /// The user in the path; `me` is the caller.
@@ -78,7 +108,7 @@ impl Call {
         let text = self.segment();
         match parse_id(text) {
             Some(id) => Ok(MarketKey::Id(bellwether_domain::ids::MarketId(id))),
-            None => Slug::parse(text).map(MarketKey::Slug).map_err(|_| bad_id("must be a market's id or slug")),
+            None => Slug::parse(text).map(MarketKey::Slug).map_err(|_| bad_id("id", "must be a market's id or slug")),
         }
     }
 
@@ -162,6 +192,6 @@ impl Call {
 }
 
 /// 400: what stands in the path is no id.
-fn bad_id(message: &'static str) -> Fault {
-    Fault::unknown("BAD_ID", vec![Detail::of("id", "malformed", message)])
+fn bad_id(name: &'static str, message: &'static str) -> Fault {
+    Fault::unknown("BAD_ID", vec![Detail::of(name, "malformed", message)])
 }

@@ -236,7 +236,7 @@ impl From<Error> for Fault {
             Error::Refused(refusal) => refusal.into(),
             Error::Store(error) => error.into(),
             Error::Password(error) => error.into(),
-            Error::Signing => Self::internal(error),
+            Error::Signing | Error::NoRandomness(_) => Self::internal(error),
         }
     }
 }

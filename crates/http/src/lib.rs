@@ -13,7 +13,6 @@ mod auth;
 mod body;
 mod books;
 mod call;
-mod callers;
 mod cors;
 mod cursor;
 mod decimal;

@@ -34,12 +34,17 @@ fn version_1(config: &mut ServiceConfig) {
     row!(config, "/health", get => health::health);
 
     row!(config, "/auth/login", post => sessions::log_in);
+    row!(config, "/auth/refresh", post => sessions::refresh);
+    row!(config, "/auth/logout", post => sessions::log_out);
+    row!(config, "/auth/logout-all", post => sessions::log_out_everywhere);
 
     row!(config, "/users", post => users::sign_up, get => users::list);
     row!(config, "/users/{id}", get => users::show, put => users::replace, patch => users::change, delete => users::deactivate);
     row!(config, "/users/{id}/orders", get => orders::list_of_user);
     row!(config, "/users/{id}/positions", get => positions::list_of_user);
     row!(config, "/users/{id}/transfers", get => transfers::list_of_user);
+    row!(config, "/users/{id}/sessions", get => sessions::list);
+    row!(config, "/users/{id}/sessions/{session}", delete => sessions::revoke);
 
     row!(config, "/accounts/{id}", get => accounts::show);
     row!(config, "/accounts/{id}/transfers", get => transfers::list_of_account);

@@ -89,9 +89,7 @@ async fn update(mut call: Call, reader: impl FnOnce(&Fields<'_>) -> Option<UserP
         return Err(Fault::invalid(vec![Detail::of("currentPassword", "required", message)]));
     }
     let ctx = call.ctx();
-    let user = call.app().run(async move { users::update_user(&ctx, caller, id, patch, version).await }).await;
-    call.app().callers().forget(id);
-    let user = user?;
+    let user = call.app().run(async move { users::update_user(&ctx, caller, id, patch, version).await }).await?;
     answer(caller, &user, &View::default())
 }
 
@@ -102,9 +100,7 @@ pub(crate) async fn deactivate(mut call: Call) -> Result<Reply, Fault> {
     let version = call.required_version()?;
     call.no_body().await?;
     let ctx = call.ctx();
-    let done = call.app().run(async move { users::deactivate_user(&ctx, caller, id, version).await }).await;
-    call.app().callers().forget(id);
-    done?;
+    call.app().run(async move { users::deactivate_user(&ctx, caller, id, version).await }).await?;
     Ok(Reply::no_content())
 }
 

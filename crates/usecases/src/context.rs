@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bellwether_domain::ids::UserId;
 use bellwether_domain::money::Credits;
-use bellwether_domain::ports::{Clock, IdSource, PasswordHasher, Queries, Store, TokenSigner};
+use bellwether_domain::ports::{Clock, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner};
 use bellwether_domain::user::Role;
 use jiff::SignedDuration;
+
+use crate::sessions::SessionMemory;
 
 /// The ports and the house's rules.
 #[derive(Clone)]
@@ -23,6 +25,10 @@ pub struct Context {
     pub hasher: Arc<dyn PasswordHasher>,
     /// Access tokens.
     pub signer: Arc<dyn TokenSigner>,
+    /// Refresh tokens.
+    pub opaque_tokens: Arc<dyn OpaqueTokens>,
+    /// What this process remembers of sessions.
+    pub session_memory: SessionMemory,
     /// The house's rules.
     pub policy: Policy,
 }
@@ -45,6 +51,10 @@ pub struct Policy {
     pub groups_at_once: usize,
     /// How long an access token is valid.
     pub access_token_ttl: SignedDuration,
+    /// How long a refresh token is good, and a session that is not refreshed with it.
+    pub refresh_token_ttl: SignedDuration,
+    /// The most sessions of a user, 1 to 100; the one not seen for longest ends when there is one more.
+    pub max_sessions: usize,
     /// How long answers are kept for idempotency keys.
     pub answers_kept: SignedDuration,
 }
@@ -59,6 +69,8 @@ impl Default for Policy {
             group_limit: 64,
             groups_at_once: 1,
             access_token_ttl: SignedDuration::from_mins(15),
+            refresh_token_ttl: SignedDuration::from_hours(7 * 24),
+            max_sessions: 50,
             answers_kept: SignedDuration::from_hours(24),
         }
     }

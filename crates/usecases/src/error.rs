@@ -2,7 +2,7 @@
 
 use bellwether_domain::ledger::LedgerError;
 use bellwether_domain::money::Overflow;
-use bellwether_domain::ports::{PasswordError, StoreError};
+use bellwether_domain::ports::{NoRandomness, PasswordError, StoreError};
 use bellwether_domain::refusal::Refusal;
 use thiserror::Error;
 
@@ -18,6 +18,9 @@ pub enum Error {
     /// The password cannot be hashed, or the hasher is busy.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// There are no random numbers.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
     /// A token could not be signed: a fault of the set-up.
     #[error("an access token could not be signed")]
     Signing,

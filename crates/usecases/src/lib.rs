@@ -1,7 +1,7 @@
 //! One imperative for each thing that can be done, over ports only.
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
-//! [`users`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
+//! [`users`], [`sessions`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
 mod atomically;
@@ -11,6 +11,7 @@ pub mod error;
 mod groups;
 pub mod idempotency;
 pub mod markets;
+pub mod sessions;
 pub mod settling;
 pub mod trading;
 pub mod transfers;

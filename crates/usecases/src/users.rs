@@ -4,13 +4,15 @@ use async_trait::async_trait;
 use bellwether_domain::ids::{AccountId, SessionId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::{AccessClaims, Changes, PasswordError, StoreError, Unique, UnitOfWork};
+use bellwether_domain::ports::{Changes, PasswordError, StoreError, Unique, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
+use bellwether_domain::session::{Device, EndReason};
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 
 use crate::atomically::{Script, Step, atomically};
 use crate::idempotency::find_answer;
+use crate::sessions::{self, SignedIn};
 use crate::transfers::grant_from_treasury;
 use crate::{Answered, Caller, Context, Error, Keyed};
 
@@ -33,17 +35,6 @@ impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Password(..)")
     }
-}
-
-/// A successful sign-in.
-#[derive(Debug, Clone)]
-pub struct SignedIn {
-    /// The bearer token.
-    pub access_token: String,
-    /// For how many seconds it is valid.
-    pub expires_in_s: i64,
-    /// Who signed in.
-    pub user: User,
 }
 
 /// A change of a user; what is not named stays.
@@ -77,7 +68,7 @@ pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error>
     let SignUp { email, display_name, .. } = request;
     if let Some(existing) = ctx.queries.user_by_email(&email.key()).await? {
         let change = Change::Promote { password_hash };
-        return atomically(ctx, ChangeUser { id: existing.id, version: None, change }).await;
+        return change_user(ctx, ChangeUser { id: existing.id, version: None, change }).await;
     }
     let script = SignUpScript { email, display_name, password_hash, role: Role::Admin, keyed: None };
     match atomically(ctx, script).await? {
@@ -86,9 +77,9 @@ pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error>
     }
 }
 
-/// Checks a password and signs an access token. An unknown address takes as long as a wrong
+/// Checks a password and begins a session. An unknown address takes as long as a wrong
 /// password and gets the same refusal, as does a user that may not act.
-pub async fn log_in(ctx: &Context, email: &str, password: &Password) -> Result<SignedIn, Error> {
+pub async fn log_in(ctx: &Context, email: &str, password: &Password, device: Device) -> Result<SignedIn, Error> {
     let user = match Email::parse(email) {
         Ok(email) => ctx.queries.user_by_email(&email.key()).await?,
         Err(_) => None,
@@ -100,24 +91,7 @@ pub async fn log_in(ctx: &Context, email: &str, password: &Password) -> Result<S
         other => other?,
     };
     let user = user.filter(|u| is_right && u.status == UserStatus::Active).ok_or(Refusal::BadCredentials)?;
-    let now = ctx.clock.now();
-    let expires_at = now.checked_add(ctx.policy.access_token_ttl).map_err(|_| Error::Signing)?;
-    let mut ids = ctx.ids.fresh();
-    let (id, session) = (ids.next_uuid(), SessionId(ids.next_uuid()));
-    let claims = AccessClaims { id, user: user.id, role: user.role, session, expires_at };
-    let access_token = ctx.signer.sign(&claims, now).map_err(|_| Error::Signing)?;
-    Ok(SignedIn { access_token, expires_in_s: ctx.policy.access_token_ttl.as_secs(), user })
-}
-
-/// What a token says: none where it is invalid.
-pub fn claims_of(ctx: &Context, token: &str) -> Option<AccessClaims> {
-    ctx.signer.verify(token, ctx.clock.now()).ok()
-}
-
-/// A user as a caller, as of now: none who may no longer act.
-pub async fn caller_of(ctx: &Context, id: UserId) -> Result<Option<Caller>, Error> {
-    let user = ctx.queries.user(id).await?;
-    Ok(user.filter(|u| u.status == UserStatus::Active).map(|u| Caller { user: u.id, role: u.role }))
+    sessions::begin(ctx, user, device).await
 }
 
 /// A user as anybody may see it. (What of it is shown is for the caller to decide.)
@@ -145,7 +119,7 @@ pub async fn update_user(
         None => None,
     };
     let change = Change::Edit { display_name: patch.display_name, email: patch.email, password_hash };
-    match atomically(ctx, ChangeUser { id, version, change }).await {
+    match change_user(ctx, ChangeUser { id, version, change }).await {
         Err(Error::Store(StoreError::Duplicate(Unique::Email))) => Err(Refusal::EmailTaken.into()),
         other => other,
     }
@@ -154,7 +128,7 @@ pub async fn update_user(
 /// Deactivates and anonymises a user, then cancels its open orders. The last administrator stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
     Permission::DeleteUser.require(caller.role, caller.user == id)?;
-    atomically(ctx, ChangeUser { id, version, change: Change::Deactivate }).await?;
+    change_user(ctx, ChangeUser { id, version, change: Change::Deactivate }).await?;
     // The user can no longer place orders. What is not cancelled here, the next tick cancels.
     if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {
         tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
@@ -225,6 +199,13 @@ enum Change {
     Deactivate,
 }
 
+/// Changes a user, and lets this process know which sessions that ended.
+async fn change_user(ctx: &Context, script: ChangeUser) -> Result<User, Error> {
+    let (user, ended) = atomically(ctx, script).await?;
+    ctx.session_memory.end(&ended).await;
+    Ok(user)
+}
+
 struct ChangeUser {
     id: UserId,
     version: Option<i64>,
@@ -233,9 +214,10 @@ struct ChangeUser {
 
 #[async_trait]
 impl Script for ChangeUser {
-    type Output = User;
+    /// The user, and its sessions that ended by it.
+    type Output = (User, Vec<SessionId>);
 
-    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<User>, Error> {
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let now = ctx.clock.now();
         if matches!(self.change, Change::Deactivate) {
             let admins = unit.users().lock_admins().await?;
@@ -250,6 +232,7 @@ impl Script for ChangeUser {
         if self.version.is_some_and(|v| v != user.version) {
             return Err(Refusal::StaleVersion { current: user.version }.into());
         }
+        let before = user.clone();
         match &self.change {
             Change::Edit { display_name, email, password_hash } => {
                 if let Some(email) = email.as_ref().filter(|e| user.email.as_ref() != Some(e)) {
@@ -268,7 +251,14 @@ impl Script for ChangeUser {
             }
             Change::Deactivate => user.deactivate(now),
         }
-        unit.write(&Changes { users: vec![user.clone()], ..Changes::default() }).await?;
-        Ok(Step::Commit(user))
+        let access = |user: &User| (user.password_hash.clone(), user.role, user.status);
+        let sessions = if access(&before) == access(&user) {
+            Vec::new()
+        } else {
+            sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?
+        };
+        let ended = sessions::ids(&sessions);
+        unit.write(&Changes { users: vec![user.clone()], sessions, ..Changes::default() }).await?;
+        Ok(Step::Commit((user, ended)))
     }
 }

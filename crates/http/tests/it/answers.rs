@@ -8,7 +8,7 @@ use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::{Price, Shares};
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::{BestPrices, BookLevel, MockQueries, Page, Start, StoreError};
-use bellwether_domain::user::Role;
+use bellwether_domain::user::{Role, UserStatus};
 
 use crate::support::{MARKET, Ports, TOKEN, USER, get, market, post, send, user};
 
@@ -167,7 +167,7 @@ async fn shows_an_address_to_its_owner_and_to_administrators_alone() {
             found.id = id;
             Ok(Some(found))
         });
-        ports
+        ports.with_session(role, UserStatus::Active)
     };
     let path = format!("/api/v1/users/{MARKET}");
     assert!(other(Role::Moderator).answer(show(&path)).await.body["data"].get("email").is_none());
@@ -177,7 +177,7 @@ async fn shows_an_address_to_its_owner_and_to_administrators_alone() {
 /// Threat 13.
 #[actix_web::test]
 async fn hides_the_lists_of_others_as_if_they_did_not_exist() {
-    for list in ["orders", "positions", "transfers"] {
+    for list in ["orders", "positions", "transfers", "sessions"] {
         let path = format!("/api/v1/users/{MARKET}/{list}");
         let answer =
             Ports::new().with_user(Role::Moderator).answer(get(&path).insert_header(("authorization", TOKEN))).await;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix_web::http::Method;
 use actix_web::test::TestRequest;
-use bellwether_domain::user::Role;
+use bellwether_domain::user::{Role, UserStatus};
 
-use crate::support::{Answer, FRESH, MARKET, Ports, TOKEN, get, post, send, user};
+use crate::support::{Answer, FRESH, MARKET, Ports, TOKEN, get, post, send, session};
 
 fn assert_enveloped(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.body);
@@ -112,9 +112,9 @@ async fn looks_a_caller_up_less_often_than_it_asks() {
     let looked_up = Arc::new(AtomicUsize::new(0));
     let mut ports = Ports::new();
     let counter = Arc::clone(&looked_up);
-    ports.queries.expect_user().returning(move |_| {
+    ports.queries.expect_session().returning(move |id| {
         counter.fetch_add(1, Ordering::SeqCst);
-        Ok(Some(user(Role::User)))
+        Ok(Some(session(id, Role::User, UserStatus::Active)))
     });
     ports.queries.expect_transfer().returning(|_| Ok(None));
     let (app, runtime) = ports.into_app();

@@ -31,7 +31,7 @@ fn start() -> Running {
     ports.options.body_timeout = Duration::from_millis(200);
     ports.options.head_timeout = Duration::from_millis(500);
     ports.options.workers = std::num::NonZeroUsize::new(1);
-    ports.queries.expect_user().returning(|_| Ok(None));
+    ports.queries.expect_session().returning(|_| Ok(None));
     let (app, runtime) = ports.into_app();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

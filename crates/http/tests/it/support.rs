@@ -9,12 +9,14 @@ use bellwether_domain::ids::{FreshIds, MarketId, SessionId, UserId};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::ports::{
-    AccessClaims, InvalidToken, MockClock, MockIdSource, MockPasswordHasher, MockQueries, MockSealer, MockStore,
-    MockTokenSigner, PublicKey,
+    AccessClaims, InvalidToken, MockClock, MockIdSource, MockOpaqueTokens, MockPasswordHasher, MockQueries, MockSealer,
+    MockStore, MockTokenSigner, PublicKey, SessionOfUser,
 };
+use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_http::{App, HttpOptions, service};
+use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::trading::Trading;
 use bellwether_usecases::{Context, Policy};
 use jiff::Timestamp;
@@ -66,9 +68,15 @@ impl Ports {
         Self { store, queries, options, runtime }
     }
 
-    /// Lets the user with that role be found.
+    /// Lets the user with that role be found, and its session.
     pub(crate) fn with_user(mut self, role: Role) -> Self {
         self.queries.expect_user().returning(move |id| Ok((id == USER).then(|| user(role))));
+        self.with_session(role, UserStatus::Active)
+    }
+
+    /// Lets the session of the accepted token be found.
+    pub(crate) fn with_session(mut self, role: Role, status: UserStatus) -> Self {
+        self.queries.expect_session().returning(move |id| Ok(Some(session(id, role, status))));
         self
     }
 
@@ -96,6 +104,8 @@ impl Ports {
             ids: Arc::new(ids),
             hasher: Arc::new(MockPasswordHasher::new()),
             signer: Arc::new(signer),
+            opaque_tokens: Arc::new(MockOpaqueTokens::new()),
+            session_memory: SessionMemory::default(),
             policy: Policy::default(),
         };
         let trading = Trading::new(ctx.clone());
@@ -133,6 +143,12 @@ pub(crate) fn post(path: &str, body: &'static str) -> TestRequest {
         .insert_header(("authorization", TOKEN))
         .insert_header(("content-type", "application/json"))
         .set_payload(body)
+}
+
+/// A session of the user that lasts.
+pub(crate) fn session(id: SessionId, role: Role, status: UserStatus) -> SessionOfUser {
+    let lifetime = Lifetime { from: Timestamp::UNIX_EPOCH, until: Timestamp::MAX };
+    SessionOfUser { session: Session::begin(id, USER, Device::default(), lifetime), role, status }
 }
 
 pub(crate) fn user(role: Role) -> User {

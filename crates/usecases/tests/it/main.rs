@@ -12,6 +12,7 @@
 mod mocks;
 mod money;
 mod orders;
+mod sessions;
 mod settling;
 mod sign_in;
 mod units;

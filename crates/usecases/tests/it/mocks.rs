@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use bellwether_domain::ids::{AccountId, FreshIds, MarketId, UserId};
+use bellwether_domain::ids::{AccountId, FreshIds, MarketId, SessionId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::ports::*;
+use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -166,7 +168,31 @@ pub fn conflict() -> StoreError {
     StoreError::Conflict("deadlock".into())
 }
 
-/// A context on that store; every other port is a mock without expectations but the clock and the ids.
+/// Tokens that can be told apart: `token`, `token+`, `token++` and so on follow each other.
+pub fn opaque_tokens() -> MockOpaqueTokens {
+    let mut tokens = MockOpaqueTokens::new();
+    tokens.expect_draw().returning(|| Ok(OpaqueToken::new("token".to_owned())));
+    tokens.expect_successor().returning(|token| OpaqueToken::new(format!("{}+", token.expose())));
+    tokens.expect_hash().returning(|token| hash_of(token.expose()));
+    tokens
+}
+
+/// What stands for the hash of a token.
+pub fn hash_of(token: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.iter_mut().zip(token.bytes()).for_each(|(byte, letter)| *byte = letter);
+    hash
+}
+
+/// A session of a user, seen last at `now` less some seconds.
+pub fn session(n: u128, of: u128, seconds_ago: i64) -> Session {
+    let seen = now() - SignedDuration::from_secs(seconds_ago);
+    let lifetime = Lifetime { from: seen, until: seen + SignedDuration::from_hours(168) };
+    let id = SessionId(Uuid::from_u128(0x7000_8000_0000_0000_0300 + n));
+    Session::begin(id, user_id(of), Device::default(), lifetime)
+}
+
+/// A context on that store; every other port is a mock without expectations but the clock, the ids and the opaque tokens.
 pub fn context(store: MockStore) -> Context {
     context_with(store, MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new())
 }
@@ -189,6 +215,8 @@ pub fn context_with(
         ids: Arc::new(ids),
         hasher: Arc::new(hasher),
         signer: Arc::new(signer),
+        opaque_tokens: Arc::new(opaque_tokens()),
+        session_memory: SessionMemory::default(),
         policy: Policy::default(),
     }
 }

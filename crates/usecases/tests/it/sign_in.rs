@@ -4,12 +4,13 @@ use bellwether_domain::ids::AccountId;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::money::Credits;
 use bellwether_domain::ports::{
-    AccessClaims, MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, PasswordError, StoreError, Unique,
+    MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, PasswordError, StoreError, Unique,
 };
 use bellwether_domain::refusal::Refusal;
+use bellwether_domain::session::Device;
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, UserStatus};
-use bellwether_usecases::users::{Password, SignUp, caller_of, claims_of, deactivate_user, log_in, sign_up};
+use bellwether_usecases::users::{Password, SignUp, deactivate_user, log_in, sign_up};
 use bellwether_usecases::{Answered, Caller, Error};
 
 use crate::mocks::{Unit, context_with, now, store, user, user_id};
@@ -97,7 +98,7 @@ async fn every_failed_sign_in_verifies_once_and_answers_the_same() {
             .withf(move |_, hash| hash.is_some() == has_hash)
             .returning(move |_, _| Ok(is_right));
         let ctx = context_with(MockStore::new(), queries, hasher, MockTokenSigner::new());
-        let error = log_in(&ctx, email, &Password("whatever".to_owned())).await.unwrap_err();
+        let error = log_in(&ctx, email, &Password("whatever".to_owned()), Device::default()).await.unwrap_err();
         assert!(matches!(error, Error::Refused(Refusal::BadCredentials)), "{email}");
     }
 }
@@ -111,34 +112,8 @@ async fn an_impossible_password_is_wrong_and_takes_as_long() {
     hasher.expect_verify().times(1).withf(|_, hash| hash.is_some()).returning(|_, _| Err(PasswordError::TooLong));
     hasher.expect_verify().times(1).withf(|_, hash| hash.is_none()).returning(|_, _| Ok(false));
     let ctx = context_with(MockStore::new(), queries, hasher, MockTokenSigner::new());
-    let error = log_in(&ctx, "user1@example.org", &Password("x".repeat(100))).await.unwrap_err();
+    let error = log_in(&ctx, "user1@example.org", &Password("x".repeat(100)), Device::default()).await.unwrap_err();
     assert!(matches!(error, Error::Refused(Refusal::BadCredentials)));
-}
-
-/// Threat 16: what a user may do is what the store says now, not what the token said then.
-#[tokio::test]
-async fn a_token_speaks_for_the_user_as_it_is_now() {
-    for (status, role, expected) in [
-        (UserStatus::Active, Role::User, Some(Role::User)),
-        (UserStatus::Suspended, Role::Admin, None),
-        (UserStatus::Deactivated, Role::User, None),
-    ] {
-        let mut signer = MockTokenSigner::new();
-        signer.expect_verify().returning(|_, now| {
-            let (id, session) = (uuid::Uuid::nil(), bellwether_domain::ids::SessionId(uuid::Uuid::nil()));
-            Ok(AccessClaims { id, user: user_id(1), role: Role::Admin, session, expires_at: now })
-        });
-        let mut queries = MockQueries::new();
-        queries.expect_user().returning(move |_| {
-            let mut user = user(1);
-            (user.status, user.role) = (status, role);
-            Ok(Some(user))
-        });
-        let ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), signer);
-        let claims = claims_of(&ctx, "a token").unwrap();
-        let caller = caller_of(&ctx, claims.user).await.unwrap();
-        assert_eq!(caller, expected.map(|role| Caller { user: user_id(1), role }));
-    }
 }
 
 #[tokio::test]

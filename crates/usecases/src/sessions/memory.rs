@@ -1,0 +1,208 @@
+//! What this process remembers of sessions, so that not every request asks the store.
+//!
+//! A session is read again when what is known of it is older than a second: so long may another
+//! process's word that it ended take to arrive. This process's own word counts at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bellwether_domain::ids::{SessionId, UserId};
+use bellwether_domain::ports::{Queries, SessionOfUser, StoreError};
+use bellwether_domain::user::{Role, UserStatus};
+use jiff::Timestamp;
+use moka::Expiry;
+use moka::policy::EvictionPolicy;
+
+/// How old what is remembered may be.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// So many sessions are remembered; the one asked for longest ago is forgotten first.
+const CAPACITY: u64 = 100_000;
+/// How long it is remembered that a session was ended here: longer than any read of the store takes
+/// that began before the end.
+const ENDED_KEPT: Duration = Duration::from_secs(300);
+
+/// A session whose user may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LiveSession {
+    pub(crate) user: UserId,
+    pub(crate) role: Role,
+    pub(crate) expires_at: Timestamp,
+}
+
+impl LiveSession {
+    fn of(found: &SessionOfUser) -> Option<Self> {
+        let SessionOfUser { session, role, status } = found;
+        let is_good = session.end.is_none() && *status == UserStatus::Active;
+        is_good.then_some(Self { user: session.user, role: *role, expires_at: session.expires_at })
+    }
+}
+
+/// What the store said: none for a session that is over.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    session: Option<LiveSession>,
+    /// When the question was asked, since what happened after that may not be in the answer.
+    asked_at: Instant,
+}
+
+struct UntilTooOld(Duration);
+
+impl Expiry<SessionId, Known> for UntilTooOld {
+    fn expire_after_create(&self, _: &SessionId, known: &Known, created_at: Instant) -> Option<Duration> {
+        Some(self.0.saturating_sub(created_at.saturating_duration_since(known.asked_at)))
+    }
+}
+
+/// The memory of sessions. Clones are the same memory.
+#[derive(Clone)]
+pub struct SessionMemory {
+    known: moka::future::Cache<SessionId, Known>,
+    ended: moka::sync::Cache<SessionId, ()>,
+}
+
+impl std::fmt::Debug for SessionMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionMemory(..)")
+    }
+}
+
+impl Default for SessionMemory {
+    fn default() -> Self {
+        Self::with_max_age(MAX_AGE)
+    }
+}
+
+impl SessionMemory {
+    /// A memory whose knowledge may be so old.
+    #[must_use]
+    pub fn with_max_age(max_age: Duration) -> Self {
+        let known = moka::future::Cache::builder()
+            .max_capacity(CAPACITY)
+            .eviction_policy(EvictionPolicy::lru())
+            .expire_after(UntilTooOld(max_age))
+            .build();
+        let ended = moka::sync::Cache::builder()
+            .max_capacity(CAPACITY)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_live(ENDED_KEPT)
+            .build();
+        Self { known, ended }
+    }
+
+    /// What is remembered of a session; none where the store must be asked.
+    pub(crate) async fn recall(&self, id: SessionId) -> Option<Option<LiveSession>> {
+        let known = self.known.get(&id).await?;
+        Some(self.unless_ended(id, known))
+    }
+
+    /// The session, if it is good. However many ask at the same time, the store is asked once.
+    pub(crate) async fn get(&self, queries: &dyn Queries, id: SessionId) -> Result<Option<LiveSession>, StoreError> {
+        let load = async {
+            let asked_at = Instant::now();
+            let session = queries.session(id).await?.as_ref().and_then(LiveSession::of);
+            Ok(Known { session, asked_at })
+        };
+        let known = self.known.try_get_with(id, load).await.map_err(shared)?;
+        Ok(self.unless_ended(id, known))
+    }
+
+    /// Notes that sessions have ended: from now on they are good for nothing here.
+    pub(crate) async fn end(&self, ids: &[SessionId]) {
+        for id in ids {
+            self.ended.insert(*id, ());
+            self.known.invalidate(id).await;
+        }
+    }
+
+    /// Looked at last: a read that began before the end may have been answered after it.
+    fn unless_ended(&self, id: SessionId, known: Known) -> Option<LiveSession> {
+        known.session.filter(|_| !self.ended.contains_key(&id))
+    }
+}
+
+/// An error that several who asked at the same time got together.
+fn shared(error: Arc<StoreError>) -> StoreError {
+    match Arc::try_unwrap(error) {
+        Ok(error) => error,
+        Err(error) => match &*error {
+            StoreError::Corrupt(what) => StoreError::Corrupt(what.clone()),
+            _ => StoreError::Unavailable(Box::new(error)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_domain::ports::MockQueries;
+    use bellwether_domain::session::{Device, EndReason, Lifetime, Session};
+    use futures_util::FutureExt as _;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const ID: SessionId = SessionId(Uuid::from_u128(1));
+
+    fn session() -> Session {
+        let lifetime = Lifetime { from: Timestamp::UNIX_EPOCH, until: Timestamp::MAX };
+        Session::begin(ID, UserId(Uuid::from_u128(2)), Device::default(), lifetime)
+    }
+
+    fn found(session: Session, status: UserStatus) -> Option<SessionOfUser> {
+        Some(SessionOfUser { session, role: Role::User, status })
+    }
+
+    #[tokio::test]
+    async fn the_store_is_asked_once_and_again_when_the_answer_is_old() {
+        for (max_age, questions) in [(Duration::from_secs(3600), 1), (Duration::ZERO, 3)] {
+            let mut queries = MockQueries::new();
+            queries.expect_session().times(questions).returning(|_| Ok(found(session(), UserStatus::Active)));
+            let memory = SessionMemory::with_max_age(max_age);
+            for _ in 0..3 {
+                assert!(memory.get(&queries, ID).await.unwrap().is_some());
+            }
+        }
+    }
+
+    /// Threat 9.
+    #[tokio::test]
+    async fn a_session_that_is_over_or_whose_user_may_not_act_is_good_for_nothing() {
+        let mut ended = session();
+        ended.end(EndReason::LoggedOut, Timestamp::UNIX_EPOCH);
+        for answer in [
+            None,
+            found(ended, UserStatus::Active),
+            found(session(), UserStatus::Suspended),
+            found(session(), UserStatus::Deactivated),
+        ] {
+            let mut queries = MockQueries::new();
+            queries.expect_session().times(1).returning(move |_| Ok(answer.clone()));
+            let memory = SessionMemory::with_max_age(Duration::from_secs(3600));
+            assert_eq!(memory.recall(ID).await, None);
+            assert_eq!(memory.get(&queries, ID).await.unwrap(), None);
+            assert_eq!(memory.recall(ID).await, Some(None));
+        }
+    }
+
+    /// Threats 9 and 40: an end counts at once, and over an answer that was under way.
+    #[tokio::test]
+    async fn an_end_wins_over_a_read_that_began_before_it() {
+        let memory = SessionMemory::with_max_age(Duration::from_secs(3600));
+        let (mut queries, ending) = (MockQueries::new(), memory.clone());
+        queries.expect_session().times(1).returning(move |_| {
+            ending.end(&[ID]).now_or_never().unwrap();
+            Ok(found(session(), UserStatus::Active))
+        });
+        assert_eq!(memory.get(&queries, ID).await.unwrap(), None);
+        assert_eq!(memory.recall(ID).await, Some(None));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_is_asked_again() {
+        let mut queries = MockQueries::new();
+        queries.expect_session().times(1).returning(|_| Err(StoreError::Corrupt("a row".to_owned())));
+        queries.expect_session().times(1).returning(|_| Ok(found(session(), UserStatus::Active)));
+        let memory = SessionMemory::default();
+        assert!(matches!(memory.get(&queries, ID).await, Err(StoreError::Corrupt(_))));
+        assert!(memory.get(&queries, ID).await.unwrap().is_some());
+    }
+}
