@@ -24,4 +24,5 @@ mod outages;
 mod people;
 mod protocol;
 mod replay;
+mod sessions;
 mod tour;

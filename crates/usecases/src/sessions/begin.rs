@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bellwether_domain::ids::SessionId;
 use bellwether_domain::ports::{Changes, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
-use bellwether_domain::session::{Device, EndReason, RefreshToken, Session};
+use bellwether_domain::session::{Device, EndReason, Lifetime, RefreshToken, Session};
 use bellwether_domain::user::{User, UserStatus};
 
 use super::{SignedIn, ids, issue, lifetime};
@@ -20,7 +20,8 @@ pub(crate) async fn begin(ctx: &Context, user: User, device: Device) -> Result<S
     let hash = ctx.opaque_tokens.hash(&token);
     let begun = atomically(ctx, BeginSession { checked: user, device, hash }).await?;
     ctx.session_memory.end(&begun.ended).await;
-    issue(ctx, begun.user, begun.session.id, token, begun.session.expires_at)
+    let lifetime = Lifetime { from: begun.session.created_at, until: begun.session.expires_at };
+    issue(ctx, begun.user, begun.session.id, token, lifetime)
 }
 
 struct BeginSession {

@@ -147,19 +147,20 @@ fn lifetime(ctx: &Context, now: Timestamp) -> Result<Lifetime, Error> {
     Ok(Lifetime { from: now, until })
 }
 
-/// Signs an access token, and puts everything together that a client gets.
+/// Signs an access token as of the moment that `rest` begins, and puts everything together that a
+/// client gets; `rest` is how long the refresh token is good from now on.
 fn issue(
     ctx: &Context,
     user: User,
     session: SessionId,
     refresh_token: OpaqueToken,
-    until: Timestamp,
+    rest: Lifetime,
 ) -> Result<SignedIn, Error> {
-    let (now, ttl) = (ctx.clock.now(), ctx.policy.access_token_ttl);
+    let (now, ttl) = (rest.from, ctx.policy.access_token_ttl);
     let expires_at = now.checked_add(ttl).map_err(|_| Error::Signing)?;
     let claims = AccessClaims { id: ctx.ids.fresh().next_uuid(), user: user.id, role: user.role, session, expires_at };
     let access_token = ctx.signer.sign(&claims, now).map_err(|_| Error::Signing)?;
-    let refresh_expires_in_s = until.duration_since(now).as_secs();
+    let refresh_expires_in_s = rest.until.duration_since(now).as_secs();
     Ok(SignedIn { access_token, expires_in_s: ttl.as_secs(), refresh_token, refresh_expires_in_s, user })
 }
 

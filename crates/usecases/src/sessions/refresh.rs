@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bellwether_domain::ids::{SessionId, UserId};
 use bellwether_domain::ports::{Changes, OpaqueToken, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
-use bellwether_domain::session::{Device, EndReason, Presented, RefreshToken, Session};
+use bellwether_domain::session::{Device, EndReason, Lifetime, Presented, RefreshToken, Session};
 use bellwether_domain::user::{User, UserStatus};
 use jiff::Timestamp;
 
@@ -22,7 +22,7 @@ pub async fn refresh(ctx: &Context, token: &OpaqueToken, device: Device) -> Resu
     let successor = ctx.opaque_tokens.successor(token);
     let script = Refresh { hash: ctx.opaque_tokens.hash(token), successor: ctx.opaque_tokens.hash(&successor), device };
     match atomically(ctx, script).await? {
-        Refreshed::Issued { user, session, until } => issue(ctx, user, session, successor, until),
+        Refreshed::Issued { user, session, rest } => issue(ctx, user, session, successor, rest),
         Refreshed::Replayed { user, session } => {
             ctx.session_memory.end(&[session]).await;
             tracing::warn!(%user, %session, "a spent refresh token was used again; its session was ended");
@@ -38,7 +38,7 @@ struct Refresh {
 }
 
 enum Refreshed {
-    Issued { user: User, session: SessionId, until: Timestamp },
+    Issued { user: User, session: SessionId, rest: Lifetime },
     Replayed { user: UserId, session: SessionId },
 }
 
@@ -60,8 +60,8 @@ impl Script for Refresh {
         match (token.presented(successor, now), successor) {
             (Presented::First, _) => self.spend(ctx, unit, token.clone(), session, user, now).await,
             (Presented::Again, Some(next)) => {
-                let until = next.lifetime.until;
-                Ok(Step::Discard(Refreshed::Issued { user, session: session.id, until }))
+                let rest = Lifetime { from: now, until: next.lifetime.until };
+                Ok(Step::Discard(Refreshed::Issued { user, session: session.id, rest }))
             }
             (Presented::Expired, _) => Err(Refusal::BadRefreshToken.into()),
             (Presented::Replay | Presented::Again, _) => end(unit, session, now).await,
@@ -82,7 +82,7 @@ impl Refresh {
         let lifetime = lifetime(ctx, now)?;
         token.spent_at = Some(now);
         session.renew(self.device.clone(), lifetime);
-        let issued = Refreshed::Issued { user, session: session.id, until: lifetime.until };
+        let issued = Refreshed::Issued { user, session: session.id, rest: lifetime };
         let changes = Changes {
             new_refresh_tokens: vec![RefreshToken::fresh(self.successor, session.id, lifetime)],
             refresh_tokens: vec![token],
