@@ -87,11 +87,14 @@ impl Backend {
         }
     }
 
-    /// How many groups of commands it can execute at a time: SQLite has one writer.
-    const fn groups_at_once(&self) -> usize {
+    /// How many groups of commands it executes at a time: SQLite has one writer. On PostgreSQL groups that
+    /// concern the same accounts wait for each other, so more than one pays only where they are small, or
+    /// where processors would idle.
+    fn groups_at_once(&self, group_limit: usize) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         match self {
             Self::Sqlite(_) => 1,
-            Self::Postgres(_) => 2,
+            Self::Postgres(_) => (processors / 4).max(8 / group_limit.max(1)).clamp(1, 8),
         }
     }
 
@@ -150,7 +153,8 @@ pub(crate) fn context(
     signer: Arc<dyn TokenSigner>,
 ) -> anyhow::Result<Context> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let policy = Policy { groups_at_once: backend.groups_at_once(), ..config.policy.clone() };
+    let groups_at_once = backend.groups_at_once(config.policy.group_limit);
+    let policy = Policy { groups_at_once, ..config.policy.clone() };
     Ok(Context {
         store: backend.store(),
         queries: backend.queries(),

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bellwether_domain::ports::StoreError;
+use bellwether_domain::ports::{Decided, StoreError};
 use deadpool::managed::Object;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use futures_util::future::{BoxFuture, FutureExt, join, join_all};
+use futures_util::future::{BoxFuture, FutureExt, TryFutureExt, join, join_all};
 use tokio::task::unconstrained;
 use tokio::time::timeout;
 
@@ -27,6 +27,22 @@ pub(crate) enum Failure {
     /// The connection was given up before.
     Gone,
 }
+
+/// Why a commit is not acknowledged.
+#[derive(Debug)]
+pub(crate) enum Commit {
+    /// It failed before, or as, it was decided.
+    Undecided(Failure),
+    /// It may have been decided, and may not be on the disk.
+    Unflushed(Failure),
+}
+
+/// Commits without waiting for the disk. The server answers COMMIT in a transaction that failed with
+/// ROLLBACK and no error; a statement in it does err, so that what is acknowledged was committed.
+const DECIDE: &str = "SELECT 1; SET LOCAL synchronous_commit = off; COMMIT";
+/// A record of its own in the log, committed as the server's settings say: it is on the disk only
+/// when all that was logged before it is.
+const FLUSH: &str = "SELECT pg_logical_emit_message(true, 'bellwether', '')";
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
@@ -70,6 +86,35 @@ impl Connection {
         let (connection, limit) = self.start()?;
         let answer = timeout(limit, connection.batch_execute(words)).await;
         self.finish(answer)?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    /// Commits the transaction. One in which nothing was done ends by itself.
+    ///
+    /// Its locks are given up as soon as it is decided, rather than when it is on the disk, so that
+    /// whoever waits for them does not wait for the disk too. Then everything that was decided until
+    /// now is brought to the disk, this transaction among it, and what it read from others as well:
+    /// only after that is it acknowledged.
+    pub(crate) async fn commit(&mut self, decided: Decided) -> Result<(), Commit> {
+        if self.to_begin.take().is_some() {
+            decided();
+            return Ok(());
+        }
+        let (connection, limit) = self.start().map_err(Commit::Undecided)?;
+        let connection: &AsyncPgConnection = connection;
+        let send = |words: &'static str| async move {
+            let mut connection = connection;
+            connection.batch_execute(words).await
+        };
+        let decide = send(DECIDE).inspect_ok(|()| decided());
+        let answers = timeout(limit, unconstrained(join(decide, send(FLUSH)))).await;
+        let flushed = match answers {
+            Err(elapsed) => self.finish(Err(elapsed)),
+            Ok((Err(error), _)) => return self.finish(Ok(Err(error))).map_err(Commit::Undecided),
+            Ok((Ok(()), flushed)) => self.finish(Ok(flushed)),
+        };
+        flushed.map_err(Commit::Unflushed)?;
         self.in_transaction = false;
         Ok(())
     }

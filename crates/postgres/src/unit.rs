@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, Changes, Found, Markets, Orders, Positions, Sessions, StoreError, UnitOfWork, Users, Wanted,
+    Accounts, Answers, Changes, Decided, Found, Markets, Orders, Positions, Sessions, StoreError, UnitOfWork, Users,
+    Wanted,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
-use crate::connection::{Connection, Failure};
+use crate::connection::{Commit, Connection, Failure};
 use crate::error::store_error;
 use crate::sql::Sql;
 use crate::{accounts, answers, markets, orders, positions, users, write};
@@ -109,17 +110,16 @@ impl UnitOfWork for PgUnitOfWork {
         Ok(())
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
-        // The server answers COMMIT in a transaction that failed with ROLLBACK and no error; a
-        // statement in it does err, so that what is acknowledged was committed.
-        match self.connection.end("SELECT 1; COMMIT").await {
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.commit_telling(Box::new(|| {})).await
+    }
+
+    async fn commit_telling(mut self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
+        match self.connection.commit(decided).await {
             Ok(()) => Ok(()),
-            Err(Failure::Server(error)) if was_answered(&error) => Err(store_error(error)),
-            Err(Failure::Server(error)) => Err(StoreError::OutcomeUnknown(error.into())),
-            Err(Failure::TimedOut(limit)) => {
-                Err(StoreError::OutcomeUnknown(format!("no answer to the commit within {limit} ms").into()))
-            }
-            Err(Failure::Gone) => Err(Failure::Gone.into()),
+            Err(Commit::Undecided(Failure::Gone)) => Err(Failure::Gone.into()),
+            Err(Commit::Undecided(Failure::Server(error))) if was_answered(&error) => Err(store_error(error)),
+            Err(Commit::Undecided(failure) | Commit::Unflushed(failure)) => Err(outcome_unknown(failure)),
         }
     }
 
@@ -175,6 +175,15 @@ fn queries(wanted: &Wanted) -> Result<(Vec<Sql>, Vec<Kind>), StoreError> {
         queries.push((positions::wanted(&wanted.positions)?, Kind::Positions));
     }
     Ok(queries.into_iter().unzip())
+}
+
+/// Nobody knows whether what was to be committed was, and will still be after a loss of power.
+fn outcome_unknown(failure: Failure) -> StoreError {
+    StoreError::OutcomeUnknown(match failure {
+        Failure::Server(error) => error.into(),
+        Failure::TimedOut(limit) => format!("no answer to the commit within {limit} ms").into(),
+        Failure::Gone => "the connection is gone".into(),
+    })
 }
 
 /// Whether the server itself said that it did not commit, as against a connection that was lost.

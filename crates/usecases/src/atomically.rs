@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bellwether_domain::ports::{IdSource, StoreError, Unique, UnitOfWork};
+use bellwether_domain::ports::{Decided, IdSource, StoreError, Unique, UnitOfWork};
 
 use crate::{Context, Error};
 
@@ -29,17 +29,28 @@ pub(crate) trait Script: Send {
 pub(crate) enum Step<T> {
     /// Make it durable.
     Commit(T),
-    /// There is nothing to make durable.
+    /// There is nothing to make durable, and nothing was read that another unit is about to make so: what
+    /// repeats a kept answer commits.
     Discard(T),
     /// The script learned what more it has to load: run again at once.
     Again,
 }
 
 /// Runs a script in a unit of work of its own, again on conflicts.
-pub(crate) async fn atomically<S: Script>(ctx: &Context, mut script: S) -> Result<S::Output, Error> {
+pub(crate) async fn atomically<S: Script>(ctx: &Context, script: S) -> Result<S::Output, Error> {
+    atomically_telling(ctx, script, Box::new(|| {})).await
+}
+
+/// [`atomically`], and calls `decided` as soon as other units of work need not wait for this one.
+pub(crate) async fn atomically_telling<S: Script>(
+    ctx: &Context,
+    mut script: S,
+    decided: Decided,
+) -> Result<S::Output, Error> {
+    let mut decided = Some(decided);
     let mut pause = FIRST_PAUSE;
     for _ in 1..MAX_RUNS {
-        match run_once(ctx, &mut script).await {
+        match run_once(ctx, &mut script, &mut decided).await {
             Ok(Some(output)) => return Ok(output),
             Ok(None) => {}
             Err(error) if is_worth_another_run(&error) => {
@@ -50,16 +61,23 @@ pub(crate) async fn atomically<S: Script>(ctx: &Context, mut script: S) -> Resul
             Err(error) => return Err(error),
         }
     }
-    run_once(ctx, &mut script)
+    run_once(ctx, &mut script, &mut decided)
         .await?
         .ok_or_else(|| Error::Store(StoreError::Conflict("the unit of work kept asking for more to load".into())))
 }
 
-async fn run_once<S: Script>(ctx: &Context, script: &mut S) -> Result<Option<S::Output>, Error> {
+async fn run_once<S: Script>(
+    ctx: &Context,
+    script: &mut S,
+    decided: &mut Option<Decided>,
+) -> Result<Option<S::Output>, Error> {
     let mut unit = ctx.store.begin().await?;
     match script.run(ctx, &mut *unit).await {
         Ok(Step::Commit(output)) => {
-            unit.commit().await?;
+            match decided.take() {
+                Some(decided) => unit.commit_telling(decided).await?,
+                None => unit.commit().await?,
+            }
             Ok(Some(output))
         }
         Ok(Step::Discard(output)) => {

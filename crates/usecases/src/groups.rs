@@ -15,7 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
-use bellwether_domain::ports::StoreError;
+use bellwether_domain::ports::{Decided, StoreError};
+
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::sync::{Notify, Semaphore};
 
@@ -38,8 +39,13 @@ pub(crate) trait Grouped: Clone + Send + Sync + 'static {
     /// The markets in which the order of arrival must hold.
     fn markets(&self) -> Vec<MarketId>;
     /// Executes a group in one unit of work. One answer for each request, in their order; or an
-    /// error, and then nothing was done for any of them.
-    async fn execute(ctx: &Context, group: Vec<Self>) -> Result<Vec<Result<Self::Answer, Error>>, Error>;
+    /// error, and then nothing was done for any of them. Calls `decided` when the next group need not
+    /// wait for this one.
+    async fn execute(
+        ctx: &Context,
+        group: Vec<Self>,
+        decided: Decided,
+    ) -> Result<Vec<Result<Self::Answer, Error>>, Error>;
 }
 
 /// The requests that wait, and the groups that run.
@@ -91,8 +97,8 @@ impl<R: Grouped> Groups<R> {
             loop {
                 let mut changed = pin!(self.changed.notified());
                 changed.as_mut().enable();
-                if let Some(group) = self.next_group(ctx.policy.group_limit) {
-                    execute(ctx, group.requests).await;
+                if let Some(Group { requests, running }) = self.next_group(ctx.policy.group_limit) {
+                    run(ctx, requests, (turn, running)).await;
                     break;
                 }
                 tokio::select! {
@@ -101,7 +107,6 @@ impl<R: Grouped> Groups<R> {
                     () = changed => {}
                 }
             }
-            drop(turn);
         }
     }
 
@@ -154,7 +159,7 @@ impl<R: Grouped> Groups<R> {
             return None;
         }
         state.busy.extend(markets.iter().copied());
-        Some(Group { requests, _running: Running { groups: self, markets } })
+        Some(Group { requests, running: Running { groups: self, markets } })
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {
@@ -174,10 +179,10 @@ impl<R: Grouped> State<R> {
     }
 }
 
-/// A group, and the markets that are its own for as long as it lives.
+/// A group, and the markets that are its own until it is decided.
 struct Group<'g, R: Grouped> {
     requests: Vec<Waiting<R>>,
-    _running: Running<'g, R>,
+    running: Running<'g, R>,
 }
 
 struct Running<'g, R: Grouped> {
@@ -196,10 +201,25 @@ impl<R: Grouped> Drop for Running<'_, R> {
     }
 }
 
-/// Executes a group and answers each request of it.
-async fn execute<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>) {
+/// Executes a group and answers each request of it. What it `held` others from is given up when it is
+/// decided: the next group runs while this one waits for the disk.
+async fn run<R: Grouped, H: Send>(ctx: &Context, group: Vec<Waiting<R>>, held: H) {
+    let (decided, told) = oneshot::channel();
+    let give_up = async move {
+        // Dropped unsent, it means that the group has ended.
+        drop(told.await);
+        drop(held);
+    };
+    let tell = move || {
+        // Nobody listens any more: then there is nothing left to give up.
+        let _ = decided.send(());
+    };
+    tokio::join!(execute(ctx, group, Box::new(tell)), give_up);
+}
+
+async fn execute<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, decided: Decided) {
     let requests: Vec<R> = group.iter().map(|w| w.request.clone()).collect();
-    match R::execute(ctx, requests).await {
+    match R::execute(ctx, requests, decided).await {
         Ok(answers) => {
             for (waiting, answer) in group.into_iter().zip(answers) {
                 waiting.answer(answer);
@@ -231,7 +251,7 @@ async fn answer_failed<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, error:
 }
 
 async fn alone<R: Grouped>(ctx: &Context, request: R) -> Result<R::Answer, Error> {
-    let answers = R::execute(ctx, vec![request]).await?;
+    let answers = R::execute(ctx, vec![request], Box::new(|| {})).await?;
     answers.into_iter().next().unwrap_or_else(|| Err(abandoned()))
 }
 

@@ -8,12 +8,12 @@ use bellwether_domain::ids::{AccountId, FreshIds, MarketId, TransferId, UserId};
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::{Changes, KeptAnswer, StoreError, UnitOfWork, Wanted};
+use bellwether_domain::ports::{Changes, Decided, KeptAnswer, StoreError, UnitOfWork, Wanted};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
 use jiff::Timestamp;
 
-use crate::atomically::{Script, Step, atomically};
+use crate::atomically::{Script, Step, atomically, atomically_telling};
 use crate::groups::{Grouped, Groups};
 use crate::idempotency::find_answer;
 use crate::{Answered, Caller, Context, Error, Keyed};
@@ -140,8 +140,12 @@ impl Grouped for Payment {
         Vec::new()
     }
 
-    async fn execute(ctx: &Context, group: Vec<Self>) -> Result<Vec<Result<Self::Answer, Error>>, Error> {
-        atomically(ctx, PayScript { group }).await
+    async fn execute(
+        ctx: &Context,
+        group: Vec<Self>,
+        decided: Decided,
+    ) -> Result<Vec<Result<Self::Answer, Error>>, Error> {
+        atomically_telling(ctx, PayScript { group }, decided).await
     }
 }
 
@@ -177,7 +181,8 @@ impl Script for PayScript {
             });
         }
         if till.made.is_empty() {
-            return Ok(Step::Discard(answers));
+            let repeats = answers.iter().any(|answer| matches!(answer, Ok(Answered::Replayed(_))));
+            return Ok(if repeats { Step::Commit(answers) } else { Step::Discard(answers) });
         }
         unit.write(&till.into_changes()).await?;
         Ok(Step::Commit(answers))
@@ -249,7 +254,7 @@ impl Script for GrantScript {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answered<Transfer>>, Error> {
         if let Some(kept) = find_answer(unit, self.keyed.as_ref()).await? {
-            return Ok(Step::Discard(Answered::Replayed(kept)));
+            return Ok(Step::Commit(Answered::Replayed(kept)));
         }
         let user = unit.users().load(&[self.to]).await?.into_iter().next();
         user.filter(|u| u.status != UserStatus::Deactivated).ok_or(Refusal::UserNotFound)?;

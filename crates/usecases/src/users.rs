@@ -161,7 +161,7 @@ impl Script for SignUpScript {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answered<User>>, Error> {
         if let Some(kept) = find_answer(unit, self.keyed.as_ref()).await? {
-            return Ok(Step::Discard(Answered::Replayed(kept)));
+            return Ok(Step::Commit(Answered::Replayed(kept)));
         }
         let (now, mut ids) = (ctx.clock.now(), ctx.ids.fresh());
         let user = User {

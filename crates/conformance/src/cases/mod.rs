@@ -30,6 +30,7 @@ macro_rules! each_case {
                 all_repositories_commit_or_none,
                 a_unit_cannot_be_committed_after_an_error,
                 an_abandoned_call_leaves_no_locks_and_nothing_half_done,
+                what_is_told_as_decided_is_seen_and_its_locks_are_free,
                 a_unit_sees_what_it_wrote_and_others_do_not_before_the_commit,
                 a_lock_waits_for_the_unit_that_holds_it,
                 locks_and_loads_come_in_id_order_without_what_does_not_exist,

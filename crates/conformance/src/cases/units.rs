@@ -218,6 +218,36 @@ pub async fn an_abandoned_call_leaves_no_locks_and_nothing_half_done(world: Worl
     Ok(())
 }
 
+/// Whoever is told that a commit is decided finds what it wrote, and its locks free, whether or not it
+/// is durable yet. What failed before is not told.
+pub async fn what_is_told_as_decided_is_seen_and_its_locks_are_free(world: World) -> anyhow::Result<()> {
+    let (mut user, market) = fixtures::trader_and_market(&world, 2).await?;
+    let mut unit = world.begin().await?;
+    unit.users().lock(&[user.id]).await?;
+    unit.markets().lock(&[market.id]).await?;
+    user.touch(at(5)?);
+    unit.write(&Changes { users: vec![user.clone()], ..Changes::default() }).await?;
+    let (decided, told) = oneshot::channel();
+    let next = async {
+        told.await.context("the commit was not told")?;
+        locks_are_free(&world, &user, market.id).await
+    };
+    let tell = move || assert_eq!(decided.send(()), Ok(()));
+    let (committed, next) = tokio::join!(unit.commit_telling(Box::new(tell)), next);
+    committed?;
+    next?;
+    ensure!(world.queries.user(user.id).await? == Some(user.clone()));
+
+    let mut unit = world.begin().await?;
+    let spoilt = unit.write(&Changes { new_users: vec![user], ..Changes::default() }).await;
+    ensure!(spoilt.is_err(), "a second row with the same id was written");
+    let (decided, told) = oneshot::channel();
+    let tell = move || assert_eq!(decided.send(()), Ok(()));
+    ensure!(unit.commit_telling(Box::new(tell)).await.is_err());
+    ensure!(told.await.is_err(), "a commit was told that failed");
+    Ok(())
+}
+
 /// A unit reads its own writes; the reading half sees them after the commit and not before.
 pub async fn a_unit_sees_what_it_wrote_and_others_do_not_before_the_commit(world: World) -> anyhow::Result<()> {
     let (mut user, _) = fixtures::trader_and_market(&world, 2).await?;

@@ -62,6 +62,9 @@ pub trait Store: Send + Sync {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
 }
 
+/// Told once that a commit is decided; see [`UnitOfWork::commit_telling`].
+pub type Decided = Box<dyn FnOnce() + Send>;
+
 /// One database transaction. Dropped without [`commit`](Self::commit), it leaves nothing behind
 /// and its locks are free at once. Row locks are always taken in id order within one call; a unit
 /// locks markets before accounts.
@@ -121,7 +124,18 @@ pub trait UnitOfWork: Send {
     /// new rows broke; after any error the unit can only be rolled back.
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError>;
     /// Makes everything durable. After `Ok` it survives a crash of the process and of the machine.
+    ///
+    /// What a unit of work read is durable too when its commit is: so a unit that only repeats what another
+    /// one did commits before it answers, rather than rolling back.
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+    /// [`commit`](Self::commit), and calls `decided` as soon as no other unit has to wait for this one's
+    /// locks: at the latest when it is durable, never when it fails before. An adapter that can give its
+    /// locks up before the disk has answered tells so, and the next unit is under way meanwhile.
+    async fn commit_telling(self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
+        self.commit().await?;
+        decided();
+        Ok(())
+    }
     /// Undoes everything.
     async fn rollback(self: Box<Self>) -> Result<(), StoreError>;
 }

@@ -35,7 +35,7 @@ impl Script for OpenScript {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answered<Opened>>, Error> {
         if let Some(kept) = find_answer(unit, self.keyed.as_ref()).await? {
-            return Ok(Step::Discard(Answered::Replayed(kept)));
+            return Ok(Step::Commit(Answered::Replayed(kept)));
         }
         let (now, mut ids) = (ctx.clock.now(), ctx.ids.fresh());
         if self.request.closes_at <= now {

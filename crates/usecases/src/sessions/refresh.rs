@@ -61,7 +61,7 @@ impl Script for Refresh {
             (Presented::First, _) => self.spend(ctx, unit, token.clone(), session, user, now).await,
             (Presented::Again, Some(next)) => {
                 let rest = Lifetime { from: now, until: next.lifetime.until };
-                Ok(Step::Discard(Refreshed::Issued { user, session: session.id, rest }))
+                Ok(Step::Commit(Refreshed::Issued { user, session: session.id, rest }))
             }
             (Presented::Expired, _) => Err(Refusal::BadRefreshToken.into()),
             (Presented::Replay | Presented::Again, _) => end(unit, session, now).await,

@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use bellwether_domain::exchange::{Limits, Moment, State, Stop};
 use bellwether_domain::ids::{FreshIds, MarketId, UserId};
-use bellwether_domain::ports::{AnswerKey, KeptAnswer, StoreError, UnitOfWork};
+use bellwether_domain::ports::{AnswerKey, Decided, KeptAnswer, StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use uuid::Uuid;
 
 use super::load::{self, Depths, First};
 use super::{Command, Outcome, Placed, Request};
-use crate::atomically::{Script, Step, atomically};
+use crate::atomically::{Script, Step, atomically_telling};
 use crate::groups::Grouped;
 use crate::{Answered, Context, Error};
 
@@ -87,7 +87,8 @@ impl Script for Group {
         }
         let mut changes = state.into_changes();
         if changes.markets.is_empty() {
-            return Ok(Step::Discard(answers));
+            let repeats = answers.iter().any(|answer| matches!(answer, Ok(Answered::Replayed(_))));
+            return Ok(if repeats { Step::Commit(answers) } else { Step::Discard(answers) });
         }
         changes.answers = kept;
         unit.write(&changes).await?;
@@ -113,8 +114,8 @@ impl Grouped for Request {
         self.commands.iter().filter_map(load::market_of).collect()
     }
 
-    async fn execute(ctx: &Context, group: Vec<Self>) -> Result<Answers, Error> {
-        atomically(ctx, Group::of(group)).await
+    async fn execute(ctx: &Context, group: Vec<Self>, decided: Decided) -> Result<Answers, Error> {
+        atomically_telling(ctx, Group::of(group), decided).await
     }
 }
 

@@ -15,6 +15,7 @@ use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub fn now() -> Timestamp {
@@ -91,6 +92,8 @@ pub struct Unit {
     pub answers: MockAnswers,
     pub sessions: MockSessions,
     pub unit: MockUnitOfWork,
+    /// Told when a commit that was decided is durable; none for both at once.
+    pub durable: Option<Arc<Notify>>,
 }
 
 impl Unit {
@@ -103,7 +106,7 @@ impl Unit {
         unit.expect_positions().return_var(Box::new(self.positions) as Box<dyn Positions>);
         unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
         unit.expect_sessions().return_var(Box::new(self.sessions) as Box<dyn Sessions>);
-        Box::new(OneByOne(unit))
+        Box::new(OneByOne(unit, self.durable))
     }
 
     /// Commits once.
@@ -120,7 +123,7 @@ impl Unit {
 }
 
 /// A mock whose `load` asks its other mocks, as the trait itself does.
-struct OneByOne(MockUnitOfWork);
+struct OneByOne(MockUnitOfWork, Option<Arc<Notify>>);
 
 #[async_trait]
 impl UnitOfWork for OneByOne {
@@ -150,6 +153,16 @@ impl UnitOfWork for OneByOne {
     }
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
         Box::new(self.0).commit().await
+    }
+    async fn commit_telling(self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
+        let committed = Box::new(self.0).commit().await;
+        if committed.is_ok() {
+            decided();
+        }
+        if let Some(durable) = self.1 {
+            durable.notified().await;
+        }
+        committed
     }
     async fn rollback(self: Box<Self>) -> Result<(), StoreError> {
         Box::new(self.0).rollback().await

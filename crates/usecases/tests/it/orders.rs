@@ -1,5 +1,7 @@
 //! Orders in groups.
 
+use std::time::Duration;
+
 use bellwether_domain::ids::{AccountId, OrderId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::{MarketStatus, OutcomeId};
@@ -206,6 +208,31 @@ async fn groups_that_run_at_the_same_time_are_for_different_markets() {
     // The second order in the first market came before the one in the other, and still waited.
     let locked = log.lock().unwrap();
     assert_eq!((locked.len(), locked.last()), (3, Some(&vec![market_id(1)])));
+}
+
+/// A group that is decided waits for the disk; the next one does not wait for it. Were it otherwise,
+/// the first would wait for ever here.
+#[tokio::test]
+async fn the_next_group_runs_while_the_one_before_waits_for_the_disk() {
+    let durable = std::sync::Arc::new(tokio::sync::Notify::new());
+    let first = std::sync::Arc::clone(&durable);
+    let mut ctx = yielding(store(2, move |run| {
+        let mut unit = unit_with(Vec::new(), MarketStatus::Open);
+        unit.unit.expect_write().times(1).returning(|_| Ok(()));
+        unit.durable = (run == 0).then(|| std::sync::Arc::clone(&first));
+        unit.commits()
+    }));
+    ctx.policy.group_limit = 1;
+    let trading = Trading::new(ctx);
+    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None };
+    let second = async {
+        let answer = trading.submit(request()).await;
+        durable.notify_one();
+        answer
+    };
+    let both = async { tokio::join!(trading.submit(request()), second) };
+    let (first, second) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("the second group waits");
+    assert!(first.is_ok() && second.is_ok());
 }
 
 /// A group that fails for the fault of one is executed again, each request by itself.

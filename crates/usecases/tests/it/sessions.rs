@@ -165,7 +165,7 @@ async fn a_refresh_spends_the_token_and_issues_its_successor() {
 /// Threat 8.
 #[tokio::test]
 async fn within_the_grace_the_same_successor_is_given_again() {
-    let store = store(1, |_| unit_of_family(session(1, 1, 100), user(1), family(Some(9), None)).rolls_back());
+    let store = store(1, |_| unit_of_family(session(1, 1, 100), user(1), family(Some(9), None)).commits());
     assert_eq!(use_token(&ctx(store)).await.unwrap(), "t+");
 }
 
