@@ -204,9 +204,9 @@ const FILLED_IS_TRADES: &str = "\
 
 const VOLUME_IS_TRADES: &str = "\
     WITH made AS MATERIALIZED (SELECT market_id, sum(cost) AS cost, count(*) AS number FROM trades GROUP BY market_id) \
-    SELECT id, 'the market counts ' || trade_count || ' trades for ' || volume || ' mills where there are ' \
+    SELECT m.market_id, 'the market counts ' || trade_count || ' trades for ' || volume || ' mills where there are ' \
         || coalesce(number, 0) || ' for ' || coalesce(cost, 0) \
-    FROM markets LEFT JOIN made ON market_id = id WHERE volume <> coalesce(cost, 0) OR trade_count <> coalesce(number, 0)";
+    FROM market_counters AS m LEFT JOIN made ON made.market_id = m.market_id WHERE volume <> coalesce(cost, 0) OR trade_count <> coalesce(number, 0)";
 
 const SIDES_OF_TRADES: &str = "\
     SELECT id, 'the trade''s cost is ' || cost || ' mills for ' || quantity || ' shares at ' || price \

@@ -28,7 +28,7 @@ pub(crate) fn bind_change(market: &Market, row: &mut Values) {
     row.add(market.version).add(market.updated_at);
 }
 
-/// The columns of a market that trades and orders change.
+/// The columns of a market's counters.
 pub(crate) fn bind_counters(market: &Market, row: &mut Values) {
     row.add(market.id).add(market.volume).add(market.trade_count).add(market.sequence);
 }
@@ -51,9 +51,6 @@ fn bind_state(market: &Market, row: &mut Values) {
         .add(maker.map(|m| m.funder))
         .add(maker.map(|m| m.subsidy))
         .add(maker.map(|m| m.lmsr.liquidity()))
-        .add(market.volume)
-        .add(market.trade_count)
-        .add(market.sequence)
         .add(proposal.and_then(|p| p.evidence_url.as_ref()))
         .add(proposal.map(|p| p.proposed_by))
         .add(proposal.map(|p| p.proposed_at))
@@ -195,9 +192,16 @@ fn from_json<T: serde::de::DeserializeOwned + Default>(text: Option<String>) -> 
     parsed.map(Option::unwrap_or_default).map_err(|e| StoreError::Corrupt(format!("the parts of a market: {e}")))
 }
 
-/// `SELECT` of every column and the parts.
+/// What is read of a market: the parts, its own columns, and its counters.
+fn columns() -> String {
+    format!("{PARTS}, {}, volume, trade_count, sequence", MARKETS.columns)
+}
+
+/// The tables that [`columns`] are of.
+const TABLES: &str = "markets JOIN market_counters ON market_counters.market_id = markets.id";
+
 fn select() -> String {
-    format!("SELECT {PARTS}, {} FROM {}", MARKETS.columns, MARKETS.name)
+    format!("SELECT {} FROM {TABLES}", columns())
 }
 
 fn read(row: &mut Row) -> Result<Market, StoreError> {
@@ -214,15 +218,15 @@ fn read(row: &mut Row) -> Result<Market, StoreError> {
         fee_rate: row.int_as("a fee rate", FeeRate::from_bps)?,
         fee_recipient: row.text_as("a recipient of fees", FeeRecipient::from_name)?,
         maker: read_maker(row, &parts)?,
-        volume: row.credits()?,
-        trade_count: row.int()?,
-        sequence: row.int()?,
         proposal: read_proposal(row, &parts)?,
         resolution: read_resolution(row, &parts)?,
         settled_at: row.opt_time()?,
         version: row.int()?,
         created_at: row.time()?,
         updated_at: row.time()?,
+        volume: row.credits()?,
+        trade_count: row.int()?,
+        sequence: row.int()?,
         outcomes: parts.outcomes.into_iter().map(|o| o.outcome).collect(),
         tags: parts.tags,
     })
@@ -306,8 +310,7 @@ pub(crate) async fn list(
     filter: &MarketFilter,
     page: &PageRequest<MarketSort>,
 ) -> Result<Page<Market>, StoreError> {
-    let columns = format!("{PARTS}, {}", MARKETS.columns);
-    let mut list = List::of(MARKETS.name, columns, "id");
+    let mut list = List::of(TABLES, columns(), "id");
     list.filter("status = ?", filter.status.map(MarketStatus::as_str));
     list.filter("category = ?", filter.category.as_ref());
     list.filter("id IN (SELECT market_id FROM market_tags WHERE tag = ?)", filter.tag.as_ref());

@@ -202,7 +202,7 @@ fn price_rank(side: Side, price: Option<Price>) -> i64 {
 
 /// One statement, and so one snapshot; the market's own row comes first.
 const LEVELS: &str = "\
-    SELECT 'market', NULL::bigint, NULL::bigint, sequence FROM markets WHERE id = ? \
+    SELECT 'market', NULL::bigint, NULL::bigint, sequence FROM market_counters WHERE market_id = ? \
     UNION ALL (SELECT 'buy', book_price, sum(remaining)::bigint, count(*) FROM orders \
         WHERE market_id = ? AND book = ? AND book_side = 'buy' AND status = 'open' \
         GROUP BY book_price ORDER BY book_price DESC LIMIT ?) \
@@ -307,8 +307,11 @@ impl Orders for PgUnitOfWork {
     }
 
     async fn open_in_market(&mut self, market: MarketId, limit: u32) -> Result<Vec<Order>, StoreError> {
-        let sql = Sql::new(ORDERS.select()).then(" WHERE market_id = ? AND status = 'open' ORDER BY id LIMIT ?");
-        self.connection.read("an order", sql.bind(market).bind(limit), read).await
+        let sql = Sql::new(ORDERS.select())
+            .then(" WHERE market_id = ? AND status = 'open' AND book_side = 'buy' UNION ALL ")
+            .then(&ORDERS.select())
+            .then(" WHERE market_id = ? AND status = 'open' AND book_side = 'sell' LIMIT ?");
+        self.connection.read("an order", sql.bind(market).bind(market).bind(limit), read).await
     }
 
     async fn count_open(&mut self, pairs: &[(UserId, MarketId)]) -> Result<Vec<u64>, StoreError> {

@@ -1,73 +1,61 @@
-//! Positions and their holdings.
+//! Positions, each with its shares of all outcomes in one row.
 
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
+use bellwether_domain::money::Shares;
 use bellwether_domain::ports::{
     Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Positions, StoreError,
 };
 use bellwether_domain::position::{Holding, Position};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, read_rows};
 use crate::lists::{List, NUMBER};
 use crate::markets;
 use crate::schema::POSITIONS;
 use crate::sql::{Row, Sql, Values};
 use crate::unit::PgUnitOfWork;
 
-/// The columns of a position.
+/// The columns of a position. The lists of shares are texts, since an array's rows cannot be arrays.
 pub(crate) fn bind(position: &Position, row: &mut Values) {
+    let list = |shares: &dyn Fn(&Holding) -> i64| {
+        let counts: Vec<String> = position.holdings.iter().map(|holding| shares(holding).to_string()).collect();
+        format!("{{{}}}", counts.join(","))
+    };
+    let free = list(&|holding| holding.quantity.count().saturating_sub(holding.held.count()));
+    let held = list(&|holding| holding.held.count());
     row.add(position.market).add(position.user).add(position.spent).add(position.received).add(position.settled_at);
+    row.add(free).add(held);
 }
 
-/// The columns of a holding of a position.
-pub(crate) fn bind_holding((position, outcome, holding): (&Position, i64, &Holding), row: &mut Values) {
-    row.add(position.market).add(position.user).add(outcome).add(holding.quantity).add(holding.held);
-}
+/// The columns that [`read`] reads.
+const COLUMNS: &str = "market_id, user_id, spent, received, settled_at, free::text, held::text";
 
-/// A position as its own row has it.
 fn read(row: &mut Row) -> Result<Position, StoreError> {
-    let market = MarketId(row.id()?);
-    Ok(Position {
-        user: UserId(row.id()?),
-        market,
-        spent: row.credits()?,
-        received: row.credits()?,
-        settled_at: row.opt_time()?,
-        holdings: Vec::new(),
-    })
+    let (market, user) = (MarketId(row.id()?), UserId(row.id()?));
+    let (spent, received, settled_at) = (row.credits()?, row.credits()?, row.opt_time()?);
+    let (free, held) = (row.text_as("free shares", counts)?, row.text_as("held shares", counts)?);
+    let holdings = free.into_iter().zip(held).map(|(free, held)| {
+        let quantity = free.checked_add(held)?;
+        Some(Holding { quantity: Shares::new(quantity), held: Shares::new(held) })
+    });
+    let holdings = holdings.collect::<Option<Vec<_>>>();
+    let holdings =
+        holdings.ok_or_else(|| StoreError::Corrupt(format!("user {user} has too many shares in {market}")))?;
+    Ok(Position { user, market, spent, received, settled_at, holdings })
 }
 
-/// The columns of a position and of one of its holdings; each position is in as many rows as it has holdings.
-const WITH_HOLDINGS: &str =
-    "SELECT p.market_id, p.user_id, p.spent, p.received, p.settled_at, h.outcome, h.quantity, h.held FROM ";
-const JOIN_HOLDINGS: &str = " LEFT JOIN holdings AS h ON h.market_id = p.market_id AND h.user_id = p.user_id";
+/// An array's text, `{1,2}`.
+fn counts(text: &str) -> Option<Vec<i64>> {
+    let inner = text.strip_prefix('{')?.strip_suffix('}')?;
+    inner.split_terminator(',').map(|count| count.parse().ok()).collect()
+}
 
-/// Reads rows of [`WITH_HOLDINGS`], in which the positions may come in any order but each's
-/// holdings by outcome.
+/// What [`wanted`] found.
 pub(crate) fn found(rows: Vec<Row>) -> Result<Vec<Position>, StoreError> {
-    let mut positions: Vec<Position> = Vec::new();
-    let mut row_of: HashMap<(MarketId, UserId), usize> = HashMap::new();
-    for mut row in rows {
-        let position = read(&mut row)?;
-        let index = *row_of.entry((position.market, position.user)).or_insert(positions.len());
-        if index == positions.len() {
-            positions.push(position);
-        }
-        let Some(position) = positions.get_mut(index) else { continue };
-        if let Some(outcome) = row.opt_int()? {
-            if i64::try_from(position.holdings.len()) != Ok(outcome) {
-                return Err(StoreError::Corrupt(format!(
-                    "user {} lacks a holding in market {}",
-                    position.user, position.market
-                )));
-            }
-            position.holdings.push(Holding { quantity: row.shares()?, held: row.shares()? });
-        }
-    }
-    Ok(positions)
+    read_rows("a position", rows, read)
 }
 
 /// Positions by their users and markets.
@@ -84,24 +72,18 @@ pub(crate) async fn by_pairs(
 /// The query for positions by their users and markets.
 pub(crate) fn wanted(pairs: &[(UserId, MarketId)]) -> Result<Sql, StoreError> {
     let distinct: HashSet<&(UserId, MarketId)> = pairs.iter().collect();
-    let sql = Sql::new(WITH_HOLDINGS)
+    let sql = Sql::new(format!("SELECT {COLUMNS} FROM "))
         .unnest("uu", distinct, |(user, market), row| {
             row.add(*user).add(*market);
         })?
-        .then(" AS pair (user_id, market_id) JOIN positions AS p ON p.market_id = pair.market_id AND p.user_id = pair.user_id")
-        .then(JOIN_HOLDINGS)
-        .then(" ORDER BY p.market_id, p.user_id, h.outcome");
+        .then(" AS pair (of_user, in_market) JOIN positions ON market_id = in_market AND user_id = of_user ORDER BY market_id, user_id");
     Ok(sql)
 }
 
 async fn unsettled(connection: &mut Connection, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError> {
-    let sql = Sql::new(WITH_HOLDINGS)
-        .then("(SELECT * FROM positions WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ?) AS p")
-        .bind(market)
-        .bind(limit)
-        .then(JOIN_HOLDINGS)
-        .then(" ORDER BY p.user_id, h.outcome");
-    found(connection.rows(sql).await?)
+    let sql = Sql::new(format!("SELECT {COLUMNS} FROM positions"))
+        .then(" WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ?");
+    connection.read("a position", sql.bind(market).bind(limit), read).await
 }
 
 /// A page of positions with their markets: a bounded number of statements in a transaction of its own.
@@ -111,24 +93,22 @@ pub(crate) async fn list(
     page: &PageRequest<PositionSort>,
 ) -> Result<Page<PositionInMarket>, StoreError> {
     let id = if filter.user.is_some() { "market_id" } else { "user_id" };
-    let mut list = List::of(POSITIONS.name, POSITIONS.columns, id);
+    let mut list = List::of(POSITIONS.name, COLUMNS, id);
     list.filter("user_id = ?", filter.user);
     list.filter("market_id = ?", filter.market);
     let keys = |PositionSort::Spent: &PositionSort| ("spent", NUMBER);
     let page = list.page(connection, page, keys, "a position", read).await?;
-    let pairs: Vec<(UserId, MarketId)> = page.items.iter().map(|p| (p.user, p.market)).collect();
-    let mut whole: HashMap<(UserId, MarketId), Position> =
-        by_pairs(connection, &pairs).await?.into_iter().map(|p| ((p.user, p.market), p)).collect();
-    let ids: HashSet<MarketId> = pairs.iter().map(|(_, market)| *market).collect();
+    let ids: HashSet<MarketId> = page.items.iter().map(|position| position.market).collect();
     let ids: Vec<MarketId> = ids.into_iter().collect();
     let markets: HashMap<MarketId, Market> =
         markets::by_ids(connection, &ids).await?.into_iter().map(|m| (m.id, m)).collect();
-    let join = |pair: &(UserId, MarketId)| {
-        let joined = whole.remove(pair).zip(markets.get(&pair.1).cloned());
-        let joined = joined.map(|(position, market)| PositionInMarket { position, market });
-        joined.ok_or_else(|| StoreError::Corrupt(format!("the position of user {} has no market {}", pair.0, pair.1)))
+    let join = |position: Position| {
+        let market = markets.get(&position.market).cloned();
+        let missing = || StoreError::Corrupt(format!("a position of user {} has no market", position.user));
+        let market = market.ok_or_else(missing)?;
+        Ok(PositionInMarket { position, market })
     };
-    let items = pairs.iter().map(join).collect::<Result<Vec<_>, _>>()?;
+    let items = page.items.into_iter().map(join).collect::<Result<Vec<_>, StoreError>>()?;
     Ok(Page { items, total: page.total, has_more: page.has_more })
 }
 

@@ -55,11 +55,10 @@ pub(crate) const TRANSFERS: Table = Table {
 pub(crate) const MARKETS: Table = Table {
     name: "markets",
     columns: "id, slug, question, description, category, creator_id, status, closes_at, fee_bps, fee_recipient, \
-              maker_account, maker_funder, maker_subsidy, liquidity, volume, trade_count, sequence, evidence_url, \
-              proposed_by, proposed_at, challenge_until, disputed_by, dispute_reason, decided_by, decided_at, \
+              maker_account, maker_funder, maker_subsidy, liquidity, evidence_url, proposed_by, proposed_at, challenge_until, disputed_by, dispute_reason, decided_by, decided_at, \
               decision_reason, settled_at, version, created_at, updated_at",
-    kinds: "uttttutzituuifiiituzzutuztzizz",
-    changing_kinds: "utttttzituuifiiituzzutuztziz",
+    kinds: "uttttutzituuiftuzzutuztzizz",
+    changing_kinds: "utttttzituuiftuzzutuztziz",
     changing: &[
         "id",
         "slug",
@@ -74,9 +73,6 @@ pub(crate) const MARKETS: Table = Table {
         "maker_funder",
         "maker_subsidy",
         "liquidity",
-        "volume",
-        "trade_count",
-        "sequence",
         "evidence_url",
         "proposed_by",
         "proposed_at",
@@ -94,11 +90,11 @@ pub(crate) const MARKETS: Table = Table {
 
 /// What a trade or a resting order changes of a market.
 pub(crate) const MARKET_COUNTERS: Table = Table {
-    name: "markets",
-    columns: "",
-    kinds: "",
+    name: "market_counters",
+    columns: "market_id, volume, trade_count, sequence",
+    kinds: "uiii",
     changing_kinds: "uiii",
-    changing: &["id", "volume", "trade_count", "sequence"],
+    changing: &["market_id", "volume", "trade_count", "sequence"],
 };
 
 pub(crate) const OUTCOMES: Table = Table {
@@ -147,18 +143,11 @@ pub(crate) const TRADES: Table = Table {
     changing: &[],
 };
 
+/// Its two lists are written as texts.
 pub(crate) const POSITIONS: Table = Table {
     name: "positions",
-    columns: "market_id, user_id, spent, received, settled_at",
-    kinds: "uuiiz",
-    changing_kinds: "",
-    changing: &[],
-};
-
-pub(crate) const HOLDINGS: Table = Table {
-    name: "holdings",
-    columns: "market_id, user_id, outcome, quantity, held",
-    kinds: "uuiii",
+    columns: "market_id, user_id, spent, received, settled_at, free, held",
+    kinds: "uuiiztt",
     changing_kinds: "",
     changing: &[],
 };

@@ -6,11 +6,12 @@ use std::ops::RangeInclusive;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, StoreError};
+use bellwether_domain::position::Position;
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, HOLDINGS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS,
-    SESSIONS, TRADES, TRANSFERS, Table, USERS,
+    ACCOUNTS, ANSWERS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS,
+    TRADES, TRANSFERS, Table, USERS,
 };
 use crate::sql::{Sql, Values};
 use crate::{accounts, answers, markets, orders, positions, sessions, trades, users};
@@ -32,17 +33,12 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     new_markets(&mut steps, &changes.new_markets)?;
     changed_markets(&mut steps, &changes.markets, seen)?;
     delete_markets(&mut steps, &changes.deleted_markets);
-    insert(&mut steps, &ORDERS, "", &changes.new_orders, orders::bind)?;
+    insert(&mut steps, &ORDERS, &of_existing(&ORDERS, ORDER_REFERENCES), &changes.new_orders, orders::bind)?;
     update(&mut steps, &ORDERS, &changes.orders, orders::bind_change)?;
-    insert(&mut steps, &POSITIONS, POSITION_EXISTS, &changes.positions, positions::bind)?;
-    let holdings = changes
-        .positions
-        .iter()
-        .flat_map(|p| (0_i64..).zip(&p.holdings).map(move |(outcome, holding)| (p, outcome, holding)));
-    let holdings: Vec<_> = holdings.collect();
-    insert(&mut steps, &HOLDINGS, HOLDING_EXISTS, &holdings, |holding, row| positions::bind_holding(*holding, row))?;
-    insert(&mut steps, &TRADES, "", &changes.trades, trades::bind)?;
-    insert(&mut steps, &TRANSFERS, "", &changes.transfers, accounts::bind_transfer)?;
+    write_positions(&mut steps, &changes.positions)?;
+    insert(&mut steps, &TRADES, &of_existing(&TRADES, TRADE_REFERENCES), &changes.trades, trades::bind)?;
+    let transfer_references = of_existing(&TRANSFERS, TRANSFER_REFERENCES);
+    insert(&mut steps, &TRANSFERS, &transfer_references, &changes.transfers, accounts::bind_transfer)?;
     insert(&mut steps, &ANSWERS, "", &changes.answers, answers::bind)?;
     insert(&mut steps, &SESSIONS, "", &changes.new_sessions, sessions::bind)?;
     update(&mut steps, &SESSIONS, &changes.sessions, sessions::bind_change)?;
@@ -65,25 +61,57 @@ pub(crate) async fn run(steps: Vec<Step>, connection: &mut Connection) -> Result
     }
 }
 
-const POSITION_EXISTS: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
-                               spent = excluded.spent, received = excluded.received, settled_at = excluded.settled_at";
-const HOLDING_EXISTS: &str =
-    " ON CONFLICT (market_id, user_id, outcome) DO UPDATE SET quantity = excluded.quantity, held = excluded.held";
+/// What rows refer to: a column, and the table whose id it is.
+type References = &'static [(&'static str, &'static str)];
+const ORDER_REFERENCES: References = &[("market_id", "markets"), ("user_id", "users")];
+const TRADE_REFERENCES: References =
+    &[("market_id", "markets"), ("taker_order", "orders"), ("maker_order", "orders"), ("taker_id", "users")];
+const TRANSFER_REFERENCES: References = &[("from_account", "accounts"), ("to_account", "accounts")];
+
+/// Inserts only those rows of which all references are there, in one query for all rows rather than one
+/// for each: with fewer rows than were meant the unit fails. What is referred to is never deleted, but for
+/// a market with its orders, under the market's lock.
+fn of_existing(table: &Table, references: References) -> String {
+    let conditions = references.iter().map(|(column, other)| {
+        format!("(new.{column} IS NULL OR EXISTS (SELECT 1 FROM {other} WHERE {other}.id = new.{column}))")
+    });
+    let conditions: Vec<String> = conditions.collect();
+    format!(" AS new ({}) WHERE {}", table.columns, conditions.join(" AND "))
+}
+
 const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
                               name = excluded.name, last_price = excluded.last_price, probability = excluded.probability, \
                               sold = excluded.sold, proposed_weight = excluded.proposed_weight, weight = excluded.weight";
 
+/// Inserts rows; `then` is what the statement ends with.
 fn insert<T>(
     steps: &mut Vec<Step>,
     table: &Table,
-    on_conflict: &str,
+    then: &str,
     rows: &[T],
     bind: impl Fn(&T, &mut Values),
 ) -> Result<(), StoreError> {
     if !rows.is_empty() {
         let sql = Sql::new(format!("INSERT INTO {} ({}) SELECT * FROM ", table.name, table.columns));
-        let sql = sql.unnest(table.kinds, rows, bind)?.then(on_conflict);
+        let sql = sql.unnest(table.kinds, rows, bind)?.then(then);
         steps.push(Step { sql, table: table.name, rows: rows.len()..=rows.len() });
+    }
+    Ok(())
+}
+
+/// Positions are written whole, new or not.
+fn write_positions(steps: &mut Vec<Step>, rows: &[Position]) -> Result<(), StoreError> {
+    if !rows.is_empty() {
+        let (name, columns) = (POSITIONS.name, POSITIONS.columns);
+        let sql = Sql::new(format!(
+            "INSERT INTO {name} ({columns}) \
+             SELECT market_id, user_id, spent, received, settled_at, free::bigint[], held::bigint[] FROM "
+        ));
+        let sql = sql.unnest(POSITIONS.kinds, rows, positions::bind)?.then(&format!(
+            " AS new ({columns}) ON CONFLICT (market_id, user_id) DO UPDATE SET spent = excluded.spent, \
+             received = excluded.received, settled_at = excluded.settled_at, free = excluded.free, held = excluded.held"
+        ));
+        steps.push(Step { sql, table: name, rows: rows.len()..=rows.len() });
     }
     Ok(())
 }
@@ -109,13 +137,14 @@ fn update<T>(
 
 fn new_markets(steps: &mut Vec<Step>, new: &[Market]) -> Result<(), StoreError> {
     insert(steps, &MARKETS, "", new, markets::bind)?;
+    insert(steps, &MARKET_COUNTERS, "", new, markets::bind_counters)?;
     let outcomes: Vec<_> = new.iter().flat_map(markets::outcome_rows).collect();
     insert(steps, &OUTCOMES, "", &outcomes, markets::bind_outcome)?;
     tags(steps, new.iter())
 }
 
 /// A market that this unit has loaded is written as far as it has changed since: a trade touches
-/// three counters and a few outcomes, not a long description and nine indexes.
+/// three counters and a few outcomes, not a long description and its indexes.
 fn changed_markets(
     steps: &mut Vec<Step>,
     changed: &[Market],
@@ -123,8 +152,8 @@ fn changed_markets(
 ) -> Result<(), StoreError> {
     let is_counted =
         |market: &&Market| seen.get(&market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
-    let (counted, edited): (Vec<&Market>, Vec<&Market>) = changed.iter().partition(is_counted);
-    update(steps, &MARKET_COUNTERS, &counted, |market, row| markets::bind_counters(market, row))?;
+    let edited: Vec<&Market> = changed.iter().filter(|market| !is_counted(market)).collect();
+    update(steps, &MARKET_COUNTERS, changed, markets::bind_counters)?;
     update(steps, &MARKETS, &edited, |market, row| markets::bind_change(market, row))?;
 
     let changed_outcomes = changed.iter().flat_map(|market| {
@@ -149,14 +178,18 @@ fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) -> Resu
     })
 }
 
-/// Ended orders and empty positions go with their market. Whatever else there is, be it a trade, an
-/// order that still rests or a share, refuses by its reference. Accounts stay, since the ledger
-/// forgets nothing.
+const NEITHER_TRADE_NOR_ORDER: &str = "\
+    AND NOT EXISTS (SELECT 1 FROM trades WHERE trades.market_id = market_counters.market_id) \
+    AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.market_id = market_counters.market_id)";
+
+/// Ended orders and empty positions go with their market. Whatever else there is refuses: a trade or an
+/// order that still rests, since the counters stay then, and a share by its reference. Accounts stay,
+/// since the ledger forgets nothing.
 fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
     delete(steps, &MARKET_TAGS, "market_id", "", ids, 0);
-    delete(steps, &HOLDINGS, "market_id", " AND quantity = 0", ids, 0);
-    delete(steps, &POSITIONS, "market_id", "", ids, 0);
+    delete(steps, &POSITIONS, "market_id", " AND 0 = ALL (free) AND 0 = ALL (held)", ids, 0);
     delete(steps, &ORDERS, "market_id", " AND status <> 'open'", ids, 0);
+    delete(steps, &MARKET_COUNTERS, "market_id", NEITHER_TRADE_NOR_ORDER, ids, ids.len());
     delete(steps, &OUTCOMES, "market_id", "", ids, 0);
     delete(steps, &MARKETS, "id", "", ids, ids.len());
 }

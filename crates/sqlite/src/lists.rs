@@ -1,5 +1,7 @@
 //! Pages of lists: filters, orders, and beginnings by offset or after a row.
 
+use std::borrow::Cow;
+
 use bellwether_domain::ports::{Direction, Page, PageRequest, SortValue, Start, StoreError};
 use uuid::Uuid;
 
@@ -25,7 +27,7 @@ pub(crate) const TEXT: Kind = Kind::Text;
 /// A list in the making: a table, its columns, and what must hold of a row.
 pub(crate) struct List {
     table: &'static str,
-    columns: &'static str,
+    columns: Cow<'static, str>,
     id: &'static str,
     filters: Vec<(&'static str, Vec<Value>)>,
     /// Two conditions of which a row fulfils at most one, each with an index of its own: the list
@@ -35,8 +37,8 @@ pub(crate) struct List {
 
 impl List {
     /// Every row of a table; the id breaks ties.
-    pub(crate) const fn of(table: &'static str, columns: &'static str, id: &'static str) -> Self {
-        Self { table, columns, id, filters: Vec::new(), either: None }
+    pub(crate) fn of(table: &'static str, columns: impl Into<Cow<'static, str>>, id: &'static str) -> Self {
+        Self { table, columns: columns.into(), id, filters: Vec::new(), either: None }
     }
 
     /// Only rows of which this holds, if there is a value.
@@ -92,7 +94,7 @@ impl List {
 
     /// The rows of the page and one more, which tells whether there are more.
     fn query<K>(&self, keys: &[Key], after: Option<&(String, Vec<Value>)>, page: &PageRequest<K>) -> Sql {
-        let mut sql = self.arms(self.columns, after, " UNION ALL ");
+        let mut sql = self.arms(&self.columns, after, " UNION ALL ");
         sql.push(" ORDER BY ");
         for key in keys {
             sql.push(&format!("{}{}, ", key.column, direction_sql(key.direction)));

@@ -30,7 +30,7 @@ pub(crate) fn bind_change(market: &Market, row: &mut Values) {
     row.add(market.version).add(market.updated_at);
 }
 
-/// The columns of a market that trades and orders change.
+/// The columns of a market's counters.
 pub(crate) fn bind_counters(market: &Market, row: &mut Values) {
     row.add(market.id).add(market.volume).add(market.trade_count).add(market.sequence);
 }
@@ -53,9 +53,6 @@ fn bind_state(market: &Market, row: &mut Values) {
         .add(maker.map(|m| m.funder))
         .add(maker.map(|m| m.subsidy))
         .add(maker.map(|m| m.lmsr.liquidity()))
-        .add(market.volume)
-        .add(market.trade_count)
-        .add(market.sequence)
         .add(proposal.and_then(|p| p.evidence_url.as_ref()))
         .add(proposal.map(|p| p.proposed_by))
         .add(proposal.map(|p| p.proposed_at))
@@ -206,6 +203,18 @@ fn load_parts(connection: &mut Connection, ids: &[MarketId]) -> Result<HashMap<M
     Ok(parts)
 }
 
+/// What is read of a market: its own columns, and its counters.
+fn columns() -> String {
+    format!("{}, volume, trade_count, sequence", MARKETS.columns)
+}
+
+/// The tables that [`columns`] are of.
+const TABLES: &str = "markets JOIN market_counters ON market_counters.market_id = markets.id";
+
+fn select() -> String {
+    format!("SELECT {} FROM {TABLES}", columns())
+}
+
 /// Runs a query for rows of `markets` and adds their parts: two statements, however many markets.
 fn load(connection: &mut Connection, sql: Sql) -> Result<Vec<Market>, StoreError> {
     connection.snapshot(|connection| {
@@ -239,15 +248,15 @@ fn read(id: MarketId, mut row: Row, parts: Parts) -> Result<Market, StoreError> 
         fee_rate: row.int_as("a fee rate", FeeRate::from_bps)?,
         fee_recipient: row.text_as("a recipient of fees", FeeRecipient::from_name)?,
         maker: read_maker(row, &parts)?,
-        volume: row.credits()?,
-        trade_count: row.int()?,
-        sequence: row.int()?,
         proposal: read_proposal(row, &parts)?,
         resolution: read_resolution(row, &parts)?,
         settled_at: row.opt_time()?,
         version: row.int()?,
         created_at: row.time()?,
         updated_at: row.time()?,
+        volume: row.credits()?,
+        trade_count: row.int()?,
+        sequence: row.int()?,
         outcomes: parts.outcomes.into_iter().map(|o| o.outcome).collect(),
         tags: parts.tags.into_iter().map(|(_, tag)| tag).collect(),
     })
@@ -295,12 +304,12 @@ pub(crate) fn by_ids(connection: &mut Connection, ids: &[MarketId]) -> Result<Ve
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    load(connection, Sql::new(MARKETS.select()).then(" WHERE id IN ").list(ids.iter().copied()).then(" ORDER BY id"))
+    load(connection, Sql::new(select()).then(" WHERE id IN ").list(ids.iter().copied()).then(" ORDER BY id"))
 }
 
 /// A market.
 pub(crate) fn one(connection: &mut Connection, key: &MarketKey) -> Result<Option<Market>, StoreError> {
-    let sql = Sql::new(MARKETS.select());
+    let sql = Sql::new(select());
     let sql = match key {
         MarketKey::Id(id) => sql.then(" WHERE id = ?").bind(*id),
         MarketKey::Slug(slug) => sql.then(" WHERE slug = ?").bind(slug.as_str()),
@@ -314,7 +323,7 @@ pub(crate) fn list(
     filter: &MarketFilter,
     page: &PageRequest<MarketSort>,
 ) -> Result<Page<Market>, StoreError> {
-    let mut list = List::of(MARKETS.name, MARKETS.columns, "id");
+    let mut list = List::of(TABLES, columns(), "id");
     list.filter("status = ?", filter.status.map(MarketStatus::as_str));
     list.filter("category = ?", filter.category.as_ref());
     list.filter("id IN (SELECT market_id FROM market_tags WHERE tag = ?)", filter.tag.as_ref());

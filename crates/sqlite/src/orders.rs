@@ -177,7 +177,8 @@ pub(crate) fn levels(
     depth: u32,
 ) -> Result<(Vec<BookLevel>, i64), StoreError> {
     connection.snapshot(|connection| {
-        let sequence = connection.one(Sql::new("SELECT sequence FROM markets WHERE id = ?").bind(market))?;
+        let sequence =
+            connection.one(Sql::new("SELECT sequence FROM market_counters WHERE market_id = ?").bind(market))?;
         let sequence = sequence.map(|mut row| row.int()).transpose()?.unwrap_or(0);
         let mut levels = Vec::new();
         for (side, text) in [(Side::Buy, BIDS), (Side::Sell, ASKS)] {
@@ -263,9 +264,11 @@ impl Orders for SqliteUnitOfWork {
 
     async fn open_in_market(&mut self, market: MarketId, limit: u32) -> Result<Vec<Order>, StoreError> {
         self.call(move |connection| {
-            let sql =
-                Sql::new(ORDERS.select()).then(" WHERE market_id = ? AND status = 'open' ORDER BY id LIMIT ? + 0");
-            connection.read("an order", sql.bind(market).bind(limit), read)
+            let sql = Sql::new(ORDERS.select())
+                .then(" WHERE market_id = ? AND status = 'open' AND book_side = 'buy' UNION ALL ")
+                .then(&ORDERS.select())
+                .then(" WHERE market_id = ? AND status = 'open' AND book_side = 'sell' LIMIT ? + 0");
+            connection.read("an order", sql.bind(market).bind(market).bind(limit), read)
         })
         .await
     }

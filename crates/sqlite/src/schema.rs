@@ -50,10 +50,10 @@ pub(crate) const TRANSFERS: Table = Table {
 pub(crate) const MARKETS: Table = Table {
     name: "markets",
     columns: "id, slug, question, description, category, creator_id, status, closes_at, fee_bps, fee_recipient, \
-              maker_account, maker_funder, maker_subsidy, liquidity, volume, trade_count, sequence, evidence_url, \
+              maker_account, maker_funder, maker_subsidy, liquidity, evidence_url, \
               proposed_by, proposed_at, challenge_until, disputed_by, dispute_reason, decided_by, decided_at, \
               decision_reason, settled_at, version, created_at, updated_at",
-    width: 30,
+    width: 27,
     changing: &[
         "id",
         "slug",
@@ -68,9 +68,6 @@ pub(crate) const MARKETS: Table = Table {
         "maker_funder",
         "maker_subsidy",
         "liquidity",
-        "volume",
-        "trade_count",
-        "sequence",
         "evidence_url",
         "proposed_by",
         "proposed_at",
@@ -87,8 +84,12 @@ pub(crate) const MARKETS: Table = Table {
 };
 
 /// What a trade or a resting order changes of a market.
-pub(crate) const MARKET_COUNTERS: Table =
-    Table { name: "markets", columns: "", width: 0, changing: &["id", "volume", "trade_count", "sequence"] };
+pub(crate) const MARKET_COUNTERS: Table = Table {
+    name: "market_counters",
+    columns: "market_id, volume, trade_count, sequence",
+    width: 4,
+    changing: &["market_id", "volume", "trade_count", "sequence"],
+};
 
 pub(crate) const OUTCOMES: Table = Table {
     name: "outcomes",

@@ -99,18 +99,19 @@ fn push<T>(steps: &mut Vec<Step>, text: String, table: &Table, rows: &[T], bind:
 
 fn new_markets(steps: &mut Vec<Step>, new: &[Market]) {
     insert(steps, &MARKETS, "", new, markets::bind);
+    insert(steps, &MARKET_COUNTERS, "", new, markets::bind_counters);
     let outcomes: Vec<_> = new.iter().flat_map(markets::outcome_rows).collect();
     insert(steps, &OUTCOMES, "", &outcomes, markets::bind_outcome);
     tags(steps, new.iter());
 }
 
 /// A market that this unit has loaded is written as far as it has changed since: a trade touches
-/// three counters and a few outcomes, not a long description and nine indexes.
+/// three counters and a few outcomes, not a long description and its indexes.
 fn changed_markets(steps: &mut Vec<Step>, changed: &[Market], seen: &HashMap<MarketId, Market>) {
     let is_counted =
         |market: &&Market| seen.get(&market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
-    let (counted, edited): (Vec<&Market>, Vec<&Market>) = changed.iter().partition(is_counted);
-    update(steps, &MARKET_COUNTERS, &counted, |market, row| markets::bind_counters(market, row));
+    let edited: Vec<&Market> = changed.iter().filter(|market| !is_counted(market)).collect();
+    update(steps, &MARKET_COUNTERS, changed, markets::bind_counters);
     update(steps, &MARKETS, &edited, |market, row| markets::bind_change(market, row));
 
     let changed_outcomes = changed.iter().flat_map(|market| {
@@ -144,6 +145,7 @@ fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
     delete(steps, &POSITIONS, "market_id", "", ids, 0);
     delete(steps, &ORDERS, "market_id", " AND status <> 'open'", ids, 0);
     delete(steps, &OUTCOMES, "market_id", "", ids, 0);
+    delete(steps, &MARKET_COUNTERS, "market_id", "", ids, ids.len());
     delete(steps, &MARKETS, "id", "", ids, ids.len());
 }
 

@@ -98,7 +98,7 @@ macro_rules! each_case {
             }
             books {
                 a_book_comes_best_price_first_then_by_sequence,
-                open_orders_of_a_market_come_by_id,
+                open_orders_of_a_market_are_found,
                 open_orders_are_counted_in_the_order_of_the_pairs,
                 orders_are_found_by_client_order_ids,
                 best_prices_are_those_of_the_open_orders,

@@ -278,7 +278,7 @@ pub trait Orders: Send {
     /// For each request, in the order of the requests, the best open orders first: by price, then
     /// by sequence. One statement however many requests.
     async fn book(&mut self, requests: &[BookRequest]) -> Result<Vec<Vec<Order>>, StoreError>;
-    /// The open orders of a market, by id, at most `limit`.
+    /// The open orders of a market, in no certain order, at most `limit`.
     async fn open_in_market(&mut self, market: MarketId, limit: u32) -> Result<Vec<Order>, StoreError>;
     /// How many open orders each user has in the market of the pair, in the order of the pairs.
     async fn count_open(&mut self, pairs: &[(UserId, MarketId)]) -> Result<Vec<u64>, StoreError>;

@@ -41,10 +41,10 @@ async fn servers_that_start_together_migrate_once() -> anyhow::Result<()> {
         return Ok(());
     };
     let stores = [database.open().await?, database.open().await?, database.open().await?];
-    let [one, two, three] = &stores;
-    let (one, two, three) = tokio::join!(one.migrate_up(), two.migrate_up(), three.migrate_up());
+    let [one_store, two, three] = &stores;
+    let (one, two, three) = tokio::join!(one_store.migrate_up(), two.migrate_up(), three.migrate_up());
     let mut applied = [one?.len(), two?.len(), three?.len()];
     applied.sort_unstable();
-    assert_eq!(applied, [0, 0, 6]);
+    assert_eq!(applied, [0, 0, one_store.migration_status().await?.len()]);
     Ok(())
 }

@@ -37,7 +37,7 @@ async fn up_down_and_up_again_leaves_the_same_schema() -> anyhow::Result<()> {
     let store = SqliteStore::open(&path, SqliteOptions::default())?;
     ensure!(store.migration_status().await?.iter().all(|(_, applied)| !applied));
     let names = store.migrate_up().await?;
-    ensure!(names.len() == 6 && names.is_sorted(), "{names:?}");
+    ensure!(names.len() == store.migration_status().await?.len() && names.is_sorted(), "{names:?}");
     ensure!(store.migrate_up().await?.is_empty(), "a second run found something to do");
     let first = schema(&path)?;
 
@@ -70,10 +70,13 @@ async fn a_migration_that_fails_leaves_nothing() -> anyhow::Result<()> {
     let failed = store.migrate_up().await;
     ensure!(matches!(failed, Err(StoreError::Corrupt(_))), "{failed:?}");
     let applied: Vec<bool> = store.migration_status().await?.into_iter().map(|(_, applied)| applied).collect();
-    ensure!(applied == [true, true, false, false, false, false], "{applied:?}");
+    ensure!(
+        applied.iter().filter(|applied| **applied).count() == 2 && applied.starts_with(&[true, true]),
+        "{applied:?}"
+    );
     ensure!(outside.batch_execute("SELECT 1 FROM orders").is_err(), "half a migration stayed");
     outside.batch_execute("DROP TABLE trades")?;
-    ensure!(store.migrate_up().await?.len() == 4);
+    ensure!(store.migrate_up().await?.len() == applied.len() - 2);
     Ok(())
 }
 
