@@ -47,9 +47,6 @@ use crate::services::{Needs, Services};
 /// Fills books and caches before anything is measured.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// The share of the processors that may be busy on a quiet machine.
-const QUIET: f64 = 0.1;
-
 /// How the benchmark runs.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -104,8 +101,8 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
     };
     let services = Services::start(Needs::POSTGRES, interrupts).await?;
     let url = services.database_url.as_ref().context("PostgreSQL was asked for and is not there")?;
-    warn_of_others().await?;
-    let bench = Bench { options, server: Database::new(url)?, interrupts };
+    let busy_before = machine::busy_share(Duration::from_secs(1)).await?;
+    let bench = Bench { options, server: Database::new(url)?, busy_before, interrupts };
     if let Some(orders) = bench.options.scale {
         let report = bench.scale(&binary, usize::try_from(orders)?).await?;
         print_report(&report.text());
@@ -117,18 +114,6 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
     print_report(&report.text());
     report.write(&cargo::workspace_root())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says so when the machine has other work, because nothing else would show it.
-async fn warn_of_others() -> anyhow::Result<()> {
-    let busy = machine::busy_share(Duration::from_secs(1)).await?;
-    if busy > QUIET {
-        eprintln!(
-            "bench: the machine has other work ({:.0} % busy): figures and ratios will be unsteady",
-            busy * 100.0
-        );
-    }
-    Ok(())
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are what was asked for")]
@@ -155,13 +140,19 @@ impl Options {
 struct Bench<'a> {
     options: Options,
     server: Database,
+    busy_before: f64,
     interrupts: &'a Interrupts,
 }
 
 impl Bench<'_> {
     async fn run(&self, binary: &Path) -> anyhow::Result<Figures> {
         let subjects = self.start(binary).await?;
-        let mut figures = Figures { cores: machine::cores(), seconds: self.options.seconds, ..Figures::default() };
+        let mut figures = Figures {
+            cores: machine::cores(),
+            busy_before: self.busy_before,
+            seconds: self.options.seconds,
+            ..Figures::default()
+        };
         self.closed_loops(&subjects, &mut figures).await?;
         self.open_loops(&subjects, &mut figures).await?;
         for subject in subjects {
@@ -180,6 +171,9 @@ impl Bench<'_> {
 
     /// Starts every server that is measured, each on an empty store of its own.
     async fn start(&self, binary: &Path) -> anyhow::Result<Vec<Subject>> {
+        if let Err(error) = self.server.age_log(self.interrupts).await {
+            eprintln!("bench: PostgreSQL makes new log files while it is measured: {error:#}");
+        }
         let mut subjects = Vec::new();
         // What a commit for each request costs is no question of scale.
         let is_wanted = |name| self.options.scale.is_none() || name != Name::PostgresAlone;
@@ -252,7 +246,8 @@ impl Bench<'_> {
             stores.push(Scaled { subject: name, empty, full });
         }
         self.remove_databases().await?;
-        Ok(ScaleReport { command: self.options.command(), cores: machine::cores(), orders, stores })
+        let (command, busy_before) = (self.options.command(), self.busy_before);
+        Ok(ScaleReport { command, cores: machine::cores(), busy_before, orders, stores })
     }
 
     /// Measures a store in its state, in the open loop at the rate of the state that it is compared with.

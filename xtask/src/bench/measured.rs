@@ -83,6 +83,8 @@ pub(super) struct Memory {
 pub(super) struct Figures {
     /// Processors of the machine, which load, server and database share.
     pub(super) cores: usize,
+    /// The share of them that others used before the run.
+    pub(super) busy_before: f64,
     /// Seconds of each measurement.
     pub(super) seconds: u64,
     pub(super) closed: Vec<Measured>,
@@ -153,7 +155,7 @@ pub(super) mod tests {
         let half = row(Name::Postgres, Load::Pairs, 0, 300.0);
         let half = Measured { clients: None, of_knee: Some(0.5), offered_per_second: Some(300.0), ..half };
         let memory = vec![Memory { subject: Name::Postgres, idle_bytes: 20 << 20, loaded_bytes: 30 << 20 }];
-        Figures { cores: 2, seconds: 1, closed, open: vec![half], memory }
+        Figures { cores: 2, busy_before: 0.0, seconds: 1, closed, open: vec![half], memory }
     }
 
     #[test]

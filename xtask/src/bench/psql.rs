@@ -8,6 +8,9 @@ use tokio::process::Command;
 use crate::interrupts::Interrupts;
 use crate::process;
 
+/// So many files of the log, of 16 MB each, are there before anything is measured.
+const LOG_FILES: usize = 120;
+
 /// A database, and the programs to speak to it.
 #[derive(Clone, Debug)]
 pub(super) struct Database {
@@ -61,6 +64,18 @@ impl Database {
     pub(super) async fn log_bytes(&self, interrupts: &Interrupts) -> anyhow::Result<u64> {
         let text = self.run("SELECT pg_current_wal_lsn() - '0/0'", interrupts).await?;
         text.trim().parse().with_context(|| format!("the position in the log is no number: {text}"))
+    }
+
+    /// Fills files of the log and has them kept to be used again, as they are on a server that has run for a
+    /// while. Until then each new file is written full of zeros first, which stops every commit for as long
+    /// as that takes, some 50 ms in each second of a heavy load.
+    pub(super) async fn age_log(&self, interrupts: &Interrupts) -> anyhow::Result<()> {
+        let fill = format!(
+            "DO $$ BEGIN FOR n IN 1..{LOG_FILES} LOOP PERFORM pg_logical_emit_message(false, 'bench', 'fill'); \
+             PERFORM pg_switch_wal(); END LOOP; END $$"
+        );
+        self.run(&fill, interrupts).await?;
+        self.run("CHECKPOINT", interrupts).await.map(drop)
     }
 
     fn psql(&self) -> Command {

@@ -40,7 +40,7 @@ impl Report {
         format!(
             "Written by `{}` on a machine with {} cores\n\
              that load, server and database share; each measurement took {} seconds. Ratios of one run say something; absolute\n\
-             figures differ from machine to machine.\n\n\
+             figures differ from machine to machine.\n{}\n\
              ## Targets\n\n{}\n\
              ## Orders over the number of clients\n\n{}\n{}\n\
              ![Throughput and latency over the number of clients](benchmarks/load.svg)\n\n\
@@ -52,6 +52,7 @@ impl Report {
             self.command,
             figures.cores,
             figures.seconds,
+            of_others(figures.busy_before),
             target_table(figures),
             throughput_table(figures),
             latency_table(figures),
@@ -78,6 +79,20 @@ impl Report {
     }
 }
 
+/// The share of the processors that may be busy on a quiet machine.
+const QUIET: f64 = 0.1;
+
+/// A line that says so when the machine had other work, because no figure would show it; else nothing.
+pub(super) fn of_others(busy_before: f64) -> String {
+    if busy_before <= QUIET {
+        return String::new();
+    }
+    let percent = busy_before * 100.0;
+    format!(
+        "**The machine had other work** ({percent:.0} % busy before the run): these figures and ratios are unsteady.\n"
+    )
+}
+
 const HOW_TO_READ: &str = "\
 ## How to read it
 
@@ -96,13 +111,14 @@ const HOW_TO_READ: &str = "\
 - **The knee** is the number of clients with the best throughput. In the table *when requests come by themselves* they are
   due at random moments (a Poisson process), at a share of what was answered at the knee, and latency counts from the moment
   that a request is due: a server that falls behind cannot hide it. *One commit* is pgbench's mean latency with one client.
+- PostgreSQL's log files were there before (120 of 16 MB), as on a server that has run for a while; that counts for pgbench too.
 - **Bytes written** are write-ahead log for PostgreSQL, and all that the server wrote for SQLite; of the orders in pairs.
 - The numbers behind the tables are in [latest.json](benchmarks/latest.json).
 ";
 
 #[cfg(test)]
 mod tests {
-    use super::Report;
+    use super::{Report, of_others};
     use crate::bench::measured::tests::figures;
 
     #[test]
@@ -117,5 +133,11 @@ mod tests {
         assert_eq!(json["closed"][0]["subject"], "pgbench");
         assert_eq!(json["targets"][0]["ratio"], 3.0);
         assert!(read("benchmarks/load.svg").starts_with("<svg"));
+    }
+
+    #[test]
+    fn says_when_the_machine_had_other_work() {
+        assert_eq!(of_others(0.05), "");
+        assert!(of_others(0.97).contains("97 % busy"));
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::bench::measured::{Measured, Name};
+use crate::bench::report::of_others;
 use crate::bench::tables::table;
 
 /// One store, empty and full.
@@ -39,6 +40,8 @@ pub(super) struct State {
 pub(super) struct ScaleReport {
     pub(super) command: String,
     pub(super) cores: usize,
+    /// The share of them that others used before the run.
+    pub(super) busy_before: f64,
     /// Open orders that were added, and as many trades.
     pub(super) orders: usize,
     pub(super) stores: Vec<Scaled>,
@@ -50,13 +53,14 @@ impl ScaleReport {
         let rows = self.stores.iter().flat_map(rows);
         format!(
             "# Benchmarks: the scale of the state\n\n\
-             Written by `{}` on a machine with {} cores that load, server and database share.\n\n{}\n\
+             Written by `{}` on a machine with {} cores that load, server and database share.\n{}\n{}\n\
              Full means {} open orders more, as many trades, {} markets and {} users, all made through the API.\n\
              Orders in pairs then go to all markets, at random; the mixed load keeps to its 50. *At the same rate* is an\n\
              open loop at half of what the empty store did in the closed one. The target is a ratio below 1.3 (for orders/s\n\
              above 0.77), and a start in less than 5 s. Afterwards `bellwether audit` found nothing.\n",
             self.command,
             self.cores,
+            of_others(self.busy_before),
             table(&["", "empty", "full", "full of empty"], rows),
             self.orders,
             self.orders / 100,
@@ -122,8 +126,13 @@ mod tests {
     #[test]
     fn shows_the_full_store_beside_the_empty_one() {
         let store = Scaled { subject: Name::Sqlite, empty: state(1000.0), full: state(800.0) };
-        let report =
-            ScaleReport { command: "cargo xtask bench".to_owned(), cores: 2, orders: 1000, stores: vec![store] };
+        let report = ScaleReport {
+            command: "cargo xtask bench".to_owned(),
+            cores: 2,
+            busy_before: 0.0,
+            orders: 1000,
+            stores: vec![store],
+        };
         let text = report.text();
         assert!(text.contains("| SQLite, orders in pairs, 64 clients: orders/s | 1000 | 800 | 0.80 |"), "{text}");
         assert!(text.contains("| SQLite, orders in pairs at the same rate: p99 in ms | 8.0 | 8.0 | 1.00 |"), "{text}");

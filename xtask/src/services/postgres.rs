@@ -68,6 +68,9 @@ pub(super) async fn start(programs: &Path, sandbox: &mut Sandbox, interrupts: &I
             // As in production: what is acknowledged is on the disk.
             "synchronous_commit=on".to_owned(),
             "max_connections=200".to_owned(),
+            // Log files are used again rather than removed, as they are where a server has run for a while.
+            "min_wal_size=2GB".to_owned(),
+            "max_wal_size=4GB".to_owned(),
         ] {
             server.args(["-c", &setting]);
         }
