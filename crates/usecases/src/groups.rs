@@ -1,8 +1,7 @@
 //! Group commit: requests that wait at the same time share one unit of work, and so one commit.
 //!
-//! Whoever finds a turn free takes what waits, its own request among it, executes it as one group
-//! and answers each. The next group forms meanwhile. An idle server adds no delay: a request that
-//! comes alone is a group of one.
+//! Whoever comes while a group may run begins one; whoever comes later waits, and those who wait are the
+//! next group. An idle server adds no delay: a request that comes alone is a group of one.
 //!
 //! Requests are taken in the order in which they came. Where several groups run at a time, a request
 //! waits for those before it that touch the same markets, so that the order holds within a market.
@@ -10,15 +9,14 @@
 //! the queue for everybody.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::ports::{Decided, StoreError};
 
-use tokio::sync::oneshot::{self, error::TryRecvError};
-use tokio::sync::{Notify, Semaphore};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use crate::{Context, Error};
 
@@ -51,10 +49,7 @@ pub(crate) trait Grouped: Clone + Send + Sync + 'static {
 /// The requests that wait, and the groups that run.
 pub(crate) struct Groups<R: Grouped> {
     state: Mutex<State<R>>,
-    /// One for each group that may run at a time.
-    turns: Semaphore,
-    /// Told whenever there may be something to take for whoever found nothing.
-    changed: Notify,
+    ctx: Context,
 }
 
 struct State<R: Grouped> {
@@ -63,6 +58,8 @@ struct State<R: Grouped> {
     of_user: HashMap<UserId, usize>,
     /// The markets of the groups that run.
     busy: HashSet<MarketId>,
+    /// How many groups run.
+    running: usize,
 }
 
 struct Waiting<R: Grouped> {
@@ -71,42 +68,27 @@ struct Waiting<R: Grouped> {
 }
 
 impl<R: Grouped> Groups<R> {
-    /// Groups of which so many run at a time, at least one.
-    pub(crate) fn new(at_once: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), of_user: HashMap::new(), busy: HashSet::new() };
-        Self { state: Mutex::new(state), turns: Semaphore::new(at_once.max(1)), changed: Notify::new() }
+    /// Groups on these ports, as many at a time and as large as the policy says.
+    pub(crate) fn new(ctx: Context) -> Arc<Self> {
+        let state = State { waiting: VecDeque::new(), of_user: HashMap::new(), busy: HashSet::new(), running: 0 };
+        Arc::new(Self { state: Mutex::new(state), ctx })
     }
 
-    /// Executes a request together with those that wait at the same time.
-    pub(crate) async fn submit(&self, ctx: &Context, request: R) -> Result<R::Answer, Error> {
-        let mut answer = self.enter(request)?;
-        loop {
-            let turn = tokio::select! {
-                biased;
-                answer = &mut answer => return answer.unwrap_or_else(|_| Err(abandoned())),
-                turn = self.turns.acquire() => turn,
-            };
-            // The group before may have had this request in it.
-            match answer.try_recv() {
-                Ok(answer) => return answer,
-                Err(TryRecvError::Closed) => return Err(abandoned()),
-                Err(TryRecvError::Empty) => {}
-            }
-            // Where everything that waits is for markets of groups that run, the turn is kept, so that
-            // not everybody looks in vain.
-            loop {
-                let mut changed = pin!(self.changed.notified());
-                changed.as_mut().enable();
-                if let Some(Group { requests, running }) = self.next_group(ctx.policy.group_limit) {
-                    run(ctx, requests, (turn, running)).await;
-                    break;
-                }
-                tokio::select! {
-                    biased;
-                    answer = &mut answer => return answer.unwrap_or_else(|_| Err(abandoned())),
-                    () = changed => {}
-                }
-            }
+    /// Executes a request together with those that wait at the same time. It is executed even if nobody
+    /// waits for the answer any more.
+    pub(crate) async fn submit(self: &Arc<Self>, request: R) -> Result<R::Answer, Error> {
+        let answer = self.enter(request)?;
+        self.begin_groups();
+        answer.await.unwrap_or_else(|_| Err(abandoned()))
+    }
+
+    /// Begins as many groups as may run.
+    fn begin_groups(self: &Arc<Self>) {
+        // There is none where the process is ending; then nobody waits any more either.
+        let Ok(runtime) = Handle::try_current() else { return };
+        while let Some((requests, running)) = self.next_group() {
+            let groups = Arc::clone(self);
+            runtime.spawn(async move { run(&groups.ctx, requests, running).await });
         }
     }
 
@@ -121,18 +103,18 @@ impl<R: Grouped> Groups<R> {
             return Err(StoreError::Unavailable("too many requests of one user are waiting".into()).into());
         }
         state.of_user.insert(request.user(), of_user.saturating_add(1));
-        let may_run = !request.markets().iter().any(|market| state.busy.contains(market));
         state.waiting.push_back(Waiting { request, answer: sender });
-        drop(state);
-        if may_run {
-            self.changed.notify_waiters();
-        }
         Ok(receiver)
     }
 
-    /// Those who wait longest and for no group that runs, up to so many commands.
-    fn next_group(&self, limit: usize) -> Option<Group<'_, R>> {
+    /// Those who wait longest and for no group that runs, up to so many commands, where another group may
+    /// run; and what they keep others from.
+    fn next_group(self: &Arc<Self>) -> Option<(Vec<Waiting<R>>, Running<R>)> {
+        let limit = self.ctx.policy.group_limit;
         let mut state = self.lock();
+        if state.running >= self.ctx.policy.groups_at_once.max(1) {
+            return None;
+        }
         let (mut requests, mut markets, mut commands) = (Vec::new(), HashSet::new(), 0_usize);
         // Of the markets of requests that stay, no later request may be taken either.
         let mut blocked = state.busy.clone();
@@ -159,7 +141,8 @@ impl<R: Grouped> Groups<R> {
             return None;
         }
         state.busy.extend(markets.iter().copied());
-        Some(Group { requests, running: Running { groups: self, markets } })
+        state.running = state.running.saturating_add(1);
+        Some((requests, Running { groups: Arc::clone(self), markets }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {
@@ -179,36 +162,32 @@ impl<R: Grouped> State<R> {
     }
 }
 
-/// A group, and the markets that are its own until it is decided.
-struct Group<'g, R: Grouped> {
-    requests: Vec<Waiting<R>>,
-    running: Running<'g, R>,
-}
-
-struct Running<'g, R: Grouped> {
-    groups: &'g Groups<R>,
+/// The place of a group that runs, and the markets that are its own, until it is decided.
+struct Running<R: Grouped> {
+    groups: Arc<Groups<R>>,
     markets: HashSet<MarketId>,
 }
 
-impl<R: Grouped> Drop for Running<'_, R> {
+impl<R: Grouped> Drop for Running<R> {
     fn drop(&mut self) {
         let mut state = self.groups.lock();
         for market in &self.markets {
             state.busy.remove(market);
         }
+        state.running = state.running.saturating_sub(1);
         drop(state);
-        self.groups.changed.notify_waiters();
+        self.groups.begin_groups();
     }
 }
 
-/// Executes a group and answers each request of it. What it `held` others from is given up when it is
-/// decided: the next group runs while this one waits for the disk.
-async fn run<R: Grouped, H: Send>(ctx: &Context, group: Vec<Waiting<R>>, held: H) {
+/// Executes a group and answers each request of it. Its place is given up when it is decided: the next
+/// group runs while this one waits for the disk.
+async fn run<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, running: Running<R>) {
     let (decided, told) = oneshot::channel();
     let give_up = async move {
         // Dropped unsent, it means that the group has ended.
         drop(told.await);
-        drop(held);
+        drop(running);
     };
     let tell = move || {
         // Nobody listens any more: then there is nothing left to give up.

@@ -41,7 +41,6 @@ struct Payment {
 /// Executes payments. Clones share one queue, and so the groups.
 #[derive(Clone)]
 pub struct Payments {
-    ctx: Context,
     groups: Arc<Groups<Payment>>,
 }
 
@@ -49,8 +48,7 @@ impl Payments {
     /// On these ports.
     #[must_use]
     pub fn new(ctx: Context) -> Self {
-        let groups = Arc::new(Groups::new(ctx.policy.groups_at_once));
-        Self { ctx, groups }
+        Self { groups: Groups::new(ctx) }
     }
 
     /// Pays another user, in one unit of work with the payments that wait at the same time. Refused:
@@ -60,7 +58,7 @@ impl Payments {
         if request.from == request.to {
             return Err(Refusal::TransferToSelf.into());
         }
-        self.groups.submit(&self.ctx, Payment { request, keyed }).await
+        self.groups.submit(Payment { request, keyed }).await
     }
 }
 

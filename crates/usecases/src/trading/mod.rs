@@ -102,14 +102,13 @@ impl Trading {
     /// On these ports.
     #[must_use]
     pub fn new(ctx: Context) -> Self {
-        let groups = Arc::new(Groups::new(ctx.policy.groups_at_once));
-        Self { ctx, groups }
+        Self { groups: Groups::new(ctx.clone()), ctx }
     }
 
     /// Executes one request, in one unit of work with those that wait at the same time. Commands
     /// that are refused say why, each for itself. [`StoreError::Unavailable`] where too many wait.
     pub async fn submit(&self, request: Request) -> Result<Answered<Vec<Outcome>>, Error> {
-        self.groups.submit(&self.ctx, request).await
+        self.groups.submit(request).await
     }
 
     /// Executes an order on a copy of the state and writes nothing.
