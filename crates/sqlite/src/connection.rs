@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
     Write,
     /// One of those that only read.
     Read,
+    /// The one that copies the write-ahead log into the file.
+    Copy,
 }
 
 /// An open connection.
@@ -66,9 +68,9 @@ impl Connection {
             "PRAGMA trusted_schema = OFF",
             "PRAGMA cache_size = -32768",
             "PRAGMA temp_store = MEMORY",
-            "PRAGMA journal_size_limit = 67108864",
-            // In pages of 4 KiB. Pages that change often are copied into the file once for many commits.
-            "PRAGMA wal_autocheckpoint = 4000",
+            "PRAGMA journal_size_limit = 134217728",
+            // No commit waits for the log to be copied: see `checkpoints`.
+            "PRAGMA wal_autocheckpoint = 0",
         ] {
             self.batch(pragma)?;
         }

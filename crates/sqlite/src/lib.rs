@@ -5,6 +5,7 @@
 //!
 //! - `store`, `writer`, `readers`, `connection`: the file, the thread that writes, the connections
 //!   that read, and how each is set up. WAL, `synchronous = FULL`, one writer.
+//! - `checkpoints`: the thread that copies the write-ahead log into the file.
 //! - `unit`, `write`: units of work and how a decision's changes become statements.
 //! - `sql`, `lists`: statements, rows, and pages of lists.
 //! - `users`, `accounts`, `markets`, `orders`, `positions`, `trades`, `answers`: each thing's rows,
@@ -16,6 +17,7 @@
 mod accounts;
 mod answers;
 mod audit;
+mod checkpoints;
 mod connection;
 mod due;
 mod error;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bellwether_domain::ports::{Store, StoreError, UnitOfWork};
 
+use crate::checkpoints::{Checkpoints, Log};
 use crate::connection::{Connection, Purpose};
 use crate::error::Trouble;
 use crate::readers::Readers;
@@ -42,6 +43,7 @@ pub struct SqliteStore {
     pub(crate) writer: WriterHandle,
     pub(crate) readers: Readers,
     counter: Arc<AtomicU64>,
+    _checkpoints: Checkpoints,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -62,7 +64,9 @@ impl SqliteStore {
         make_file(path)?;
         let counter = Arc::new(AtomicU64::new(0));
         let connection = Connection::open(path, Purpose::Write, options.busy_timeout, &counter)?;
-        let writer = WriterHandle::start(connection, options.begin_timeout)?;
+        let log = Arc::new(Log::default());
+        let checkpoints = Checkpoints::start(path, options.busy_timeout, Arc::clone(&log))?;
+        let writer = WriterHandle::start(connection, options.begin_timeout, log)?;
         let readers = Readers::new(
             path.to_owned(),
             options.readers,
@@ -70,7 +74,7 @@ impl SqliteStore {
             options.busy_timeout,
             Arc::clone(&counter),
         );
-        Ok(Self { writer, readers, counter })
+        Ok(Self { writer, readers, counter, _checkpoints: checkpoints })
     }
 
     /// How many statements all connections have executed so far, those of transactions included.

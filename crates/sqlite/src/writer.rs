@@ -20,6 +20,7 @@ use std::time::Duration;
 use bellwether_domain::ports::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::checkpoints::{self, Log};
 use crate::connection::Connection;
 use crate::error::{Fault, Trouble, fault, store_error};
 use crate::sql::Sql;
@@ -33,6 +34,7 @@ type Poison = Arc<OnceLock<String>>;
 pub(crate) struct Writer {
     connection: Connection,
     poison: Poison,
+    log: Arc<Log>,
 }
 
 impl Writer {
@@ -86,6 +88,15 @@ impl Writer {
         }
     }
 
+    /// Between two transactions, after one was committed.
+    fn tidy(&mut self) {
+        if self.log.committed()
+            && let Err(error) = checkpoints::copy(&mut self.connection)
+        {
+            tracing::warn!(%error, "the log could not be copied into the file");
+        }
+    }
+
     /// Undoes everything since the transaction began. Whether none is open now.
     pub(crate) fn rollback(&mut self) -> bool {
         match self.connection.try_run(Sql::new("ROLLBACK")) {
@@ -111,10 +122,10 @@ pub(crate) struct WriterHandle {
 
 impl WriterHandle {
     /// Starts the thread. It ends, and closes the connection, when nobody can send it jobs any more.
-    pub(crate) fn start(connection: Connection, timeout: Duration) -> Result<Self, StoreError> {
+    pub(crate) fn start(connection: Connection, timeout: Duration, log: Arc<Log>) -> Result<Self, StoreError> {
         let (jobs, incoming) = channel();
         let poison = Poison::default();
-        let writer = Writer { connection, poison: Arc::clone(&poison) };
+        let writer = Writer { connection, poison: Arc::clone(&poison), log };
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || serve(writer, &incoming))
@@ -203,8 +214,12 @@ impl Transaction {
         let permit = self.permit.take();
         let job: Job = Box::new(move |writer| {
             let result = writer.commit();
-            drop(permit);
+            let is_committed = result.is_ok();
             let _ = answer.send(result);
+            if is_committed {
+                writer.tidy();
+            }
+            drop(permit);
         });
         self.jobs.send(job).map_err(|_| Trouble::Stopped("writer"))?;
         answered.await.map_err(|_| StoreError::OutcomeUnknown(Box::new(Trouble::Stopped("writer"))))?
@@ -250,7 +265,7 @@ mod tests {
             Connection::open(&path, Purpose::Write, Duration::from_secs(1), &Arc::new(AtomicU64::new(0)))?;
         connection.batch("CREATE TABLE things (data BLOB) STRICT")?;
         connection.batch(text)?;
-        Ok(WriterHandle::start(connection, Duration::from_secs(1))?)
+        Ok(WriterHandle::start(connection, Duration::from_secs(1), Arc::default())?)
     }
 
     async fn insert(transaction: &mut Transaction, bytes: i64) -> Result<(), StoreError> {

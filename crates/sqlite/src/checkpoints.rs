@@ -1,0 +1,126 @@
+//! Copying the write-ahead log into the file, beside the writer.
+//!
+//! SQLite would do it in the commit that makes the log long, and that commit, and all behind it, would
+//! wait for the copying and for the disk. Instead a thread copies what has been committed while the
+//! writer goes on. It never gets to an end under load, and the log begins anew only when all of it has
+//! been copied: so when the log is long, the writer copies the rest itself, which is what came in the
+//! meantime, between two transactions.
+//!
+//! What is acknowledged does not depend on any of this: it is in the log, and the log on the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use bellwether_domain::ports::StoreError;
+
+use crate::connection::{Connection, Purpose};
+use crate::sql::Sql;
+
+/// How long the log grows before it is copied.
+const EVERY: Duration = Duration::from_millis(250);
+/// With so many pages of 4 KiB the log is to begin anew.
+const LONG: i64 = 8_000;
+
+/// What the writer and the thread tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// How many transactions were committed.
+    commits: AtomicU64,
+    /// The log is long and nearly copied.
+    is_to_begin_anew: AtomicBool,
+}
+
+impl Log {
+    /// A transaction was committed. Whether the writer is to copy the rest of the log before the next.
+    pub(crate) fn committed(&self) -> bool {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.is_to_begin_anew.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// The thread; dropped, it ends.
+pub(crate) struct Checkpoints {
+    _stop: Sender<()>,
+}
+
+impl Checkpoints {
+    /// Starts the thread, with a connection of its own.
+    pub(crate) fn start(path: &Path, busy_timeout: Duration, log: Arc<Log>) -> Result<Self, StoreError> {
+        // Its statements are no part of what anybody asked for, so they are not counted with theirs.
+        let connection = Connection::open(path, Purpose::Copy, busy_timeout, &Arc::new(AtomicU64::new(0)))?;
+        let (stop, stopped) = channel();
+        std::thread::Builder::new()
+            .name("sqlite-log".to_owned())
+            .spawn(move || run(connection, &log, &stopped))
+            .map_err(|e| StoreError::Unavailable(e.into()))?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+fn run(mut connection: Connection, log: &Log, stopped: &Receiver<()>) {
+    let mut copied = 0;
+    while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+        let commits = log.commits.load(Ordering::Relaxed);
+        if commits == copied {
+            continue;
+        }
+        match copy(&mut connection) {
+            Ok(pages) => {
+                copied = commits;
+                log.is_to_begin_anew.store(pages > LONG, Ordering::Relaxed);
+            }
+            // Nothing is lost: the log has everything, and it is tried again.
+            Err(error) => tracing::warn!(%error, "the log could not be copied into the file"),
+        }
+    }
+}
+
+/// Copies as much of the log as can be without waiting for anybody; how many pages the log has.
+pub(crate) fn copy(connection: &mut Connection) -> Result<i64, StoreError> {
+    let row = connection.one(Sql::new("PRAGMA wal_checkpoint(PASSIVE)"))?;
+    let Some(mut row) = row else { return Ok(0) };
+    let _is_busy = row.int()?;
+    row.int()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(folder: &tempfile::TempDir, purpose: Purpose) -> anyhow::Result<Connection> {
+        let path = folder.path().join("test.db");
+        Ok(Connection::open(&path, purpose, Duration::from_secs(1), &Arc::new(AtomicU64::new(0)))?)
+    }
+
+    /// A reader that began earlier keeps the log from being copied to its end, as a writer that goes on does.
+    #[test]
+    fn the_log_begins_anew_once_all_of_it_is_copied() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (mut writer, mut other) = (open(&folder, Purpose::Write)?, open(&folder, Purpose::Copy)?);
+        writer.batch("CREATE TABLE things (data BLOB) STRICT; INSERT INTO things VALUES (zeroblob(1000000))")?;
+        let mut reader = open(&folder, Purpose::Read)?;
+        reader.batch("BEGIN; SELECT count(*) FROM things")?;
+        let more = "INSERT INTO things VALUES (zeroblob(1000))";
+        writer.batch(more)?;
+        let long = copy(&mut other)?;
+        writer.batch(more)?;
+        assert!(long > 200 && copy(&mut writer)? > long, "the log of {long} pages began anew, with a page not copied");
+        reader.batch("COMMIT")?;
+        copy(&mut writer)?;
+        writer.batch(more)?;
+        assert!(copy(&mut other)? < 20, "the log did not begin anew");
+        Ok(())
+    }
+
+    #[test]
+    fn the_writer_is_told_once() {
+        let log = Log::default();
+        assert!(!log.committed());
+        log.is_to_begin_anew.store(true, Ordering::Relaxed);
+        assert!(log.committed());
+        assert!(!log.committed());
+    }
+}
