@@ -113,6 +113,7 @@ const HOW_TO_READ: &str = "\
   that a request is due: a server that falls behind cannot hide it. *One commit* is pgbench's mean latency with one client.
 - PostgreSQL's log files were there before (120 of 16 MB), as on a server that has run for a while; that counts for pgbench too.
 - **Bytes written** are write-ahead log for PostgreSQL, and all that the server wrote for SQLite; of the orders in pairs.
+- The exchange alone, without server and store: [core.md](benchmarks/core.md).
 - The numbers behind the tables are in [latest.json](benchmarks/latest.json).
 ";
 

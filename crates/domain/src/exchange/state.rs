@@ -1,6 +1,9 @@
 //! The loaded state that commands are executed on, and the draft of one command's changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::hash::Hash;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::book::BookSide;
 use crate::ids::{AccountId, MarketId, OrderId, UserId};
@@ -49,21 +52,21 @@ impl MarketState {
 #[derive(Debug, Clone, Default)]
 pub struct State {
     pub(super) markets: BTreeMap<MarketId, MarketState>,
-    pub(super) accounts: BTreeMap<AccountId, Account>,
-    pub(super) orders: BTreeMap<OrderId, Order>,
-    pub(super) positions: BTreeMap<(MarketId, UserId), Position>,
-    pub(super) open_counts: BTreeMap<(MarketId, UserId), u64>,
-    pub(super) client_ids: BTreeMap<(UserId, String), OrderId>,
+    pub(super) accounts: HashMap<AccountId, Account>,
+    pub(super) orders: HashMap<OrderId, Order>,
+    pub(super) positions: HashMap<(MarketId, UserId), Position>,
+    pub(super) open_counts: HashMap<(MarketId, UserId), u64>,
+    pub(super) client_ids: HashMap<(UserId, String), OrderId>,
     changed: Changed,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Changed {
-    markets: BTreeSet<MarketId>,
-    accounts: BTreeSet<AccountId>,
-    new_orders: BTreeSet<OrderId>,
-    orders: BTreeSet<OrderId>,
-    positions: BTreeSet<(MarketId, UserId)>,
+    markets: HashSet<MarketId>,
+    accounts: HashSet<AccountId>,
+    new_orders: HashSet<OrderId>,
+    orders: HashSet<OrderId>,
+    positions: HashSet<(MarketId, UserId)>,
     trades: Vec<Trade>,
     transfers: Vec<Transfer>,
 }
@@ -131,19 +134,17 @@ impl State {
         self.positions.get(&(market, user))
     }
 
-    /// Everything that was changed since it was loaded.
+    /// Everything that was changed since it was loaded, each kind of row in id order.
     #[must_use]
     pub fn into_changes(mut self) -> Changes {
         let changed = self.changed;
-        let take_orders = |orders: &mut BTreeMap<OrderId, Order>, ids: BTreeSet<OrderId>| -> Vec<Order> {
-            ids.into_iter().filter_map(|id| orders.remove(&id)).collect()
-        };
+        let mut take_orders = |ids| -> Vec<Order> { sorted(ids).filter_map(|id| self.orders.remove(&id)).collect() };
         Changes {
-            new_orders: take_orders(&mut self.orders, changed.new_orders),
-            orders: take_orders(&mut self.orders, changed.orders),
-            accounts: changed.accounts.iter().filter_map(|id| self.accounts.remove(id)).collect(),
-            markets: changed.markets.iter().filter_map(|id| self.markets.remove(id)).map(|s| s.market).collect(),
-            positions: changed.positions.iter().filter_map(|id| self.positions.remove(id)).collect(),
+            new_orders: take_orders(changed.new_orders),
+            orders: take_orders(changed.orders),
+            accounts: sorted(changed.accounts).filter_map(|id| self.accounts.remove(&id)).collect(),
+            markets: sorted(changed.markets).filter_map(|id| self.markets.remove(&id)).map(|s| s.market).collect(),
+            positions: sorted(changed.positions).filter_map(|id| self.positions.remove(&id)).collect(),
             trades: changed.trades,
             transfers: changed.transfers,
             ..Changes::default()
@@ -253,9 +254,15 @@ impl Draft {
     }
 }
 
-fn copy_of<'a, K: Ord + Copy, V: Clone>(
+fn sorted<K: Ord>(keys: HashSet<K>) -> impl Iterator<Item = K> {
+    let mut keys: Vec<K> = keys.into_iter().collect();
+    keys.sort_unstable();
+    keys.into_iter()
+}
+
+fn copy_of<'a, K: Ord + Hash + Copy, V: Clone>(
     copies: &'a mut BTreeMap<K, V>,
-    originals: &BTreeMap<K, V>,
+    originals: &HashMap<K, V>,
     key: K,
 ) -> Option<&'a mut V> {
     use std::collections::btree_map::Entry;
