@@ -13,9 +13,13 @@ const TO_CLOSE: &str =
 const TO_EXPIRE: &str = "SELECT id FROM orders WHERE status = 'open' AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at, id LIMIT ?";
 const TO_DECIDE: &str =
     "SELECT id FROM markets WHERE status = 'proposed' AND challenge_until <= ? ORDER BY challenge_until, id LIMIT ?";
+/// Each side is asked for by itself, since the index of open orders is one for each.
 const TO_SETTLE: &str = "SELECT id FROM markets WHERE settled_at IS NULL AND status NOT IN ('open', 'halted') \
                          AND (status IN ('resolved', 'voided') \
-                              OR EXISTS (SELECT 1 FROM orders WHERE market_id = markets.id AND status = 'open')) \
+                              OR EXISTS (SELECT 1 FROM orders WHERE market_id = markets.id AND status = 'open' \
+                                         AND book_side = 'buy') \
+                              OR EXISTS (SELECT 1 FROM orders WHERE market_id = markets.id AND status = 'open' \
+                                         AND book_side = 'sell')) \
                          ORDER BY id LIMIT ?";
 const OF_DEACTIVATED: &str = "SELECT orders.id FROM users JOIN orders ON orders.user_id = users.id AND orders.status = 'open' \
                               WHERE users.status = 'deactivated' AND users.status <> 'active' LIMIT ?";
