@@ -66,7 +66,6 @@ impl Connection {
             "PRAGMA synchronous = FULL",
             "PRAGMA foreign_keys = ON",
             "PRAGMA trusted_schema = OFF",
-            "PRAGMA cache_size = -32768",
             "PRAGMA temp_store = MEMORY",
             "PRAGMA journal_size_limit = 134217728",
             // No commit waits for the log to be copied: see `checkpoints`.
@@ -74,6 +73,9 @@ impl Connection {
         ] {
             self.batch(pragma)?;
         }
+        // In KiB, at most. What an order touches of the indexes of a large store should be at hand.
+        let cache = if purpose == Purpose::Write { 65_536 } else { 32_768 };
+        self.batch(&format!("PRAGMA cache_size = -{cache}"))?;
         if purpose == Purpose::Read {
             self.batch("PRAGMA query_only = ON")?;
         }
