@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_usecases::users::{Password, SignUp, create_admin};
 
@@ -32,8 +32,5 @@ fn read_password() -> anyhow::Result<Password> {
     let mut text = String::new();
     std::io::stdin().take(MAX_INPUT).read_to_string(&mut text).context("reading the password from standard input")?;
     let password = text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
-    if password.chars().count() < 8 {
-        bail!("the password must have at least 8 characters");
-    }
     Ok(Password(password.to_owned()))
 }

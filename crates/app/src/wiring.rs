@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use bellwether_domain::ports::{Queries, Sealer, Store, TokenSigner};
 use bellwether_postgres::{PgOptions, PgStore};
 use bellwether_security::{
-    BcryptHasher, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
+    BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
 };
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use bellwether_usecases::sessions::SessionMemory;
@@ -161,6 +161,7 @@ pub(crate) fn context(
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
         hasher: Arc::new(BcryptHasher::new(config.password_cost, threads)?),
+        common_passwords: Arc::new(CommonPasswordList::new()),
         signer,
         opaque_tokens: Arc::new(RandomTokens::new(master)?),
         session_memory: SessionMemory::default(),

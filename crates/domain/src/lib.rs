@@ -3,7 +3,7 @@
 //! - Numbers and texts: [`money`], [`ids`], [`text`].
 //! - Things: [`user`], [`session`], [`ledger`], [`market`], [`order`], [`position`], [`trade`].
 //! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
-//!   [`settlement`] (payouts), [`permissions`].
+//!   [`settlement`] (payouts), [`permissions`], [`password`].
 //! - [`ports`]: what the domain needs of the world, as traits.
 //!
 //! Everything that decides is a pure function of loaded state, a command, the time and fresh ids.
@@ -16,6 +16,7 @@ pub mod lmsr;
 pub mod market;
 pub mod money;
 pub mod order;
+pub mod password;
 pub mod permissions;
 pub mod ports;
 pub mod position;

@@ -9,6 +9,7 @@ use crate::ledger::LedgerError;
 use crate::market::MarketStatus;
 use crate::money::{Credits, Overflow, Shares};
 use crate::order::OrderStatus;
+use crate::password::PasswordFault;
 
 /// A refusal. Money in mills, quantities in shares.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -51,6 +52,9 @@ pub enum Refusal {
     /// No such session, or not for this caller to know.
     #[error("there is no such session")]
     SessionNotFound,
+    /// The password may not be set, for all of these reasons.
+    #[error("the password cannot be used: it {}", list(.0))]
+    UnfitPassword(Vec<PasswordFault>),
     /// The address belongs to another user.
     #[error("this e-mail address is already registered")]
     EmailTaken,
@@ -173,6 +177,10 @@ pub enum Refusal {
     /// The idempotency key was used with another request.
     #[error("this Idempotency-Key was used with a different request")]
     IdempotencyMismatch,
+}
+
+fn list(faults: &[PasswordFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; it ")
 }
 
 impl From<Overflow> for Refusal {

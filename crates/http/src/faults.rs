@@ -7,6 +7,7 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
+use bellwether_domain::password::PasswordFault;
 use bellwether_domain::ports::{PasswordError, StoreError, Unique};
 use bellwether_domain::refusal::Refusal;
 use bellwether_usecases::Error;
@@ -289,6 +290,10 @@ pub(crate) fn in_progress() -> Fault {
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
+        if let Refusal::UnfitPassword(faults) = &refusal {
+            let detail = |fault: &PasswordFault| Detail::of("password", fault.code(), fault.to_string());
+            return Self::invalid(faults.iter().map(detail).collect());
+        }
         let (status, code) = place(&refusal);
         let fault = Self::new(status, code, refusal.to_string());
         match (facts(&refusal), status) {
@@ -317,6 +322,7 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
         R::BadRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
         R::SessionNotFound => (NOT_FOUND, "SESSION_NOT_FOUND"),
+        R::UnfitPassword(_) => (INVALID, "VALIDATION_ERROR"),
         R::EmailTaken => (CONFLICT, "EMAIL_TAKEN"),
         R::LastAdmin => (CONFLICT, "LAST_ADMIN"),
         R::StaleVersion { .. } => (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),

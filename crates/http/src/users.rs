@@ -2,7 +2,7 @@
 
 use bellwether_domain::ids::UserId;
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::{UserFilter, UserSort};
+use bellwether_domain::ports::{CommonPasswords, UserFilter, UserSort};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_usecases::users::{self, UserPatch};
@@ -21,9 +21,9 @@ use crate::wire::view::View;
 /// `POST /users`.
 pub(crate) async fn sign_up(mut call: Call) -> Result<Reply, Fault> {
     let body = call.body().await?;
-    let request = read(&body.json, Place::Body, user_body::sign_up)?;
-    let guarded = call.guard_secret(&body, render_new_user)?;
     let ctx = call.ctx();
+    let request = read(&body.json, Place::Body, |fields| user_body::sign_up(fields, &*ctx.common_passwords))?;
+    let guarded = call.guard_secret(&body, render_new_user)?;
     let work = async move {
         let _guard = guarded.guard;
         users::sign_up(&ctx, request, guarded.keyed).await
@@ -73,11 +73,15 @@ pub(crate) async fn change(call: Call) -> Result<Reply, Fault> {
     update(call, user_body::patch).await
 }
 
-async fn update(mut call: Call, reader: impl FnOnce(&Fields<'_>) -> Option<UserPatch>) -> Result<Reply, Fault> {
+async fn update(
+    mut call: Call,
+    reader: impl FnOnce(&Fields<'_>, &dyn CommonPasswords) -> Option<UserPatch>,
+) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let id = call.user_id(caller)?;
     let version = call.required_version()?;
-    let mut patch = call.command(reader).await?;
+    let ctx = call.ctx();
+    let mut patch = call.command(|fields| reader(fields, &*ctx.common_passwords)).await?;
     if patch.email.is_some() {
         // An address that stays needs no password.
         let current = load(&call, id).await?;
@@ -88,7 +92,6 @@ async fn update(mut call: Call, reader: impl FnOnce(&Fields<'_>) -> Option<UserP
         let message = "is required to change your address or password";
         return Err(Fault::invalid(vec![Detail::of("currentPassword", "required", message)]));
     }
-    let ctx = call.ctx();
     let user = call.app().run(async move { users::update_user(&ctx, caller, id, patch, version).await }).await?;
     answer(caller, &user, &View::default())
 }

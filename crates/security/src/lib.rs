@@ -4,6 +4,7 @@
 //! The only crate that reads the wall clock and draws random numbers.
 
 mod clock;
+mod common_passwords;
 mod keys;
 mod opaque_tokens;
 mod passwords;
@@ -13,6 +14,7 @@ mod signing_keys;
 mod tokens;
 
 pub use clock::{SystemClock, UuidIds};
+pub use common_passwords::CommonPasswordList;
 pub use keys::{KeyError, MasterKey};
 pub use opaque_tokens::RandomTokens;
 pub use passwords::BcryptHasher;

@@ -1,7 +1,8 @@
 //! Passwords, hashed with bcrypt in a bounded number of threads.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bellwether_domain::ports::{PasswordError, PasswordHasher};
@@ -11,7 +12,7 @@ use tokio::sync::Semaphore;
 /// The salt and the hash of a password that nobody has. Only how long it takes to check matters.
 const DUMMY: &str = "L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u";
 /// The costs that bcrypt knows.
-const COSTS: std::ops::RangeInclusive<u32> = 4..=31;
+const COSTS: RangeInclusive<u32> = 4..=31;
 /// How many may wait for each thread that hashes.
 const WAITING_PER_THREAD: usize = 32;
 
@@ -20,8 +21,8 @@ const WAITING_PER_THREAD: usize = 32;
 #[derive(Debug)]
 pub struct BcryptHasher {
     cost: u32,
-    /// Verified where there is no user, so that it takes as long as where there is one.
-    dummy: PasswordHash,
+    /// The highest cost that a hash has had so far, the configured one at least: to say no takes so long.
+    highest: AtomicU32,
     slots: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     most_waiting: usize,
@@ -36,7 +37,7 @@ impl BcryptHasher {
         }
         Ok(Self {
             cost,
-            dummy: PasswordHash::new(format!("$2b${cost:02}${DUMMY}")),
+            highest: AtomicU32::new(cost),
             slots: Arc::new(Semaphore::new(threads.max(1))),
             waiting: Arc::new(AtomicUsize::new(0)),
             most_waiting: threads.max(1).saturating_mul(WAITING_PER_THREAD),
@@ -83,6 +84,24 @@ fn check(password: &str) -> Result<(), PasswordError> {
     if password.contains('\0') { Err(PasswordError::ContainsNul) } else { Ok(()) }
 }
 
+fn cost_of(hash: &PasswordHash) -> Result<u32, PasswordError> {
+    let parts: bcrypt::HashParts = hash.expose().parse().map_err(|_| PasswordError::Failed)?;
+    Ok(parts.get_cost())
+}
+
+/// A hash of that cost of a password that nobody has.
+fn dummy(cost: u32) -> String {
+    format!("$2b${cost:02}${DUMMY}")
+}
+
+/// Does the work of one verification at each of these costs, and says no.
+fn try_dummies(password: &str, costs: RangeInclusive<u32>) -> Result<bool, PasswordError> {
+    for cost in costs {
+        bcrypt::verify(password, &dummy(cost)).map_err(|_| PasswordError::Failed)?;
+    }
+    Ok(false)
+}
+
 #[async_trait]
 impl PasswordHasher for BcryptHasher {
     async fn hash(&self, password: &str) -> Result<PasswordHash, PasswordError> {
@@ -94,12 +113,21 @@ impl PasswordHasher for BcryptHasher {
 
     async fn verify<'a>(&self, password: &str, hash: Option<&'a PasswordHash>) -> Result<bool, PasswordError> {
         check(password)?;
-        let (password, exists) = (password.to_owned(), hash.is_some());
-        let hash = hash.unwrap_or(&self.dummy).clone();
+        let known = hash.map(|hash| Ok((hash.clone(), cost_of(hash)?))).transpose()?;
+        let seen = known.as_ref().map_or(self.cost, |(_, cost)| *cost);
+        let highest = self.highest.fetch_max(seen, Ordering::Relaxed).max(seen);
+        let password = password.to_owned();
         self.run(move || {
-            bcrypt::verify(password, hash.expose()).map(|ok| ok && exists).map_err(|_| PasswordError::Failed)
+            let Some((hash, cost)) = known else { return try_dummies(&password, highest..=highest) };
+            let is_right = bcrypt::verify(&password, hash.expose()).map_err(|_| PasswordError::Failed)?;
+            // Each step doubles the work, so all from here up to the highest add up to it.
+            if is_right { Ok(true) } else { try_dummies(&password, cost..=highest.saturating_sub(1)) }
         })
         .await
+    }
+
+    fn is_outdated(&self, hash: &PasswordHash) -> bool {
+        cost_of(hash).is_ok_and(|cost| cost < self.cost)
     }
 }
 
@@ -150,16 +178,41 @@ mod tests {
         assert_eq!(hasher.verify("x\0", None).await, Err(PasswordError::ContainsNul));
     }
 
-    /// Threat 1: the dummy is a hash of the configured cost, so checking it takes as long, and no
-    /// password is right for it.
+    /// Threat 1: a dummy is a hash of its cost, so checking it takes as long, and no password is right for it.
     #[tokio::test]
     async fn without_a_hash_the_same_work_is_done_and_the_answer_is_no() {
         for cost in [4, 12, 31] {
-            let hasher = BcryptHasher::new(cost, 1).unwrap();
-            let parts: bcrypt::HashParts = hasher.dummy.expose().parse().unwrap();
-            assert_eq!(parts.get_cost(), cost);
+            assert_eq!(cost_of(&PasswordHash::new(dummy(cost))), Ok(cost));
         }
         assert_eq!(hasher().verify("whatever", None).await, Ok(false));
+    }
+
+    /// Threat 1: who has not signed in since the cost was raised, or since it was lowered, is not told
+    /// apart from nobody.
+    #[tokio::test]
+    async fn to_say_no_costs_as_much_as_the_most_costly_hash_seen() {
+        let (cheap, costly) = (hasher(), BcryptHasher::new(6, 2).unwrap());
+        let (old, new) = (cheap.hash("pass phrase").await.unwrap(), costly.hash("pass phrase").await.unwrap());
+        assert_eq!(costly.verify("another", Some(&old)).await, Ok(false));
+        assert_eq!(costly.highest.load(Ordering::Relaxed), 6);
+        assert_eq!(cheap.verify("pass phrase", Some(&new)).await, Ok(true));
+        assert_eq!(cheap.highest.load(Ordering::Relaxed), 6, "a hash from when the cost was higher");
+        // What is done after a hash of cost 4 was found wrong, where 10 is the highest.
+        let work = |cost: u32| 1_u64 << cost;
+        assert_eq!(work(4) + (4..=9).map(work).sum::<u64>(), work(10));
+        assert_eq!(
+            cheap.verify("x", Some(&PasswordHash::new("nonsense".to_owned()))).await,
+            Err(PasswordError::Failed)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_outdated_when_the_cost_was_raised() {
+        let (cheap, costly) = (hasher(), BcryptHasher::new(5, 1).unwrap());
+        let (old, new) = (cheap.hash("pass phrase").await.unwrap(), costly.hash("pass phrase").await.unwrap());
+        assert!(costly.is_outdated(&old) && !costly.is_outdated(&new));
+        assert!(!cheap.is_outdated(&new), "a lower cost makes no hash worse");
+        assert!(!cheap.is_outdated(&PasswordHash::new("nonsense".to_owned())));
     }
 
     #[test]

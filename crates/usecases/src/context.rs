@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bellwether_domain::ids::UserId;
 use bellwether_domain::money::Credits;
-use bellwether_domain::ports::{Clock, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner};
+use bellwether_domain::ports::{
+    Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner,
+};
 use bellwether_domain::user::Role;
 use jiff::SignedDuration;
 
@@ -23,6 +25,8 @@ pub struct Context {
     pub ids: Arc<dyn IdSource>,
     /// Passwords.
     pub hasher: Arc<dyn PasswordHasher>,
+    /// Passwords that nobody may set.
+    pub common_passwords: Arc<dyn CommonPasswords>,
     /// Access tokens.
     pub signer: Arc<dyn TokenSigner>,
     /// Refresh tokens.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::ids::{AccountId, SessionId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
+use bellwether_domain::password;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{Changes, PasswordError, StoreError, Unique, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
@@ -23,7 +24,7 @@ pub struct SignUp {
     pub email: Email,
     /// The name that others see.
     pub display_name: DisplayName,
-    /// The password: 8 characters to 72 bytes, no NUL; checked by the caller.
+    /// The password.
     pub password: Password,
 }
 
@@ -51,8 +52,9 @@ pub struct UserPatch {
 }
 
 /// Signs a user up: user, account and grant in one unit of work. Refused with
-/// [`EmailTaken`](bellwether_domain::refusal::Refusal::EmailTaken).
+/// [`EmailTaken`](Refusal::EmailTaken) or [`UnfitPassword`](Refusal::UnfitPassword).
 pub async fn sign_up(ctx: &Context, request: SignUp, keyed: Option<Keyed<User>>) -> Result<Answered<User>, Error> {
+    check_fitness(ctx, &request.password, &request.email, &request.display_name)?;
     let password_hash = ctx.hasher.hash(&request.password.0).await?;
     let SignUp { email, display_name, .. } = request;
     let script = SignUpScript { email, display_name, password_hash, role: Role::User, keyed };
@@ -64,6 +66,7 @@ pub async fn sign_up(ctx: &Context, request: SignUp, keyed: Option<Keyed<User>>)
 
 /// Makes an administrator, or makes one of the user with that address. For the command line.
 pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error> {
+    check_fitness(ctx, &request.password, &request.email, &request.display_name)?;
     let password_hash = ctx.hasher.hash(&request.password.0).await?;
     let SignUp { email, display_name, .. } = request;
     if let Some(existing) = ctx.queries.user_by_email(&email.key()).await? {
@@ -78,8 +81,25 @@ pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error>
 }
 
 /// Checks a password and begins a session. An unknown address takes as long as a wrong
-/// password and gets the same refusal, as does a user that may not act.
+/// password and gets the same refusal, as does a user that may not act. Where hashes have become
+/// more costly since, the password is hashed anew.
 pub async fn log_in(ctx: &Context, email: &str, password: &Password, device: Device) -> Result<SignedIn, Error> {
+    let mut user = check_credentials(ctx, email, password).await?;
+    let signed_in = match sessions::begin(ctx, user.clone(), device.clone()).await {
+        // The password was changed, or hashed anew by another sign-in, while it was checked.
+        Err(Error::Refused(Refusal::BadCredentials)) => {
+            user = check_credentials(ctx, email, password).await?;
+            sessions::begin(ctx, user.clone(), device).await?
+        }
+        other => other?,
+    };
+    if let Err(error) = rehash_if_outdated(ctx, &user, password).await {
+        tracing::warn!(%error, user = %user.id, "a password is hashed anew at the next sign-in");
+    }
+    Ok(signed_in)
+}
+
+async fn check_credentials(ctx: &Context, email: &str, password: &Password) -> Result<User, Error> {
     let user = match Email::parse(email) {
         Ok(email) => ctx.queries.user_by_email(&email.key()).await?,
         Err(_) => None,
@@ -90,8 +110,38 @@ pub async fn log_in(ctx: &Context, email: &str, password: &Password, device: Dev
         Err(PasswordError::TooLong | PasswordError::ContainsNul) => ctx.hasher.verify("", None).await?,
         other => other?,
     };
-    let user = user.filter(|u| is_right && u.status == UserStatus::Active).ok_or(Refusal::BadCredentials)?;
-    sessions::begin(ctx, user, device).await
+    let user = user.filter(|u| is_right && u.status == UserStatus::Active);
+    Ok(user.ok_or(Refusal::BadCredentials)?)
+}
+
+/// Hashes a password that was just found right at today's cost. It stays the same password, so sessions
+/// live on and nobody's version changes.
+async fn rehash_if_outdated(ctx: &Context, user: &User, password: &Password) -> Result<(), Error> {
+    let Some(old) = user.password_hash.clone().filter(|hash| ctx.hasher.is_outdated(hash)) else { return Ok(()) };
+    let new = ctx.hasher.hash(&password.0).await?;
+    atomically(ctx, Rehash { id: user.id, old, new }).await
+}
+
+struct Rehash {
+    id: UserId,
+    old: PasswordHash,
+    new: PasswordHash,
+}
+
+#[async_trait]
+impl Script for Rehash {
+    type Output = ();
+
+    async fn run(&mut self, _: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<()>, Error> {
+        let user = unit.users().lock(&[self.id]).await?.pop();
+        // Hashing takes long: the password may have been changed meanwhile.
+        let Some(mut user) = user.filter(|user| user.password_hash.as_ref() == Some(&self.old)) else {
+            return Ok(Step::Discard(()));
+        };
+        user.password_hash = Some(self.new.clone());
+        unit.write(&Changes { users: vec![user], ..Changes::default() }).await?;
+        Ok(Step::Commit(()))
+    }
 }
 
 /// A user as anybody may see it. (What of it is shown is for the caller to decide.)
@@ -115,7 +165,12 @@ pub async fn update_user(
         check_current_password(ctx, id, patch.current_password.as_ref()).await?;
     }
     let password_hash = match &patch.new_password {
-        Some(password) => Some(ctx.hasher.hash(&password.0).await?),
+        Some(password) => {
+            let User { email, display_name, .. } = get_user(ctx, id).await?;
+            let email = patch.email.clone().or(email).ok_or(Refusal::UserNotFound)?;
+            check_fitness(ctx, password, &email, patch.display_name.as_ref().unwrap_or(&display_name))?;
+            Some(ctx.hasher.hash(&password.0).await?)
+        }
         None => None,
     };
     let change = Change::Edit { display_name: patch.display_name, email: patch.email, password_hash };
@@ -134,6 +189,17 @@ pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version:
         tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
     }
     Ok(())
+}
+
+/// Refuses a password that somebody of this address and name may not set, for all reasons at once.
+pub(crate) fn check_fitness(
+    ctx: &Context,
+    password: &Password,
+    email: &Email,
+    name: &DisplayName,
+) -> Result<(), Refusal> {
+    let faults = password::faults(&password.0, &[email.as_str(), name.as_str()], &*ctx.common_passwords);
+    if faults.is_empty() { Ok(()) } else { Err(Refusal::UnfitPassword(faults)) }
 }
 
 async fn check_current_password(ctx: &Context, id: UserId, current: Option<&Password>) -> Result<(), Error> {

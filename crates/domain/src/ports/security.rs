@@ -45,8 +45,18 @@ pub enum PasswordError {
 pub trait PasswordHasher: Send + Sync {
     /// Hashes a password of up to 72 bytes without NUL, unaltered and never truncated.
     async fn hash(&self, password: &str) -> Result<PasswordHash, PasswordError>;
-    /// Whether the password is the hash's. Without a hash, takes as long as with one and says no.
+    /// Whether the password is the hash's. To say no takes as long as it does for the most costly hash
+    /// that this process has seen or would make, whatever this one cost, and without a hash too.
     async fn verify<'a>(&self, password: &str, hash: Option<&'a PasswordHash>) -> Result<bool, PasswordError>;
+    /// Whether the hash cost less than one that would be made now.
+    fn is_outdated(&self, hash: &PasswordHash) -> bool;
+}
+
+/// Passwords that are tried first by whoever guesses.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+pub trait CommonPasswords: Send + Sync {
+    /// Whether it is one of them, given as [`fold`](crate::text::fold) folds it.
+    fn contains(&self, folded: &str) -> bool;
 }
 
 /// Who an access token speaks for.

@@ -9,8 +9,8 @@ use bellwether_domain::ids::{FreshIds, MarketId, SessionId, UserId};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::ports::{
-    AccessClaims, InvalidToken, MockClock, MockIdSource, MockOpaqueTokens, MockPasswordHasher, MockQueries, MockSealer,
-    MockStore, MockTokenSigner, PublicKey, SessionOfUser,
+    AccessClaims, InvalidToken, MockClock, MockCommonPasswords, MockIdSource, MockOpaqueTokens, MockPasswordHasher,
+    MockQueries, MockSealer, MockStore, MockTokenSigner, PublicKey, SessionOfUser,
 };
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
@@ -103,6 +103,7 @@ impl Ports {
             clock: Arc::new(clock),
             ids: Arc::new(ids),
             hasher: Arc::new(MockPasswordHasher::new()),
+            common_passwords: Arc::new(nothing_is_common()),
             signer: Arc::new(signer),
             opaque_tokens: Arc::new(MockOpaqueTokens::new()),
             session_memory: SessionMemory::default(),
@@ -120,6 +121,13 @@ impl Ports {
         runtime.shutdown_background();
         answer
     }
+}
+
+/// A list without passwords.
+fn nothing_is_common() -> MockCommonPasswords {
+    let mut list = MockCommonPasswords::new();
+    list.expect_contains().return_const(false);
+    list
 }
 
 /// Sends a request to an application.

@@ -197,6 +197,13 @@ pub fn hash_of(token: &str) -> [u8; 32] {
     hash
 }
 
+/// A list without passwords.
+pub fn nothing_is_common() -> MockCommonPasswords {
+    let mut list = MockCommonPasswords::new();
+    list.expect_contains().return_const(false);
+    list
+}
+
 /// A session of a user, seen last at `now` less some seconds.
 pub fn session(n: u128, of: u128, seconds_ago: i64) -> Session {
     let seen = now() - SignedDuration::from_secs(seconds_ago);
@@ -227,6 +234,7 @@ pub fn context_with(
         clock: Arc::new(clock),
         ids: Arc::new(ids),
         hasher: Arc::new(hasher),
+        common_passwords: Arc::new(nothing_is_common()),
         signer: Arc::new(signer),
         opaque_tokens: Arc::new(opaque_tokens()),
         session_memory: SessionMemory::default(),

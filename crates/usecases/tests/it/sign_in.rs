@@ -3,15 +3,18 @@
 use bellwether_domain::ids::AccountId;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::money::Credits;
+use bellwether_domain::password::PasswordFault;
 use bellwether_domain::ports::{
-    MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, PasswordError, StoreError, Unique,
+    Changes, MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, PasswordError, StoreError, Unique,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::Device;
 use bellwether_domain::text::{DisplayName, Email};
-use bellwether_domain::user::{PasswordHash, Role, UserStatus};
-use bellwether_usecases::users::{Password, SignUp, deactivate_user, log_in, sign_up};
-use bellwether_usecases::{Answered, Caller, Error};
+use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use bellwether_usecases::users::{
+    Password, SignUp, UserPatch, create_admin, deactivate_user, log_in, sign_up, update_user,
+};
+use bellwether_usecases::{Answered, Caller, Context, Error};
 
 use crate::mocks::{Unit, context_with, now, store, user, user_id};
 
@@ -126,4 +129,85 @@ async fn the_last_administrator_stays() {
     let ctx = context_with(store, MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new());
     let caller = Caller { user: user_id(1), role: Role::Admin };
     assert!(matches!(deactivate_user(&ctx, caller, user_id(1), None).await, Err(Error::Refused(Refusal::LastAdmin))));
+}
+
+/// A context in which user 1 signs in with the right password, whose hash is outdated.
+fn outdated(store: MockStore) -> Context {
+    let mut queries = MockQueries::new();
+    queries.expect_user_by_email().returning(|_| Ok(Some(user(1))));
+    let mut hasher = MockPasswordHasher::new();
+    hasher.expect_verify().times(1).returning(|_, _| Ok(true));
+    hasher.expect_is_outdated().times(1).withf(|hash| hash.expose() == "hash of user 1").return_const(true);
+    hasher
+        .expect_hash()
+        .times(1)
+        .withf(|given| given == "right")
+        .returning(|_| Ok(PasswordHash::new("new".to_owned())));
+    let mut signer = MockTokenSigner::new();
+    signer.expect_sign().returning(|_, _| Ok("access".to_owned()));
+    context_with(store, queries, hasher, signer)
+}
+
+/// The unit in which the session begins.
+fn begins_a_session() -> Unit {
+    let mut unit = Unit::default();
+    unit.users.expect_lock().returning(|_| Ok(vec![user(1)]));
+    unit.sessions.expect_lock_of_user().returning(|_| Ok(Vec::new()));
+    unit.unit.expect_write().times(1).withf(|changes| changes.new_sessions.len() == 1).returning(|_| Ok(()));
+    unit.commits()
+}
+
+#[tokio::test]
+async fn a_sign_in_hashes_the_password_anew_where_the_cost_was_raised_and_sessions_live_on() {
+    let store = store(2, |number| {
+        if number == 0 {
+            return begins_a_session();
+        }
+        let mut unit = Unit::default();
+        unit.users.expect_lock().returning(|_| Ok(vec![user(1)]));
+        let rehashed = User { password_hash: Some(PasswordHash::new("new".to_owned())), ..user(1) };
+        let wanted = Changes { users: vec![rehashed], ..Changes::default() };
+        unit.unit.expect_write().times(1).withf(move |changes| *changes == wanted).returning(|_| Ok(()));
+        unit.commits()
+    });
+    log_in(&outdated(store), "user1@example.org", &Password("right".to_owned()), Device::default()).await.unwrap();
+}
+
+/// A password that was changed while the old one was hashed stays changed; and a sign-in does not fail
+/// because hashing anew did.
+#[tokio::test]
+async fn hashing_anew_never_undoes_a_change_nor_fails_the_sign_in() {
+    let changed = || {
+        let mut unit = Unit::default();
+        let user = User { password_hash: Some(PasswordHash::new("changed".to_owned())), ..user(1) };
+        unit.users.expect_lock().returning(move |_| Ok(vec![user.clone()]));
+        unit.rolls_back()
+    };
+    let broken = || {
+        let mut unit = Unit::default();
+        unit.users.expect_lock().returning(|_| Err(StoreError::Unavailable("gone".into())));
+        unit.rolls_back()
+    };
+    for second in [&(Box::new(changed) as Box<dyn Fn() -> Unit + Send + Sync>), &(Box::new(broken) as _)] {
+        let units = std::sync::Mutex::new(vec![second(), begins_a_session()]);
+        let store = store(2, move |_| units.lock().unwrap().pop().unwrap());
+        log_in(&outdated(store), "user1@example.org", &Password("right".to_owned()), Device::default()).await.unwrap();
+    }
+}
+
+/// Threat 3: whoever sets a password, and whatever of its user the request does not say.
+#[tokio::test]
+async fn an_unfit_password_is_refused_for_all_reasons_before_it_is_hashed() {
+    let mut queries = MockQueries::new();
+    queries.expect_user().returning(|_| Ok(Some(User { role: Role::Admin, ..user(1) })));
+    let ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), MockTokenSigner::new());
+    let caller = Caller { user: user_id(9), role: Role::Admin };
+    let patch = UserPatch { new_password: Some(Password("user1".to_owned())), ..UserPatch::default() };
+    let refused = update_user(&ctx, caller, user_id(1), patch, None).await.unwrap_err();
+    let Error::Refused(Refusal::UnfitPassword(faults)) = refused else { panic!("{refused}") };
+    assert_eq!(faults, [PasswordFault::TooShort, PasswordFault::Personal]);
+    let unfit = SignUp { password: Password("new@example.org".to_owned()), ..request() };
+    for refused in [sign_up(&ctx, unfit.clone(), None).await.err(), create_admin(&ctx, unfit).await.err()] {
+        assert!(matches!(refused, Some(Error::Refused(Refusal::UnfitPassword(_)))), "{refused:?}");
+    }
 }
