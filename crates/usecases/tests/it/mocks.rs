@@ -91,6 +91,7 @@ pub struct Unit {
     pub positions: MockPositions,
     pub answers: MockAnswers,
     pub sessions: MockSessions,
+    pub mail_tokens: MockMailTokens,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
     pub durable: Option<Arc<Notify>>,
@@ -106,6 +107,7 @@ impl Unit {
         unit.expect_positions().return_var(Box::new(self.positions) as Box<dyn Positions>);
         unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
         unit.expect_sessions().return_var(Box::new(self.sessions) as Box<dyn Sessions>);
+        unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
         Box::new(OneByOne(unit, self.durable))
     }
 
@@ -147,6 +149,9 @@ impl UnitOfWork for OneByOne {
     }
     fn sessions(&mut self) -> &mut dyn Sessions {
         self.0.sessions()
+    }
+    fn mail_tokens(&mut self) -> &mut dyn MailTokens {
+        self.0.mail_tokens()
     }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await
