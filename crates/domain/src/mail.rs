@@ -85,8 +85,8 @@ pub struct Mail {
     pub id: JobId,
     /// To whom.
     pub to: Email,
-    /// What the reader is called.
-    pub name: DisplayName,
+    /// What the reader is called, where that is the reader's own word.
+    pub name: Option<DisplayName>,
     /// The subject: one line.
     pub subject: String,
     /// The text, its lines ended by line feeds.
@@ -191,7 +191,7 @@ mod tests {
         let mail = Mail {
             id: JobId(Uuid::nil()),
             to: Email::parse("a@b.org").unwrap(),
-            name: DisplayName::parse("A").unwrap(),
+            name: None,
             subject: "S".to_owned(),
             text: "CANARY".to_owned(),
         };

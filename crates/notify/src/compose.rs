@@ -38,11 +38,11 @@ pub(crate) fn compose(mail: &Mail, from: &Mailbox, text: Text) -> Result<Message
     if mail.subject.contains(char::is_control) {
         return Err(MailError::Refused("a subject must be one line".into()));
     }
-    let to = mailbox(&mail.to, Some(&mail.name)).map_err(|error| MailError::Refused(error.into()))?;
+    let to = mailbox(&mail.to, mail.name.as_ref()).map_err(|error| MailError::Refused(error.into()))?;
     let body = match text {
         Text::ForServers => Body::new(mail.text.clone()),
-        Text::Readable => Body::new_with_encoding(mail.text.clone(), ContentTransferEncoding::EightBit)
-            .map_err(|_| MailError::Refused("a line of the text is too long".into()))?,
+        Text::Readable => Body::new_with_encoding(mail.text.clone(), ContentTransferEncoding::Binary)
+            .map_err(|_| MailError::Refused("the text cannot be written".into()))?,
     };
     let message = Message::builder()
         .from(from.clone())
@@ -66,9 +66,9 @@ pub(crate) mod tests {
         Mail {
             id: JobId(Uuid::from_u128(7)),
             to: Email::parse(to).unwrap(),
-            name: DisplayName::parse(name).unwrap(),
+            name: Some(DisplayName::parse(name).unwrap()),
             subject: subject.to_owned(),
-            text: "Hello Jürgen,\n\nhttps://example.org/#token=bw_mail_CANARY\n".to_owned(),
+            text: format!("Hello Jürgen,\n\n  https://example.org/{}#token=bw_mail_CANARY\n", "long".repeat(30)),
         }
     }
 
@@ -95,7 +95,7 @@ pub(crate) mod tests {
             assert!(head.lines().any(|line| line == header), "{header} in {head}");
         }
         assert!(head.lines().any(|line| line.starts_with("Date: ")), "{head}");
-        assert!(body.contains("Hello Jürgen,") && body.contains("\nhttps://example.org/#token=bw_mail_CANARY"));
+        assert!(body.contains("Hello Jürgen,") && body.contains("long#token=bw_mail_CANARY\r\n"), "{body}");
         assert!(composed(&mail("ann@example.org", "Ann", "Hello"), Text::ForServers).is_ascii());
     }
 

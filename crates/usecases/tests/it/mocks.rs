@@ -12,6 +12,7 @@ use bellwether_domain::ports::*;
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
 use jiff::{SignedDuration, Timestamp};
@@ -242,6 +243,8 @@ pub fn context_with(
         common_passwords: Arc::new(nothing_is_common()),
         signer: Arc::new(signer),
         opaque_tokens: Arc::new(opaque_tokens()),
+        mail_tokens: Arc::new(opaque_tokens()),
+        mail_bell: MailBell::default(),
         session_memory: SessionMemory::default(),
         policy: Policy::default(),
     }
