@@ -73,6 +73,7 @@ table! {
     ReadUser:         "user"     "read private"   [Own     Own     Any    ] "see this user's private data"
     WriteUser:        "user"     "write"          [Own     Own     Any    ] "change this user"
     DeleteUser:       "user"     "delete"         [Own     Own     Any    ] "delete this user"
+    VerifyEmail:      "user"     "verify"         [Own     Own     Own    ] "verify this user's address"
     ListUsers:        "user"     "list"           [Nothing Nothing Any    ] "list users"
 
     ReadSessions:     "session"  "read"           [Own     Own     Any    ] "see this user's sessions"
@@ -97,6 +98,7 @@ table! {
     ReadHolders:      "market"   "read holders"   [Nothing Any     Any    ] "see all holders of a market"
 
     ReadOrders:       "order"    "read"           [Own     Own     Any    ] "see this user's orders"
+    QuoteOrder:       "order"    "quote"          [Own     Own     Own    ] "try orders out"
     PlaceOrder:       "order"    "place"          [Own     Own     Own    ] "place orders"
     ChangeOrder:      "order"    "change"         [Own     Own     Own    ] "change or cancel this order"
     ReadPositions:    "position" "read"           [Own     Own     Any    ] "see this user's positions"
