@@ -1,11 +1,19 @@
 //! Who asks: the bearer token of a request.
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use bellwether_domain::ports::OpaqueToken;
 
 use crate::faults::Fault;
 
 /// No token of ours is longer.
 const LONGEST: usize = 4096;
+/// What API keys begin with, as no access token does.
+const API_KEY: &str = "bw_live_";
+
+/// The API key that a token is; none for an access token.
+pub(crate) fn api_key(token: &str) -> Option<OpaqueToken> {
+    token.starts_with(API_KEY).then(|| OpaqueToken::new(token.to_owned()))
+}
 
 /// The token of `Authorization: Bearer …`.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
@@ -33,6 +41,11 @@ pub(crate) fn invalid_token() -> Fault {
         "the access token is not valid or has expired; sign in again",
         "Bearer error=\"invalid_token\"",
     )
+}
+
+/// 401 for an API key that is unknown, revoked or expired, or of somebody who may no longer act.
+pub(crate) fn invalid_key() -> Fault {
+    Fault::unauthenticated("the API key is not valid, has expired or was revoked", "Bearer error=\"invalid_token\"")
 }
 
 #[cfg(test)]

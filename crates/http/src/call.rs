@@ -6,11 +6,12 @@ use actix_web::dev::Payload;
 use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bellwether_domain::ids::UserId;
-use bellwether_domain::ports::{MarketKey, Sealer};
+use bellwether_domain::ports::{MarketKey, OpaqueToken, Sealer};
+use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::Device;
 use bellwether_domain::text::Slug;
 use bellwether_usecases::sessions::{self, Identity};
-use bellwether_usecases::{Caller, Context, Rendered};
+use bellwether_usecases::{Caller, Context, Rendered, api_keys};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -76,15 +77,23 @@ impl Call {
         self.app.sealer()
     }
 
-    /// Who asks: 401 where nobody is signed in, 403 where the permission that the route needs is not the
-    /// caller's at all, whosever things it is about.
+    /// Who asks, by an access token or an API key: 401 where nobody is signed in, 403 where the permission
+    /// that the route needs is not the caller's at all, whosever things it is about.
     pub(crate) async fn caller(&self) -> Result<Caller, Fault> {
-        self.identity().await.map(|who| who.caller)
+        let token = auth::bearer(self.request.headers())?;
+        match auth::api_key(token) {
+            Some(key) => self.admit(self.by_key(key).await?),
+            None => self.identity().await.map(|who| who.caller),
+        }
     }
 
-    /// [`caller`](Self::caller), and in which session.
+    /// [`caller`](Self::caller), and in which session. No API key is in one.
     pub(crate) async fn identity(&self) -> Result<Identity, Fault> {
         let token = auth::bearer(self.request.headers())?;
+        if let Some(key) = auth::api_key(token) {
+            self.by_key(key).await?;
+            return Err(Refusal::OutOfScope(None).into());
+        }
         let who = match sessions::recall(self.app.ctx(), token).await {
             Some(known) => known,
             None => {
@@ -93,11 +102,29 @@ impl Call {
             }
         };
         let who = who.ok_or_else(auth::invalid_token)?;
-        self.request.extensions_mut().insert(AskedBy(who.caller.user));
-        if let Access::Needs(permission) = self.access {
-            who.caller.require(permission, true)?;
-        }
+        self.admit(who.caller)?;
         Ok(who)
+    }
+
+    /// For whom an API key speaks.
+    async fn by_key(&self, key: OpaqueToken) -> Result<Caller, Fault> {
+        let caller = match api_keys::recall(self.app.ctx(), &key).await {
+            Some(known) => known,
+            None => {
+                let ctx = self.ctx();
+                self.app.run(async move { api_keys::authenticate(&ctx, &key).await }).await?
+            }
+        };
+        caller.ok_or_else(auth::invalid_key)
+    }
+
+    /// Lets a caller in who has what the route needs.
+    fn admit(&self, caller: Caller) -> Result<Caller, Fault> {
+        self.request.extensions_mut().insert(AskedBy(caller.user));
+        if let Access::Needs(permission) = self.access {
+            caller.require(permission, true)?;
+        }
+        Ok(caller)
     }
 
     /// From where the request comes, as a session remembers it.
