@@ -4,10 +4,12 @@
 //! everything that decides; [`Queries`] answers reads that decide nothing. `conformance` holds every
 //! implementation to what is promised here. With the feature `test-support` there is a mock of each.
 
+mod limits;
 mod queries;
 mod security;
 mod store;
 
+pub use limits::*;
 pub use queries::*;
 pub use security::*;
 pub use store::*;
