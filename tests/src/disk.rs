@@ -110,14 +110,14 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk with the files of a folder.
+    /// A disk with the files of a folder; folders within it are left out.
     ///
     /// # Panics
     /// When they cannot be read.
     #[must_use]
     pub fn of(folder: &Path) -> Self {
         let entries = std::fs::read_dir(folder).expect("the folder can be listed");
-        let paths = entries.map(|entry| entry.expect("the folder can be listed").path());
+        let paths = entries.map(|entry| entry.expect("the folder can be listed").path()).filter(|path| path.is_file());
         let files = paths.map(|path| (path.clone(), std::fs::read(path).expect("a file can be read"))).collect();
         Self { files, unsynced: Vec::new() }
     }

@@ -14,6 +14,7 @@
 pub mod client;
 pub mod database;
 pub mod disk;
+pub mod mail;
 pub mod proxy;
 pub mod raw;
 pub mod server;

@@ -97,12 +97,7 @@ impl Installation {
     /// When they cannot be copied.
     pub async fn copy(&self) -> Self {
         let folder = temporary_folder();
-        let data = folder.path().join("data");
-        std::fs::create_dir(&data).expect("a folder can be made");
-        for entry in std::fs::read_dir(self.data_dir()).expect("the data can be listed") {
-            let entry = entry.expect("the data can be listed");
-            std::fs::copy(entry.path(), data.join(entry.file_name())).expect("a file can be copied");
-        }
+        copy_folder(&self.data_dir(), &folder.path().join("data"));
         let database = match &self.database {
             Some((_, name)) => database::copy(name).await,
             None => None,
@@ -114,6 +109,13 @@ impl Installation {
     #[must_use]
     pub fn database_url(&self) -> Option<&str> {
         self.database.as_ref().map(|(url, _)| url.as_str())
+    }
+
+    /// Changes a setting for the next life, such as `("CHALLENGE_WINDOW", "1h")`.
+    pub fn set(&mut self, name: &str, value: &str) {
+        let name = format!("BELLWETHER_{name}");
+        self.settings.retain(|(given, _)| *given != name);
+        self.settings.push((name, value.to_owned()));
     }
 
     /// Has the server reach its database by another URL, such as through a proxy.
@@ -390,6 +392,19 @@ impl Drop for Server {
             let lines: Vec<&str> = log.lines().collect();
             let last = lines.iter().skip(lines.len().saturating_sub(40)).copied().collect::<Vec<_>>().join("\n");
             eprintln!("the end of the server's log:\n{last}");
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a folder can be made");
+    for entry in std::fs::read_dir(from).expect("the data can be listed") {
+        let entry = entry.expect("the data can be listed");
+        let copy = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &copy);
+        } else {
+            std::fs::copy(entry.path(), copy).expect("a file can be copied");
         }
     }
 }

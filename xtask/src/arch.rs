@@ -38,10 +38,12 @@ const TABLE: &[Row] = &[
     Row { package: "bellwether-postgres",    normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
     Row { package: "bellwether-security",    normal: &["bellwether-domain"], dev: &[],                         build: &[] },
     Row { package: "bellwether-local",       normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
+    Row { package: "bellwether-notify",      normal: &["bellwether-domain"], dev: &[],                         build: &[] },
     Row { package: "bellwether-http",        normal: &["bellwether-domain", "bellwether-usecases"],
                                                                              dev: &["bellwether-domain"],      build: &[] },
-    Row { package: "bellwether",             normal: &["bellwether-domain", "bellwether-http", "bellwether-local", "bellwether-postgres",
-                                                       "bellwether-security", "bellwether-sqlite", "bellwether-usecases"],
+    Row { package: "bellwether",             normal: &["bellwether-domain", "bellwether-http", "bellwether-local", "bellwether-notify",
+                                                       "bellwether-postgres", "bellwether-security",
+                                                       "bellwether-sqlite", "bellwether-usecases"],
                                                                              dev: &[],                         build: &[] },
     Row { package: "bellwether-tests",       normal: &["bellwether-domain"], dev: &["bellwether-domain"],      build: &[] },
     Row { package: "xtask",                  normal: &["bellwether-domain"], dev: &["bellwether-domain"],      build: &[] },
@@ -366,7 +368,8 @@ mod tests {
 
     #[test]
     fn lets_no_adapter_depend_on_another() {
-        let adapters = ["bellwether-sqlite", "bellwether-postgres", "bellwether-security", "bellwether-http"];
+        let adapters =
+            ["bellwether-sqlite", "bellwether-postgres", "bellwether-security", "bellwether-notify", "bellwether-http"];
         for row in TABLE.iter().filter(|row| row.package != "bellwether") {
             for edges in [row.normal, row.dev, row.build] {
                 assert!(edges.iter().all(|to| !adapters.contains(to)), "{}", row.package);

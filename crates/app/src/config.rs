@@ -8,13 +8,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::bail;
+use bellwether_domain::mail::Sender;
 use bellwether_domain::money::Credits;
+use bellwether_domain::text::Email;
 use bellwether_http::HttpOptions;
+use bellwether_notify::SmtpMailer;
 use bellwether_usecases::Policy;
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::{Settings, mask_url, masked};
+use crate::settings::{Settings, Source, mask_url, masked};
 
 /// Which database. Its `Debug` and `Display` show no password.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,10 +81,25 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// The cost of bcrypt.
     pub(crate) password_cost: u32,
+    /// How mails are sent.
+    pub(crate) mail: MailConfig,
     /// How the HTTP server behaves.
     pub(crate) http: HttpOptions,
     /// How often it is looked for what is due.
     pub(crate) tick_interval: Duration,
+}
+
+/// How mails are sent.
+#[derive(Debug, Clone)]
+pub(crate) struct MailConfig {
+    /// The URL of the mail server; none to write mails to files.
+    pub(crate) smtp_url: Option<Secret>,
+    /// How long the mail server may take for a mail.
+    pub(crate) timeout: Duration,
+    /// Whom mails are from.
+    pub(crate) from: Sender,
+    /// What links begin with, without a slash at the end; none for where the server listens.
+    pub(crate) public_url: Option<String>,
 }
 
 /// A secret text. Its `Debug` shows nothing.
@@ -122,6 +140,7 @@ impl Config {
                 SignedDuration::from_hours(8760),
             ),
             max_sessions: reader.number("max_sessions", 1, 100),
+            conceal_existing_accounts: reader.flag("conceal_existing_accounts"),
             ..Policy::default()
         };
         let http = HttpOptions {
@@ -167,6 +186,7 @@ impl Config {
                 SignedDuration::from_millis(10),
                 SignedDuration::from_hours(1),
             ),
+            mail: mail(&mut reader),
             data_dir,
             policy,
             http,
@@ -187,6 +207,12 @@ impl Config {
     #[must_use]
     pub(crate) fn key_file(&self) -> PathBuf {
         self.data_dir.join("secret.key")
+    }
+
+    /// Where mails are written to.
+    #[must_use]
+    pub(crate) fn mail_folder(&self) -> PathBuf {
+        self.data_dir.join("mail")
     }
 
     /// Where the keys are that sign access tokens.
@@ -210,6 +236,48 @@ fn database(text: &str, data_dir: &Path) -> Option<Database> {
 fn redis(text: &str) -> Option<bool> {
     let is_address = text.starts_with("redis://") || text.starts_with("rediss://");
     (text.is_empty() || is_address).then_some(is_address)
+}
+
+fn mail(reader: &mut Reader<'_>) -> MailConfig {
+    let from =
+        reader.read("mail_from", "an address such as no-reply@example.org or Name <no-reply@example.org>", |t| {
+            Sender::parse(t).ok()
+        });
+    let timeout = reader.std_duration("smtp_timeout", SignedDuration::from_secs(1), SignedDuration::from_mins(5));
+    let public_url = reader.read("public_url", "a URL such as https://markets.example.org", public_url);
+    let is_smtp = reader.read("mailer", "file or smtp", |t| match t {
+        "file" => Some(false),
+        "smtp" => Some(true),
+        _ => None,
+    });
+    let mut smtp_url = None;
+    if is_smtp {
+        // Where nobody said, mails would have links to this machine, and come from it.
+        for (key, example) in [("public_url", "https://markets.example.org"), ("mail_from", "no-reply@example.org")] {
+            if reader.settings.source(key) == Source::Default {
+                reader.faults.push(format!("{key}: must be set where the mailer is smtp, such as {example}"));
+            }
+        }
+        let url = reader.settings.get("smtp_url").to_owned();
+        if let Err(error) = SmtpMailer::check(&url, &from) {
+            let source = reader.settings.source("smtp_url");
+            reader.faults.push(format!("smtp_url = {:?} ({source}): {error}", masked("smtp_url", &url)));
+        }
+        smtp_url = Some(Secret(url));
+    }
+    MailConfig { smtp_url, timeout, from, public_url }
+}
+
+/// A URL with nothing behind its path, without the slash at its end; `Some(None)` for none.
+fn public_url(text: &str) -> Option<Option<String>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let url = reqwest::Url::parse(text).ok()?;
+    let is_plain =
+        url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+    let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
+    (is_plain && is_web).then(|| Some(url.as_str().trim_end_matches('/').to_owned()))
 }
 
 fn list(text: &str) -> Vec<String> {
@@ -242,6 +310,8 @@ stand_in! {
     SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
     Database => Database::Sqlite(PathBuf::new()),
     LogFormat => LogFormat::Auto,
+    Option<String> => None,
+    Sender => Sender { address: Email::of_the_house(), name: None },
 }
 
 impl Reader<'_> {
@@ -252,6 +322,10 @@ impl Reader<'_> {
             self.faults.push(format!("{key} = {:?} ({source}): must be {allowed}", masked(key, text)));
             T::stand_in()
         })
+    }
+
+    fn flag(&mut self, key: &str) -> bool {
+        self.read(key, "true or false", |t| t.parse().ok())
     }
 
     fn number<T: StandIn + FromStr + PartialOrd + std::fmt::Display>(&mut self, key: &str, least: T, most: T) -> T {
@@ -331,6 +405,31 @@ mod tests {
         assert!(!shown.contains("CANARY"), "{shown}");
         let error = config(&["--database-url", "mysql://ann:CANARY@db/x"], "").unwrap_err().to_string();
         assert!(error.contains("mysql://ann:") && !error.contains("CANARY"), "{error}");
+    }
+
+    /// Threats 11 and 71.
+    #[test]
+    fn a_mail_server_needs_a_sender_and_a_place_to_link_to() {
+        let mail = |file: &str| config(&[], file).map(|config| config.mail);
+        let error = mail("mailer = \"smtp\"").unwrap_err().to_string();
+        assert!(["smtp_url", "public_url", "mail_from"].iter().all(|key| error.contains(key)), "{error}");
+        let server = "mailer = \"smtp\"\nmail_from = \"House <a@b.org>\"\n";
+        let url = "smtp_url = \"smtp://u:CANARY@h:587?tls=required\"\n";
+        let good = mail(&format!("{server}{url}public_url = \"https://x.org/markets/\"")).unwrap();
+        assert_eq!(good.public_url.as_deref(), Some("https://x.org/markets"));
+        assert!(good.smtp_url.is_some() && !format!("{good:?}").contains("CANARY"));
+        for bad in ["x.org", "ftp://x.org", "https://x.org?a=b", "https://x.org/#a", "https://u@x.org", "https://"] {
+            let error = mail(&format!("{server}{url}public_url = {bad:?}")).unwrap_err().to_string();
+            assert!(error.contains("public_url") && !error.contains("CANARY"), "{bad}: {error}");
+        }
+        let error =
+            mail(&format!("{server}public_url = \"https://x.org\"\nsmtp_url = \"smtp://u:CANARY@h\"")).unwrap_err();
+        assert!(error.to_string().contains("TLS") && !error.to_string().contains("CANARY"), "{error}");
+        let default = mail("").unwrap();
+        assert!(default.smtp_url.is_none() && default.public_url.is_none());
+        assert!(
+            mail("conceal_existing_accounts = true").is_ok() && mail("conceal_existing_accounts = \"maybe\"").is_err()
+        );
     }
 
     #[test]

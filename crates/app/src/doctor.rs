@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bellwether_domain::ports::{Clock, PasswordHasher};
+use bellwether_notify::SmtpMailer;
 use bellwether_security::{BcryptHasher, KeyFile, MasterKey, SystemClock};
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
 use crate::config::{Config, Database};
-use crate::settings::{Settings, Source};
+use crate::settings::{Settings, Source, mask_url};
 use crate::wiring::Backend;
 use crate::{lock, print_line};
 
@@ -46,6 +47,7 @@ pub(crate) async fn run(config: &Config, settings: &Settings) -> anyhow::Result<
     report("address", address(config));
     report("open files", open_files(config));
     report("passwords", passwords(config).await);
+    report("mail", mail(config).await);
     match &config.database {
         Database::Sqlite(path) if !path.exists() => {
             report("database", Ok(format!("{} will be made at the first start", path.display())));
@@ -191,6 +193,20 @@ fn hash_times(cost: u32, took: Duration) -> Finding {
         ms(took * 2)
     );
     if took > SLOW_HASH { Err(told) } else { Ok(told) }
+}
+
+async fn mail(config: &Config) -> Finding {
+    let Some(url) = &config.mail.smtp_url else {
+        return Ok(format!("mails are written to {}; set mailer to smtp to send them", config.mail_folder().display()));
+    };
+    let server = mask_url(&url.0);
+    let mailer = SmtpMailer::new(&url.0, &config.mail.from, config.mail.timeout).map_err(|e| e.to_string())?;
+    match mailer.reach().await {
+        Ok(()) => Ok(format!("{server} answers")),
+        Err(error) => {
+            Err(format!("{server}: {:#}; fix: see that it runs and that smtp_url is right", anyhow::Error::new(error)))
+        }
+    }
 }
 
 /// Both stores refuse to open, and to answer this, where what they acknowledge would not be durable.

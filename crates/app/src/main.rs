@@ -9,6 +9,7 @@ mod doctor;
 mod keys;
 mod lock;
 mod logging;
+mod mail_worker;
 mod migrate;
 mod replay;
 mod serve;

@@ -18,10 +18,10 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Database};
 use crate::settings::mask_url;
 use crate::wiring::{self, Backend};
-use crate::{keys, lock, logging, print_line, ticker};
+use crate::{keys, lock, logging, mail_worker, print_line, ticker};
 
-/// How long the background task may take to finish its tick.
-const TICKER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the background tasks may take to finish what they have begun.
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT. A second signal stops at once.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
@@ -38,6 +38,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     }
     let signer = wiring::signer(&config, &master)?;
     let ctx = wiring::context(&config, &backend, &master, signer.clone())?;
+    let delivery = wiring::delivery(&config, &backend, &address)?;
 
     let (runtime, trading) = (tokio::runtime::Handle::current(), Trading::new(ctx.clone()));
     let app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());
@@ -45,8 +46,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let server = bellwether_http::server(app, listener)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
-    let (stop_ticking, stopped) = watch::channel(false);
+    let (stop_background, stopped) = watch::channel(false);
     let _watching = tokio::spawn(keys::watch(signer, stopped.clone()));
+    let mailing = tokio::spawn(mail_worker::run(ctx.clone(), delivery, stopped.clone()));
     let ticking = tokio::spawn(ticker::run(ctx.clone(), config.tick_interval, stopped));
     welcome(&config, &address, &*ctx.queries).await;
 
@@ -58,7 +60,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     tokio::select! {
-        () = stop(&draining, || handle.stop(true), stop_ticking, ticking) => {}
+        () = stop(&draining, || handle.stop(true), stop_background, [("tick", ticking), ("mails", mailing)]) => {}
         () = signals.next() => {
             tracing::warn!("stopped at once by a second signal; what was in flight is undone or was answered");
             return Ok(());
@@ -74,15 +76,18 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 async fn stop<F: Future<Output = ()>>(
     draining: &AtomicBool,
     stop_serving: impl FnOnce() -> F,
-    stop_ticking: watch::Sender<bool>,
-    ticking: JoinHandle<()>,
+    stop_background: watch::Sender<bool>,
+    background: [(&'static str, JoinHandle<()>); 2],
 ) {
     tracing::info!("stopping: no new connections, what is in flight is finished");
     draining.store(true, Ordering::Relaxed);
     stop_serving().await;
-    stop_ticking.send_replace(true);
-    if tokio::time::timeout(TICKER_PATIENCE, ticking).await.is_err() {
-        tracing::warn!("the background task did not finish its tick in time; it goes on after the next start");
+    stop_background.send_replace(true);
+    let patience = tokio::time::Instant::now() + BACKGROUND_PATIENCE;
+    for (task, running) in background {
+        if tokio::time::timeout_at(patience, running).await.is_err() {
+            tracing::warn!(task, "a background task did not finish in time; it goes on after the next start");
+        }
     }
 }
 

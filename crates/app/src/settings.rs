@@ -78,6 +78,36 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "the most sessions of a user, 1 to 100; the one not seen for longest ends when there is one more",
     ),
     setting("password_cost", "12", "the cost of bcrypt, 4 to 31; each step doubles the time of a sign-in"),
+    setting(
+        "conceal_existing_accounts",
+        "false",
+        "`true` answers a sign-up with an address that has an account like any other, and lets nobody sign in before the address was verified",
+    ),
+    setting(
+        "mailer",
+        "file",
+        "how mails are sent: `smtp`, or `file` to write them into the folder `mail` of the data folder",
+    ),
+    setting(
+        "smtp_url",
+        "",
+        "the mail server: `smtp://HOST:PORT`, `smtp://USER:PASSWORD@HOST:587?tls=required` or `smtps://USER:PASSWORD@HOST`",
+    ),
+    setting(
+        "smtp_timeout",
+        "30s",
+        "how long the mail server may take for a mail, `1s` to `5m`; it is tried again later",
+    ),
+    setting(
+        "mail_from",
+        "Bellwether <bellwether@localhost>",
+        "whom mails are from: an address, with a name before it or without",
+    ),
+    setting(
+        "public_url",
+        "",
+        "what links in mails begin with, such as `https://markets.example.org`; by default where the server listens",
+    ),
     setting("workers", "0", "threads that speak HTTP, 0 to 256; 0 for one a core"),
     setting("max_connections", "10000", "the most connections of one worker, 1 to 1000000"),
     setting(
@@ -240,12 +270,14 @@ impl Settings {
             let text = match value {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(flag) => flag.to_string(),
                 toml::Value::Float(_) => {
                     self.faults.push(format!("{key} ({}): write numbers with a fraction in quotes", path.display()));
                     continue;
                 }
                 _ => {
-                    self.faults.push(format!("{key} ({}): must be a text or a whole number", path.display()));
+                    self.faults
+                        .push(format!("{key} ({}): must be a text, a whole number, true or false", path.display()));
                     continue;
                 }
             };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bellwether_usecases::idempotency::forget_old_answers;
+use bellwether_usecases::recovery::forget_old_mail_tokens;
 use bellwether_usecases::sessions::forget_old_sessions;
 use bellwether_usecases::settling::tick;
 use bellwether_usecases::{Context, Error};
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// How often answers and sessions that were kept long enough are forgotten.
+/// How often answers, sessions and tokens that were kept long enough are forgotten.
 const FORGET_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Ticks until `stop` turns true; a tick that has begun is finished. Failures are logged and tried
@@ -24,7 +25,7 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
             next_forget = Instant::now() + FORGET_INTERVAL;
             let forgetting = ctx.clone();
             if let Err(error) = guarded(async move { forget(&forgetting).await }).await {
-                tracing::error!(error = %format_args!("{error:#}"), "old answers and sessions could not be forgotten; it is tried again later");
+                tracing::error!(error = %format_args!("{error:#}"), "old answers, sessions and tokens could not be forgotten; it is tried again later");
             }
         }
         let ticking = ctx.clone();
@@ -54,6 +55,7 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
 async fn forget(ctx: &Context) -> Result<(), Error> {
     forget_old_answers(ctx).await?;
     forget_old_sessions(ctx).await?;
+    forget_old_mail_tokens(ctx).await?;
     Ok(())
 }
 

@@ -4,19 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bellwether_domain::ports::{Queries, Sealer, Store, TokenSigner};
+use bellwether_domain::ports::{Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
+use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_postgres::{PgOptions, PgStore};
 use bellwether_security::{
     BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
 };
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
+use bellwether_usecases::mail::{Delivery, MailBell};
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
+use jiff::SignedDuration;
 
 use crate::config::{Config, Database};
 
 /// How long a command waits for a PostgreSQL server that is just starting. (`serve` is more patient.)
 const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer a mail is one process's to send than its mailer may take.
+const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(3);
 /// More connections that read at the same time do not make SQLite faster.
 const MAX_SQLITE_READERS: usize = 8;
 
@@ -81,6 +86,15 @@ impl Backend {
     /// The reading half.
     #[must_use]
     pub(crate) fn queries(&self) -> Arc<dyn Queries> {
+        match self {
+            Self::Sqlite(store) => store.clone(),
+            Self::Postgres(store) => store.clone(),
+        }
+    }
+
+    /// The queue of jobs.
+    #[must_use]
+    pub(crate) fn jobs(&self) -> Arc<dyn Jobs> {
         match self {
             Self::Sqlite(store) => store.clone(),
             Self::Postgres(store) => store.clone(),
@@ -163,10 +177,24 @@ pub(crate) fn context(
         hasher: Arc::new(BcryptHasher::new(config.password_cost, threads)?),
         common_passwords: Arc::new(CommonPasswordList::new()),
         signer,
-        opaque_tokens: Arc::new(RandomTokens::new(master)?),
+        opaque_tokens: Arc::new(RandomTokens::of_sessions(master)?),
+        mail_tokens: Arc::new(RandomTokens::of_mails(master)?),
+        mail_bell: MailBell::default(),
         session_memory: SessionMemory::default(),
         policy,
     })
+}
+
+/// What it takes to send mails, where the server listens at `address`.
+pub(crate) fn delivery(config: &Config, backend: &Backend, address: &str) -> anyhow::Result<Delivery> {
+    let mail = &config.mail;
+    let mailer: Arc<dyn Mailer> = match &mail.smtp_url {
+        Some(url) => Arc::new(SmtpMailer::new(&url.0, &mail.from, mail.timeout).context("smtp_url")?),
+        None => Arc::new(FileMailer::new(config.mail_folder(), &mail.from).context("mail_from")?),
+    };
+    let public_url = mail.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let lease = SignedDuration::try_from(mail.timeout * 2).context("smtp_timeout")? + LEASE_MARGIN;
+    Ok(Delivery { jobs: backend.jobs(), mailer, public_url: public_url.into(), lease })
 }
 
 /// The seal of cursors.

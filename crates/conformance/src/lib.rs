@@ -1,11 +1,11 @@
-//! One test suite for the storage ports: what [`Store`] and [`Queries`] promise, every
+//! One test suite for the storage ports: what [`Store`], [`Queries`] and [`Jobs`] promise, every
 //! implementation is held to here, so that all of them give the same answers. The suite of rate
 //! limiters is in [`limiter`].
 //!
 //! # Testing an adapter of your own
 //!
-//! 1. Implement the ports of [`bellwether_domain::ports`]: [`Store`] (which opens units of work)
-//!    and [`Queries`]. One struct may implement both.
+//! 1. Implement the ports of [`bellwether_domain::ports`]: [`Store`] (which opens units of work),
+//!    [`Queries`] and [`Jobs`]. One struct may implement all.
 //! 2. Count the statements that your store sends to its database. The suite compares the counts of
 //!    an operation on few rows and on many: a loop that asks once for each row is found at once.
 //! 3. Depend on `bellwether-conformance` in `[dev-dependencies]`, and say how a store is made:
@@ -26,7 +26,8 @@
 //!         //     let counted = store.clone();
 //!         //     Ok(Subject {
 //!         //         store: store.clone(),
-//!         //         queries: store,
+//!         //         queries: store.clone(),
+//         jobs: store,
 //!         //         statements: Box::new(move || counted.statements()),
 //!         //         guard: Box::new(folder),
 //!         //     })
@@ -91,7 +92,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_domain::ports::{Queries, Store};
+use bellwether_domain::ports::{Jobs, Queries, Store};
 
 #[doc(hidden)]
 pub use cases::*;
@@ -121,6 +122,8 @@ pub struct Subject {
     pub store: Arc<dyn Store>,
     /// Its reading half.
     pub queries: Arc<dyn Queries>,
+    /// Its queue of jobs.
+    pub jobs: Arc<dyn Jobs>,
     /// How many statements this store has executed so far, transaction control included or not,
     /// as long as it is always the same for the same operation.
     pub statements: Box<dyn Fn() -> u64 + Send + Sync>,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::bail;
 use bellwether_domain::ids::{AccountId, MarketId, UserId};
-use bellwether_domain::ports::{Changes, Queries, Store, StoreError, UnitOfWork};
+use bellwether_domain::ports::{Changes, Jobs, Queries, Store, StoreError, UnitOfWork};
 use uuid::Uuid;
 
 use crate::Subject;
@@ -22,6 +22,8 @@ pub struct World {
     pub(crate) store: Arc<dyn Store>,
     /// Its reading half.
     pub(crate) queries: Arc<dyn Queries>,
+    /// Its queue of jobs.
+    pub(crate) jobs: Arc<dyn Jobs>,
     statements: Arc<dyn Fn() -> u64 + Send + Sync>,
     drawn: Arc<AtomicU64>,
 }
@@ -38,6 +40,7 @@ impl World {
         let world = Self {
             store: subject.store,
             queries: subject.queries,
+            jobs: subject.jobs,
             statements: Arc::from(subject.statements),
             drawn: Arc::new(AtomicU64::new(1)),
         };

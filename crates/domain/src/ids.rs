@@ -33,6 +33,8 @@ id!(/// An account of the ledger.
     AccountId);
 id!(/// A signed-in session.
     SessionId);
+id!(/// A job.
+    JobId);
 
 impl AccountId {
     /// The account that issues credits. The only one that may go below zero.

@@ -1,7 +1,7 @@
 //! What Bellwether knows about prediction markets, as plain Rust without I/O.
 //!
 //! - Numbers and texts: [`money`], [`ids`], [`text`].
-//! - Things: [`user`], [`session`], [`ledger`], [`market`], [`order`], [`position`], [`trade`].
+//! - Things: [`user`], [`session`], [`mail`], [`job`], [`ledger`], [`market`], [`order`], [`position`], [`trade`].
 //! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
 //!   [`settlement`] (payouts), [`permissions`], [`password`].
 //! - [`ports`]: what the domain needs of the world, as traits.
@@ -11,8 +11,10 @@
 pub mod book;
 pub mod exchange;
 pub mod ids;
+pub mod job;
 pub mod ledger;
 pub mod lmsr;
+pub mod mail;
 pub mod market;
 pub mod money;
 pub mod order;

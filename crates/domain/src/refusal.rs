@@ -55,6 +55,12 @@ pub enum Refusal {
     /// The password may not be set, for all of these reasons.
     #[error("the password cannot be used: it {}", list(.0))]
     UnfitPassword(Vec<PasswordFault>),
+    /// The token is unknown, used, expired, or not for this: always the same words.
+    #[error("the token is not valid, has expired or was used before; ask for another mail")]
+    BadMailToken,
+    /// There is nothing to verify.
+    #[error("the e-mail address is verified already")]
+    EmailAlreadyVerified,
     /// The address belongs to another user.
     #[error("this e-mail address is already registered")]
     EmailTaken,

@@ -102,6 +102,12 @@ impl Email {
         Ok(Self { address })
     }
 
+    /// The address of the server on its own machine, `bellwether@localhost`.
+    #[must_use]
+    pub fn of_the_house() -> Self {
+        Self { address: "bellwether@localhost".to_owned() }
+    }
+
     /// The address as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {

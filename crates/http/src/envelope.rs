@@ -79,6 +79,11 @@ impl Reply {
         Self::new(StatusCode::OK, Some(data))
     }
 
+    /// 202 with data: what was asked for is done later.
+    pub(crate) fn accepted(data: &impl Serialize) -> Result<Self, Fault> {
+        Ok(Self { status: StatusCode::ACCEPTED, ..Self::ok(data)? })
+    }
+
     /// 204.
     pub(crate) fn no_content() -> Self {
         Self::new(StatusCode::NO_CONTENT, None)

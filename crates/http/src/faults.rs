@@ -237,7 +237,7 @@ impl From<Error> for Fault {
             Error::Refused(refusal) => refusal.into(),
             Error::Store(error) => error.into(),
             Error::Password(error) => error.into(),
-            Error::Signing | Error::NoRandomness(_) => Self::internal(error),
+            Error::Signing | Error::Payload | Error::NoRandomness(_) => Self::internal(error),
         }
     }
 }
@@ -323,6 +323,8 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::BadRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
         R::SessionNotFound => (NOT_FOUND, "SESSION_NOT_FOUND"),
         R::UnfitPassword(_) => (INVALID, "VALIDATION_ERROR"),
+        R::BadMailToken => (INVALID, "INVALID_TOKEN"),
+        R::EmailAlreadyVerified => (CONFLICT, "EMAIL_ALREADY_VERIFIED"),
         R::EmailTaken => (CONFLICT, "EMAIL_TAKEN"),
         R::LastAdmin => (CONFLICT, "LAST_ADMIN"),
         R::StaleVersion { .. } => (StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED"),
@@ -385,6 +387,7 @@ fn facts(refusal: &Refusal) -> Option<Value> {
         Refusal::WeightsDoNotAddUp => json!({ "field": "weights" }),
         Refusal::TransferToSelf => json!({ "field": "toUserId" }),
         Refusal::EmailTaken => json!({ "field": "email" }),
+        Refusal::BadMailToken => json!({ "field": "token" }),
         _ => return None,
     })
 }

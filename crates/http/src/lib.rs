@@ -30,6 +30,7 @@ mod orders;
 mod paging;
 mod positions;
 mod query;
+mod recovery;
 mod routes;
 mod server;
 mod sessions;

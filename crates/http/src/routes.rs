@@ -3,7 +3,7 @@
 use actix_web::web::{self, ServiceConfig};
 
 use crate::faults::Fault;
-use crate::{accounts, books, health, keys, markets, orders, positions, sessions, trades, transfers, users};
+use crate::{accounts, books, health, keys, markets, orders, positions, recovery, sessions, trades, transfers, users};
 
 /// Adds one row: a path, and a handler for each of its methods. `GET` answers `HEAD` too.
 macro_rules! row {
@@ -37,12 +37,16 @@ fn version_1(config: &mut ServiceConfig) {
     row!(config, "/auth/refresh", post => sessions::refresh);
     row!(config, "/auth/logout", post => sessions::log_out);
     row!(config, "/auth/logout-all", post => sessions::log_out_everywhere);
+    row!(config, "/auth/password/forgot", post => recovery::forgot);
+    row!(config, "/auth/password/reset", post => recovery::reset);
+    row!(config, "/auth/email/verify", post => recovery::verify);
 
     row!(config, "/users", post => users::sign_up, get => users::list);
     row!(config, "/users/{id}", get => users::show, put => users::replace, patch => users::change, delete => users::deactivate);
     row!(config, "/users/{id}/orders", get => orders::list_of_user);
     row!(config, "/users/{id}/positions", get => positions::list_of_user);
     row!(config, "/users/{id}/transfers", get => transfers::list_of_user);
+    row!(config, "/users/{id}/email/verification", post => recovery::send_verification);
     row!(config, "/users/{id}/sessions", get => sessions::list);
     row!(config, "/users/{id}/sessions/{session}", delete => sessions::revoke);
 

@@ -60,6 +60,11 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let id = call.user_id(caller)?;
     let view = call.query(|query| View::read(query, FIELDS, &[]))?;
     let user = load(&call, id).await?;
+    let is_shown = user.email_verified || !call.app().ctx().policy.conceal_existing_accounts;
+    if !is_shown && !Permission::ReadUser.allows(caller.role, id == caller.user) {
+        // Else a sign-up that did something could be told from one that was answered as if it did.
+        return Err(Refusal::UserNotFound.into());
+    }
     answer(caller, &user, &view)
 }
 

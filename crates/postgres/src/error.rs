@@ -58,6 +58,8 @@ fn broken_rule(constraint: &str) -> Option<Unique> {
         | "orders_pkey"
         | "sessions_pkey"
         | "refresh_tokens_pkey"
+        | "mail_tokens_pkey"
+        | "jobs_pkey"
         | "trades_pkey" => Unique::Id,
         _ => return None,
     })

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
+use bellwether_domain::mail::MailToken;
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 
 use crate::sql::Sql;
 use crate::store::PgStore;
-use crate::{accounts, audit, due, markets, orders, positions, sessions, trades, users};
+use crate::{accounts, audit, due, mail_tokens, markets, orders, positions, sessions, trades, users};
 
 /// How an audit begins: it sees one moment, and reads whole tables however that is done best.
 const AUDIT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
@@ -53,6 +54,10 @@ impl Queries for PgStore {
 
     async fn sessions_of(&self, user: UserId, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError> {
         sessions::list(&mut self.connection().await?, user, now, limit).await
+    }
+
+    async fn mail_token(&self, hash: [u8; 32]) -> Result<Option<MailToken>, StoreError> {
+        mail_tokens::by_hash(&mut self.connection().await?, hash).await
     }
 
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, Changes, Decided, Found, Markets, Orders, Positions, Sessions, StoreError, UnitOfWork, Users,
-    Wanted,
+    Accounts, Answers, Changes, Decided, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError,
+    UnitOfWork, Users, Wanted,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
@@ -71,6 +71,10 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn sessions(&mut self) -> &mut dyn Sessions {
+        self
+    }
+
+    fn mail_tokens(&mut self) -> &mut dyn MailTokens {
         self
     }
 

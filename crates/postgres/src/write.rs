@@ -10,11 +10,11 @@ use bellwether_domain::position::Position;
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS,
-    TRADES, TRANSFERS, Table, USERS,
+    ACCOUNTS, ANSWERS, JOBS, MAIL_TOKENS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS,
+    REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
 };
 use crate::sql::{Sql, Values};
-use crate::{accounts, answers, markets, orders, positions, sessions, trades, users};
+use crate::{accounts, answers, jobs, mail_tokens, markets, orders, positions, sessions, trades, users};
 
 /// A statement and how many rows it must change.
 pub(crate) struct Step {
@@ -44,6 +44,9 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     update(&mut steps, &SESSIONS, &changes.sessions, sessions::bind_change)?;
     insert(&mut steps, &REFRESH_TOKENS, "", &changes.new_refresh_tokens, sessions::bind_token)?;
     update(&mut steps, &REFRESH_TOKENS, &changes.refresh_tokens, sessions::bind_token_change)?;
+    delete_mail_tokens(&mut steps, &changes.deleted_mail_tokens)?;
+    insert(&mut steps, &MAIL_TOKENS, "", &changes.new_mail_tokens, mail_tokens::bind)?;
+    insert(&mut steps, &JOBS, "", &changes.new_jobs, jobs::bind)?;
     Ok(steps)
 }
 
@@ -201,4 +204,16 @@ fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[Mar
         let sql = sql.then(&format!("?){and}"));
         steps.push(Step { sql, table: table.name, rows: least.min(ids.len())..=usize::MAX });
     }
+}
+
+/// Some may have expired and been forgotten meanwhile.
+fn delete_mail_tokens(steps: &mut Vec<Step>, hashes: &[[u8; 32]]) -> Result<(), StoreError> {
+    if !hashes.is_empty() {
+        let sql = Sql::new("DELETE FROM mail_tokens WHERE hash IN (SELECT * FROM ");
+        let sql = sql.unnest("h", hashes, |hash, row| {
+            row.add(*hash);
+        })?;
+        steps.push(Step { sql: sql.then(")"), table: MAIL_TOKENS.name, rows: 0..=usize::MAX });
+    }
+    Ok(())
 }

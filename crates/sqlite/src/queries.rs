@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
+use bellwether_domain::mail::MailToken;
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 
 use crate::sql::Sql;
 use crate::store::SqliteStore;
-use crate::{accounts, audit, due, markets, orders, positions, sessions, trades, users};
+use crate::{accounts, audit, due, mail_tokens, markets, orders, positions, sessions, trades, users};
 
 #[async_trait]
 impl Queries for SqliteStore {
@@ -52,6 +53,10 @@ impl Queries for SqliteStore {
 
     async fn sessions_of(&self, user: UserId, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError> {
         self.readers.read(move |connection| sessions::list(connection, user, now, limit)).await
+    }
+
+    async fn mail_token(&self, hash: [u8; 32]) -> Result<Option<MailToken>, StoreError> {
+        self.readers.read(move |connection| mail_tokens::by_hash(connection, hash)).await
     }
 
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {

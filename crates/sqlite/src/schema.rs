@@ -161,6 +161,20 @@ pub(crate) const REFRESH_TOKENS: Table = Table {
     changing: &["hash", "spent_at"],
 };
 
+pub(crate) const MAIL_TOKENS: Table = Table {
+    name: "mail_tokens",
+    columns: "hash, user_id, purpose, sent_to, issued_at, expires_at",
+    width: 6,
+    changing: &[],
+};
+
+pub(crate) const JOBS: Table = Table {
+    name: "jobs",
+    columns: "id, kind, payload, state, run_at, attempts, last_error, created_at",
+    width: 8,
+    changing: &[],
+};
+
 impl Table {
     /// `SELECT` and every column.
     pub(crate) fn select(&self) -> String {

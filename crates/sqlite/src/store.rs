@@ -77,6 +77,17 @@ impl SqliteStore {
         Ok(Self { writer, readers, counter, _checkpoints: checkpoints })
     }
 
+    /// Does one thing in a transaction of its own.
+    pub(crate) async fn write_alone<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let mut transaction = self.writer.begin().await?;
+        let done = transaction.run(job).await?;
+        transaction.commit().await?;
+        Ok(done)
+    }
+
     /// How many statements all connections have executed so far, those of transactions included.
     #[must_use]
     pub fn statements(&self) -> u64 {

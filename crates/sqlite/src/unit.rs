@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, Changes, Found, Markets, Orders, Positions, Sessions, StoreError, UnitOfWork, Users, Wanted,
+    Accounts, Answers, Changes, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError, UnitOfWork, Users,
+    Wanted,
 };
 
 use crate::connection::Connection;
@@ -81,6 +82,10 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 
     fn sessions(&mut self) -> &mut dyn Sessions {
+        self
+    }
+
+    fn mail_tokens(&mut self) -> &mut dyn MailTokens {
         self
     }
 

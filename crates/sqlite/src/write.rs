@@ -9,11 +9,11 @@ use bellwether_domain::ports::{Changes, StoreError};
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, HOLDINGS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS,
-    SESSIONS, TRADES, TRANSFERS, Table, USERS,
+    ACCOUNTS, ANSWERS, HOLDINGS, JOBS, MAIL_TOKENS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS,
+    REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
 };
 use crate::sql::Values;
-use crate::{accounts, answers, markets, orders, positions, sessions, trades, users};
+use crate::{accounts, answers, jobs, mail_tokens, markets, orders, positions, sessions, trades, users};
 
 /// A statement, the rows of values that it runs for, and how many rows it must change in all.
 pub(crate) struct Step {
@@ -49,6 +49,9 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
     update(&mut steps, &SESSIONS, &changes.sessions, sessions::bind_change);
     insert(&mut steps, &REFRESH_TOKENS, "", &changes.new_refresh_tokens, sessions::bind_token);
     update(&mut steps, &REFRESH_TOKENS, &changes.refresh_tokens, sessions::bind_token_change);
+    delete_mail_tokens(&mut steps, &changes.deleted_mail_tokens);
+    insert(&mut steps, &MAIL_TOKENS, "", &changes.new_mail_tokens, mail_tokens::bind);
+    insert(&mut steps, &JOBS, "", &changes.new_jobs, jobs::bind);
     steps
 }
 
@@ -158,6 +161,18 @@ fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[Mar
         });
         if let Some(step) = steps.last_mut() {
             step.rows = least..=usize::MAX;
+        }
+    }
+}
+
+/// Some may have expired and been forgotten meanwhile.
+fn delete_mail_tokens(steps: &mut Vec<Step>, hashes: &[[u8; 32]]) {
+    if !hashes.is_empty() {
+        push(steps, "DELETE FROM mail_tokens WHERE hash = ?".to_owned(), &MAIL_TOKENS, hashes, |hash, row| {
+            row.add(*hash);
+        });
+        if let Some(step) = steps.last_mut() {
+            step.rows = 0..=usize::MAX;
         }
     }
 }

@@ -10,6 +10,7 @@ use bellwether_domain::ports::{
 use bellwether_domain::user::Role;
 use jiff::SignedDuration;
 
+use crate::mail::MailBell;
 use crate::sessions::SessionMemory;
 
 /// The ports and the house's rules.
@@ -31,6 +32,10 @@ pub struct Context {
     pub signer: Arc<dyn TokenSigner>,
     /// Refresh tokens.
     pub opaque_tokens: Arc<dyn OpaqueTokens>,
+    /// Tokens in mails.
+    pub mail_tokens: Arc<dyn OpaqueTokens>,
+    /// Wakes who sends mails.
+    pub mail_bell: MailBell,
     /// What this process remembers of sessions.
     pub session_memory: SessionMemory,
     /// The house's rules.
@@ -59,6 +64,9 @@ pub struct Policy {
     pub refresh_token_ttl: SignedDuration,
     /// The most sessions of a user, 1 to 100; the one not seen for longest ends when there is one more.
     pub max_sessions: usize,
+    /// Whether nobody is told that an address has an account: a sign-up with one is answered as any
+    /// other, and an account cannot be signed in to before its address was verified.
+    pub conceal_existing_accounts: bool,
     /// How long answers are kept for idempotency keys.
     pub answers_kept: SignedDuration,
 }
@@ -75,6 +83,7 @@ impl Default for Policy {
             access_token_ttl: SignedDuration::from_mins(15),
             refresh_token_ttl: SignedDuration::from_hours(7 * 24),
             max_sessions: 50,
+            conceal_existing_accounts: false,
             answers_kept: SignedDuration::from_hours(24),
         }
     }

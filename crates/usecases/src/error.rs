@@ -24,6 +24,9 @@ pub enum Error {
     /// A token could not be signed: a fault of the set-up.
     #[error("an access token could not be signed")]
     Signing,
+    /// What is to be done later cannot be put aside: a fault of the set-up.
+    #[error("a job could not be written down")]
+    Payload,
 }
 
 impl From<LedgerError> for Error {

@@ -1,7 +1,7 @@
 //! One imperative for each thing that can be done, over ports only.
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
-//! [`users`], [`sessions`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
+//! [`users`], [`sessions`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
 mod atomically;
@@ -10,7 +10,9 @@ pub mod context;
 pub mod error;
 mod groups;
 pub mod idempotency;
+pub mod mail;
 pub mod markets;
+pub mod recovery;
 pub mod sessions;
 pub mod settling;
 pub mod trading;

@@ -10,12 +10,14 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::{Device, EndReason};
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use jiff::Timestamp;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::idempotency::find_answer;
+use crate::mail::{self, Occasion};
 use crate::sessions::{self, SignedIn};
 use crate::transfers::grant_from_treasury;
-use crate::{Answered, Caller, Context, Error, Keyed};
+use crate::{Answered, Caller, Context, Error, Keyed, recovery};
 
 /// A request to join.
 #[derive(Debug, Clone)]
@@ -51,20 +53,37 @@ pub struct UserPatch {
     pub current_password: Option<Password>,
 }
 
-/// Signs a user up: user, account and grant in one unit of work. Refused with
-/// [`EmailTaken`](Refusal::EmailTaken) or [`UnfitPassword`](Refusal::UnfitPassword).
+/// Signs a user up: user, account, grant and the mail to verify the address in one unit of work. Refused
+/// with [`UnfitPassword`](Refusal::UnfitPassword), or with [`EmailTaken`](Refusal::EmailTaken) unless that
+/// is concealed; whose the address is gets a mail then.
 pub async fn sign_up(ctx: &Context, request: SignUp, keyed: Option<Keyed<User>>) -> Result<Answered<User>, Error> {
     check_fitness(ctx, &request.password, &request.email, &request.display_name)?;
     let password_hash = ctx.hasher.hash(&request.password.0).await?;
     let SignUp { email, display_name, .. } = request;
-    let script = SignUpScript { email, display_name, password_hash, role: Role::User, keyed };
-    match atomically(ctx, script).await {
-        Err(Error::Store(StoreError::Duplicate(Unique::Email))) => Err(Refusal::EmailTaken.into()),
-        other => other,
-    }
+    let newcomer = Newcomer { email, display_name, password_hash, role: Role::User };
+    let script = SignUpScript { newcomer: newcomer.clone(), keyed: keyed.clone() };
+    let answer = match atomically(ctx, script).await {
+        Err(Error::Store(StoreError::Duplicate(Unique::Email))) => address_taken(ctx, newcomer, keyed).await?,
+        other => other?,
+    };
+    ctx.mail_bell.ring();
+    Ok(answer)
 }
 
-/// Makes an administrator, or makes one of the user with that address. For the command line.
+/// Tells whose address it is by mail. Who tried to sign up with it is told so, or where that is to be
+/// concealed gets the answer that somebody new would have got.
+async fn address_taken(ctx: &Context, newcomer: Newcomer, keyed: Option<Keyed<User>>) -> Result<Answered<User>, Error> {
+    if ctx.policy.conceal_existing_accounts {
+        return atomically(ctx, PretendSignUp { newcomer, keyed }).await;
+    }
+    if let Err(error) = recovery::put_aside(ctx, Occasion::AddressTaken, newcomer.email).await {
+        tracing::warn!(%error, "nobody is told by mail that somebody tried to sign up with a taken address");
+    }
+    Err(Refusal::EmailTaken.into())
+}
+
+/// Makes an administrator, or makes one of the user with that address. For the command line, whose word
+/// on the address is taken.
 pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error> {
     check_fitness(ctx, &request.password, &request.email, &request.display_name)?;
     let password_hash = ctx.hasher.hash(&request.password.0).await?;
@@ -73,8 +92,8 @@ pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error>
         let change = Change::Promote { password_hash };
         return change_user(ctx, ChangeUser { id: existing.id, version: None, change }).await;
     }
-    let script = SignUpScript { email, display_name, password_hash, role: Role::Admin, keyed: None };
-    match atomically(ctx, script).await? {
+    let newcomer = Newcomer { email, display_name, password_hash, role: Role::Admin };
+    match atomically(ctx, SignUpScript { newcomer, keyed: None }).await? {
         Answered::Fresh(user) => Ok(user),
         Answered::Replayed(_) => Err(StoreError::Corrupt("an answer without a key".to_owned()).into()),
     }
@@ -110,7 +129,10 @@ async fn check_credentials(ctx: &Context, email: &str, password: &Password) -> R
         Err(PasswordError::TooLong | PasswordError::ContainsNul) => ctx.hasher.verify("", None).await?,
         other => other?,
     };
-    let user = user.filter(|u| is_right && u.status == UserStatus::Active);
+    let may_sign_in = |user: &User| {
+        user.status == UserStatus::Active && (user.email_verified || !ctx.policy.conceal_existing_accounts)
+    };
+    let user = user.filter(|user| is_right && may_sign_in(user));
     Ok(user.ok_or(Refusal::BadCredentials)?)
 }
 
@@ -212,12 +234,36 @@ async fn check_current_password(ctx: &Context, id: UserId, current: Option<&Pass
     }
 }
 
-/// A new user, its account and its grant.
-struct SignUpScript {
+/// Somebody who is about to become a user.
+#[derive(Clone)]
+struct Newcomer {
     email: Email,
     display_name: DisplayName,
     password_hash: PasswordHash,
     role: Role,
+}
+
+impl Newcomer {
+    fn become_user(&self, id: UserId, now: Timestamp) -> User {
+        User {
+            id,
+            email: Some(self.email.clone()),
+            display_name: self.display_name.clone(),
+            password_hash: Some(self.password_hash.clone()),
+            role: self.role,
+            status: UserStatus::Active,
+            // Administrators are made by who runs the server, who answers for the address.
+            email_verified: self.role == Role::Admin,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
+/// A new user, its account, its grant and its mail.
+struct SignUpScript {
+    newcomer: Newcomer,
     keyed: Option<Keyed<User>>,
 }
 
@@ -230,18 +276,7 @@ impl Script for SignUpScript {
             return Ok(Step::Commit(Answered::Replayed(kept)));
         }
         let (now, mut ids) = (ctx.clock.now(), ctx.ids.fresh());
-        let user = User {
-            id: UserId(ids.next_uuid()),
-            email: Some(self.email.clone()),
-            display_name: self.display_name.clone(),
-            password_hash: Some(self.password_hash.clone()),
-            role: self.role,
-            status: UserStatus::Active,
-            email_verified: false,
-            version: 1,
-            created_at: now,
-            updated_at: now,
-        };
+        let user = self.newcomer.become_user(UserId(ids.next_uuid()), now);
         let mut account = Account::open(AccountId::of_user(user.id), Owner::User(user.id), now);
         let mut changes = Changes { new_users: vec![user.clone()], ..Changes::default() };
         if ctx.policy.signup_grant.is_positive() {
@@ -253,7 +288,34 @@ impl Script for SignUpScript {
         }
         changes.new_accounts.push(account);
         changes.answers.extend(self.keyed.as_ref().map(|keyed| keyed.keep(&user, now)));
+        if !user.email_verified {
+            changes.new_jobs.push(mail::job(ctx, Occasion::AddressGiven, &self.newcomer.email, now)?);
+        }
         unit.write(&changes).await?;
+        Ok(Step::Commit(Answered::Fresh(user)))
+    }
+}
+
+/// The answer to a sign-up that did nothing, kept for its key like any other; and the mail to whom the
+/// address belongs.
+struct PretendSignUp {
+    newcomer: Newcomer,
+    keyed: Option<Keyed<User>>,
+}
+
+#[async_trait]
+impl Script for PretendSignUp {
+    type Output = Answered<User>;
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answered<User>>, Error> {
+        if let Some(kept) = find_answer(unit, self.keyed.as_ref()).await? {
+            return Ok(Step::Commit(Answered::Replayed(kept)));
+        }
+        let now = ctx.clock.now();
+        let user = self.newcomer.become_user(UserId(ctx.ids.fresh().next_uuid()), now);
+        let new_jobs = vec![mail::job(ctx, Occasion::AddressTaken, &self.newcomer.email, now)?];
+        let answers = self.keyed.iter().map(|keyed| keyed.keep(&user, now)).collect();
+        unit.write(&Changes { new_jobs, answers, ..Changes::default() }).await?;
         Ok(Step::Commit(Answered::Fresh(user)))
     }
 }
@@ -269,6 +331,7 @@ enum Change {
 async fn change_user(ctx: &Context, script: ChangeUser) -> Result<User, Error> {
     let (user, ended) = atomically(ctx, script).await?;
     ctx.session_memory.end(&ended).await;
+    ctx.mail_bell.ring();
     Ok(user)
 }
 
@@ -299,11 +362,13 @@ impl Script for ChangeUser {
             return Err(Refusal::StaleVersion { current: user.version }.into());
         }
         let before = user.clone();
+        let mut changes = Changes::default();
         match &self.change {
             Change::Edit { display_name, email, password_hash } => {
                 if let Some(email) = email.as_ref().filter(|e| user.email.as_ref() != Some(e)) {
                     user.email = Some(email.clone());
                     user.email_verified = false;
+                    changes.new_jobs.push(mail::job(ctx, Occasion::AddressGiven, email, now)?);
                 }
                 user.display_name = display_name.clone().unwrap_or(user.display_name);
                 user.password_hash = password_hash.clone().or(user.password_hash);
@@ -313,18 +378,19 @@ impl Script for ChangeUser {
                 user.role = Role::Admin;
                 user.status = UserStatus::Active;
                 user.password_hash = Some(password_hash.clone());
+                user.email_verified = true;
                 user.touch(now);
             }
             Change::Deactivate => user.deactivate(now),
         }
         let access = |user: &User| (user.password_hash.clone(), user.role, user.status);
-        let sessions = if access(&before) == access(&user) {
-            Vec::new()
-        } else {
-            sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?
-        };
-        let ended = sessions::ids(&sessions);
-        unit.write(&Changes { users: vec![user.clone()], sessions, ..Changes::default() }).await?;
+        if access(&before) != access(&user) {
+            changes.sessions = sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?;
+            changes.deleted_mail_tokens = recovery::stale(&unit.mail_tokens().of_user(user.id).await?, &user);
+        }
+        let ended = sessions::ids(&changes.sessions);
+        changes.users.push(user.clone());
+        unit.write(&changes).await?;
         Ok(Step::Commit((user, ended)))
     }
 }

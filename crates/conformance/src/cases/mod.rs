@@ -7,7 +7,9 @@ pub mod candles;
 pub mod constraints;
 pub mod due_work;
 pub mod filters;
+pub mod jobs;
 pub mod ledger;
+pub mod mail_tokens;
 pub mod paging;
 pub mod positions;
 pub mod races;
@@ -124,6 +126,21 @@ macro_rules! each_case {
                 the_database_refuses_sessions_of_nobody_and_tokens_of_no_session,
                 old_sessions_are_forgotten_in_batches_with_their_tokens,
                 the_statements_for_sessions_do_not_grow_with_their_number,
+            }
+            mail_tokens {
+                mail_tokens_round_trip,
+                of_many_uses_of_one_mail_token_one_succeeds,
+                the_database_refuses_a_mail_token_twice_and_one_of_nobody,
+                expired_mail_tokens_are_forgotten_in_batches,
+            }
+            jobs {
+                a_job_goes_its_way_from_waiting_to_done_or_dead,
+                a_job_exists_only_if_its_unit_was_committed,
+                due_jobs_are_claimed_the_longest_due_first,
+                a_lease_that_has_run_out_is_taken_over_and_a_late_word_counts_for_nothing,
+                of_many_who_ask_at_once_each_job_goes_to_one,
+                dead_jobs_are_listed_and_forgotten_in_batches,
+                the_statements_for_jobs_do_not_grow_with_their_number,
             }
             ledger {
                 chains_come_in_order_of_payer_and_number,

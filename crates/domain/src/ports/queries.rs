@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use crate::ledger::{Account, Transfer, TransferKind};
+use crate::mail::MailToken;
 use crate::market::{Market, MarketStatus, OutcomeId};
 use crate::money::{Credits, Price, Shares};
 use crate::order::{Order, OrderStatus, Side};
@@ -331,6 +332,9 @@ pub trait Queries: Send + Sync {
     async fn session(&self, id: SessionId) -> Result<Option<SessionOfUser>, StoreError>;
     /// The sessions of a user that are live at `now`, the one seen last first, at most `limit`.
     async fn sessions_of(&self, user: UserId, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError>;
+
+    /// The token that was sent by mail with this hash.
+    async fn mail_token(&self, hash: [u8; 32]) -> Result<Option<MailToken>, StoreError>;
 
     /// An account.
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError>;

@@ -129,12 +129,12 @@ impl std::fmt::Debug for OpaqueToken {
 #[error("the system gives no random numbers")]
 pub struct NoRandomness;
 
-/// Draws opaque tokens. Only hashes of them are kept.
+/// Draws opaque tokens of one sort: those of sessions, or those in mails. Only hashes of them are kept.
 #[cfg_attr(feature = "test-support", mockall::automock)]
 pub trait OpaqueTokens: Send + Sync {
-    /// A refresh token that nobody can guess.
+    /// A token that nobody can guess.
     fn draw(&self) -> Result<OpaqueToken, NoRandomness>;
-    /// The token that follows a refresh token: always the same, and only this server can tell.
+    /// The token that follows another: always the same, and only this server can tell.
     fn successor(&self, token: &OpaqueToken) -> OpaqueToken;
     /// SHA-256 of a token, under which it is kept.
     fn hash(&self, token: &OpaqueToken) -> [u8; 32];

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::ids::{AccountId, MarketId, OrderId, SessionId, UserId};
+use crate::job::Job;
 use crate::ledger::{Account, Transfer};
+use crate::mail::MailToken;
 use crate::market::{Market, OutcomeId};
 use crate::money::Price;
 use crate::order::{Order, Side};
@@ -85,6 +87,8 @@ pub trait UnitOfWork: Send {
     fn answers(&mut self) -> &mut dyn Answers;
     /// Signed-in sessions.
     fn sessions(&mut self) -> &mut dyn Sessions;
+    /// Tokens that were sent by mail.
+    fn mail_tokens(&mut self) -> &mut dyn MailTokens;
     /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is
     /// read under the locks of what stands before. The same as asking one after the other, which is
     /// what this does by itself; an adapter for which each question is a round trip asks all at once.
@@ -224,6 +228,12 @@ pub struct Changes {
     pub new_refresh_tokens: Vec<RefreshToken>,
     /// Refresh tokens that were spent.
     pub refresh_tokens: Vec<RefreshToken>,
+    /// Tokens that are about to be sent by mail.
+    pub new_mail_tokens: Vec<MailToken>,
+    /// Hashes of tokens that are good for nothing any more; some may be gone already.
+    pub deleted_mail_tokens: Vec<[u8; 32]>,
+    /// Jobs that were put aside.
+    pub new_jobs: Vec<Job>,
 }
 
 /// Users, for decisions.
@@ -351,5 +361,17 @@ pub trait Sessions: Send {
     /// Forgets sessions that expired or were ended before a moment, with their refresh tokens, and
     /// refresh tokens that expired before it: at most `limit` of each. Returns how many of both,
     /// not counting the refresh tokens that went with their sessions.
+    async fn forget_before(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// Tokens that were sent by mail, for decisions. Their user's row lock guards them.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait MailTokens: Send {
+    /// The token with this hash, if there is one.
+    async fn find(&mut self, hash: [u8; 32]) -> Result<Option<MailToken>, StoreError>;
+    /// All tokens of a user, in no certain order.
+    async fn of_user(&mut self, user: UserId) -> Result<Vec<MailToken>, StoreError>;
+    /// Forgets those that expired before a moment, at most `limit`; returns how many.
     async fn forget_before(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }

@@ -16,6 +16,7 @@ use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_http::{App, HttpOptions, service};
+use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::trading::Trading;
 use bellwether_usecases::{Context, Policy};
@@ -106,6 +107,8 @@ impl Ports {
             common_passwords: Arc::new(nothing_is_common()),
             signer: Arc::new(signer),
             opaque_tokens: Arc::new(MockOpaqueTokens::new()),
+            mail_tokens: Arc::new(MockOpaqueTokens::new()),
+            mail_bell: MailBell::default(),
             session_memory: SessionMemory::default(),
             policy: Policy::default(),
         };

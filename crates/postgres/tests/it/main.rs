@@ -24,7 +24,8 @@ mod conformance {
             let (written, counted) = (Arc::clone(&store), Arc::clone(&store));
             Ok(Subject {
                 store: written,
-                queries: store,
+                queries: store.clone(),
+                jobs: store,
                 statements: Box::new(move || counted.statements()),
                 guard: Box::new(database),
             })

@@ -249,7 +249,7 @@ async fn futures_poll_once<F: Future>(future: F) -> Option<F::Output> {
 async fn a_damaged_file_stops_all_writing_until_the_store_is_opened_anew() -> anyhow::Result<()> {
     let mut fixture = Fixture::new().await?;
     let path = fixture.path();
-    let users = (0..500).map(|_| fixture.user()).collect::<anyhow::Result<Vec<User>>>()?;
+    let users = (0..2000).map(|_| fixture.user()).collect::<anyhow::Result<Vec<User>>>()?;
     let ids: Vec<UserId> = users.iter().map(|u| u.id).collect();
     write(&fixture.store, &Changes { new_users: users, ..Changes::default() }).await?;
     // What was written is in the log, until it is copied into the file; a copy of both is damaged.

@@ -9,9 +9,11 @@
     reason = "a test fails by panicking; the modules of a test binary share what is theirs"
 )]
 
+mod mail;
 mod mocks;
 mod money;
 mod orders;
+mod recovery;
 mod sessions;
 mod settling;
 mod sign_in;

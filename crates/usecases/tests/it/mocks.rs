@@ -12,6 +12,7 @@ use bellwether_domain::ports::*;
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
 use jiff::{SignedDuration, Timestamp};
@@ -91,6 +92,7 @@ pub struct Unit {
     pub positions: MockPositions,
     pub answers: MockAnswers,
     pub sessions: MockSessions,
+    pub mail_tokens: MockMailTokens,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
     pub durable: Option<Arc<Notify>>,
@@ -106,6 +108,7 @@ impl Unit {
         unit.expect_positions().return_var(Box::new(self.positions) as Box<dyn Positions>);
         unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
         unit.expect_sessions().return_var(Box::new(self.sessions) as Box<dyn Sessions>);
+        unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
         Box::new(OneByOne(unit, self.durable))
     }
 
@@ -147,6 +150,9 @@ impl UnitOfWork for OneByOne {
     }
     fn sessions(&mut self) -> &mut dyn Sessions {
         self.0.sessions()
+    }
+    fn mail_tokens(&mut self) -> &mut dyn MailTokens {
+        self.0.mail_tokens()
     }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await
@@ -237,6 +243,8 @@ pub fn context_with(
         common_passwords: Arc::new(nothing_is_common()),
         signer: Arc::new(signer),
         opaque_tokens: Arc::new(opaque_tokens()),
+        mail_tokens: Arc::new(opaque_tokens()),
+        mail_bell: MailBell::default(),
         session_memory: SessionMemory::default(),
         policy: Policy::default(),
     }

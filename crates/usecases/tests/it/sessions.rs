@@ -64,6 +64,7 @@ fn unit_of(found: User, sessions: Vec<Session>) -> Unit {
     let mut unit = Unit::default();
     unit.users.expect_lock().returning(move |_| Ok(vec![found.clone()]));
     unit.sessions.expect_lock_of_user().returning(move |_| Ok(sessions.clone()));
+    unit.mail_tokens.expect_of_user().returning(|_| Ok(Vec::new()));
     unit
 }
 

@@ -54,9 +54,14 @@ async fn signing_up_makes_user_account_and_grant_in_one_write() {
 
 /// Threat 2.
 #[tokio::test]
-async fn a_taken_address_is_refused_and_leaves_nothing() {
-    let store = store(1, |_| {
+async fn a_taken_address_is_refused_and_its_owner_told() {
+    let store = store(2, |number| {
         let mut unit = Unit::default();
+        if number == 1 {
+            let told = |changes: &Changes| changes.new_jobs[0].payload.contains("address_taken");
+            unit.unit.expect_write().times(1).withf(told).returning(|_| Ok(()));
+            return unit.commits();
+        }
         let treasury = || Account::open(AccountId::TREASURY, Owner::Treasury, now());
         unit.accounts.expect_lock().returning(move |_| Ok(vec![treasury()]));
         unit.unit.expect_write().returning(|_| Err(StoreError::Duplicate(Unique::Email)));
