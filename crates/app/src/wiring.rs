@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bellwether_domain::ports::{Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
+use bellwether_local::LocalLimiter;
 use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_postgres::{PgOptions, PgStore};
 use bellwether_security::{
     BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
 };
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
+use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::{Delivery, MailBell};
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
@@ -180,6 +182,7 @@ pub(crate) fn context(
         opaque_tokens: Arc::new(RandomTokens::of_sessions(master)?),
         mail_tokens: Arc::new(RandomTokens::of_mails(master)?),
         mail_bell: MailBell::default(),
+        limiter: Limiter::new(Arc::new(LocalLimiter::new(config.limit_keys))),
         session_memory: SessionMemory::default(),
         policy,
     })

@@ -2,6 +2,9 @@
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
+use bellwether_usecases::sessions::{self, Identity};
+
+use crate::app::App;
 use crate::faults::Fault;
 
 /// No token of ours is longer.
@@ -25,6 +28,20 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
             given.next().is_none() && (1..=LONGEST).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic())
         })
         .ok_or_else(invalid_token)
+}
+
+/// Who the token of a request speaks for, if anybody; in its extensions from when it was counted, unless
+/// the store failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known(pub(crate) Option<Identity>);
+
+/// Who a token speaks for; none where it speaks for nobody.
+pub(crate) async fn identify(app: &App, token: &str) -> Result<Option<Identity>, Fault> {
+    if let Some(known) = sessions::recall(app.ctx(), token).await {
+        return Ok(known);
+    }
+    let (ctx, token) = (app.ctx().clone(), token.to_owned());
+    app.run(async move { sessions::authenticate(&ctx, &token).await }).await
 }
 
 /// 401 for a token that is forged, expired, or of somebody who may no longer act.

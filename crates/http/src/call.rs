@@ -9,17 +9,19 @@ use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{MarketKey, Sealer};
 use bellwether_domain::session::Device;
 use bellwether_domain::text::Slug;
-use bellwether_usecases::sessions::{self, Identity};
+use bellwether_usecases::limits::AddressBlock;
+use bellwether_usecases::sessions::Identity;
 use bellwether_usecases::{Caller, Context, Rendered};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, Known};
 use crate::body::{self, Body};
 use crate::etag::required_version;
 use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, Place, parse_id, read};
 use crate::idempotency::{self, Guarded, Need};
+use crate::limits::Client;
 use crate::query::read_query;
 
 /// A request. All handlers take one and answer `Result<Reply, Fault>`.
@@ -66,12 +68,10 @@ impl Call {
     /// Who asks, and in which session; 401 where nobody is signed in.
     pub(crate) async fn identity(&self) -> Result<Identity, Fault> {
         let token = auth::bearer(self.request.headers())?;
-        let who = match sessions::recall(self.app.ctx(), token).await {
-            Some(known) => known,
-            None => {
-                let (ctx, token) = (self.ctx(), token.to_owned());
-                self.app.run(async move { sessions::authenticate(&ctx, &token).await }).await?
-            }
+        let known = self.request.extensions().get::<Known>().copied();
+        let who = match known {
+            Some(Known(who)) => who,
+            None => auth::identify(&self.app, token).await?,
         };
         let who = who.ok_or_else(auth::invalid_token)?;
         self.request.extensions_mut().insert(AskedBy(who.caller.user));
@@ -82,9 +82,18 @@ impl Call {
     pub(crate) fn device(&self) -> Device {
         let agent = self.request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::trim);
         Device {
-            address: self.request.peer_addr().map(|peer| peer.ip().to_canonical().to_string()),
+            address: self.client().0.map(|address| address.to_string()),
             agent: agent.filter(|a| !a.is_empty()).map(|a| a.chars().take(Device::LONGEST_AGENT).collect()),
         }
+    }
+
+    /// From where it comes, as it is counted.
+    pub(crate) fn from(&self) -> AddressBlock {
+        self.client().block(&self.app.ctx().policy.limits)
+    }
+
+    fn client(&self) -> Client {
+        self.request.extensions().get::<Client>().copied().unwrap_or(Client(None))
     }
 
     /// The id in the path.

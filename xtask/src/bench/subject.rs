@@ -203,6 +203,10 @@ fn settings(name: Name) -> Vec<(&'static str, &'static str)> {
         ("BELLWETHER_ACCESS_TOKEN_TTL", "24h"),
         // Hundreds of people sign up, and passwords are not what is measured.
         ("BELLWETHER_PASSWORD_COST", "4"),
+        // Everybody comes from one address, and as often as possible.
+        ("BELLWETHER_LIMIT_PUBLIC", "1000000000/1m"),
+        ("BELLWETHER_LIMIT_USER", "1000000000/1m"),
+        ("BELLWETHER_LIMIT_NEW_USERS", "1000000000/1m"),
     ];
     if name == Name::PostgresAlone {
         settings.push(GROUP_LIMIT);
