@@ -15,6 +15,7 @@ mod failpoints;
 mod hostile_text;
 mod idempotency;
 mod life;
+mod limits;
 mod lists;
 mod mail;
 mod makers;
