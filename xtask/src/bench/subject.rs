@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::bench::client::Tally;
-use crate::bench::latency::{Latency, float};
+use crate::bench::latency::float;
 use crate::bench::load::{Kind, Load};
 use crate::bench::machine::{self, Process};
 use crate::bench::measured::{Measured, Memory, Name};
@@ -113,8 +113,7 @@ impl Subject {
         let (per_second, cancels_per_second, reads_per_second) =
             (rate(load.kind()), beside(Kind::Cancel), beside(Kind::Read));
         let done = tally.count(load.kind());
-        let mut none = Vec::new();
-        let latency = Latency::of(tally.latencies.get_mut(&load.kind()).unwrap_or(&mut none));
+        let latency = tally.latency(load.kind());
         Measured {
             subject: self.name,
             load,
