@@ -12,6 +12,7 @@
 mod bad_input;
 mod disk;
 mod failpoints;
+mod forged_tokens;
 mod hostile_text;
 mod idempotency;
 mod life;
