@@ -9,8 +9,10 @@
     reason = "in a test, what is not as expected must stop it, in its helpers too"
 )]
 
+mod auth_bodies;
 mod bad_input;
 mod disk;
+mod enumeration;
 mod failpoints;
 mod forged_tokens;
 mod hostile_text;
