@@ -41,5 +41,5 @@ mod users;
 mod wire;
 
 pub use app::{App, HttpOptions};
-pub use routes::configure;
+pub use routes::{Access, ROUTES, Route, configure};
 pub use server::{server, service};

@@ -27,6 +27,7 @@ mod orders;
 mod outages;
 mod passwords;
 mod people;
+mod permissions;
 mod protocol;
 mod replay;
 mod sessions;
