@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
+use diesel::sqlite::SqliteConnection;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -188,6 +191,21 @@ impl Installation {
             .await
             .unwrap_or_else(|_| panic!("{arguments:?} does not end"))
             .expect("the command can be waited for")
+    }
+
+    /// Changes what is stored behind the server's back, by statements that both stores understand: for
+    /// what no request can bring about.
+    ///
+    /// # Panics
+    /// When the store refuses.
+    pub async fn execute_sql(&self, statements: &str) {
+        if let Some(url) = self.database_url() {
+            return database::execute(url, statements).await;
+        }
+        let path = self.data_dir().join("bellwether.db");
+        let mut connection = SqliteConnection::establish(&path.to_string_lossy()).expect("the database can be opened");
+        let patient = format!("PRAGMA busy_timeout = 10000; {statements}");
+        connection.batch_execute(&patient).expect("the statements can be executed");
     }
 
     /// Checks every invariant of what is stored.

@@ -45,7 +45,9 @@ const TABLE: &[Row] = &[
                                                        "bellwether-postgres", "bellwether-security",
                                                        "bellwether-sqlite", "bellwether-usecases"],
                                                                              dev: &[],                         build: &[] },
-    Row { package: "bellwether-tests",       normal: &["bellwether-domain"], dev: &["bellwether-domain"],      build: &[] },
+    // Of the API they may know which routes there are: each of them must be tested for each role.
+    Row { package: "bellwether-tests",       normal: &["bellwether-domain"], dev: &["bellwether-domain", "bellwether-http"],
+                                                                                                               build: &[] },
     Row { package: "xtask",                  normal: &["bellwether-domain"], dev: &["bellwether-domain"],      build: &[] },
 ];
 

@@ -23,22 +23,40 @@ use crate::fields::{Fields, Place, parse_id, read};
 use crate::idempotency::{self, Guarded, Need};
 use crate::limits::Client;
 use crate::query::read_query;
+use crate::routes::Access;
 
 /// A request. All handlers take one and answer `Result<Reply, Fault>`.
 pub(crate) struct Call {
     app: web::Data<App>,
     request: HttpRequest,
     payload: Payload,
+    access: Access,
 }
 
-impl FromRequest for Call {
+/// A request whose route is not known yet. The table of routes alone makes a [`Call`] of it, so no
+/// handler runs without what its route needs.
+pub(crate) struct Arrived {
+    app: web::Data<App>,
+    request: HttpRequest,
+    payload: Payload,
+}
+
+impl Arrived {
+    /// The call to a route that needs this.
+    pub(crate) fn to(self, access: Access) -> Call {
+        let Self { app, request, payload } = self;
+        Call { app, request, payload, access }
+    }
+}
+
+impl FromRequest for Arrived {
     type Error = Fault;
     type Future = Ready<Result<Self, Fault>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let app = request.app_data::<web::Data<App>>().cloned();
-        let call = |app| Self { app, request: request.clone(), payload: payload.take() };
-        ready(app.map(call).ok_or_else(|| Fault::internal("the application is not set up")))
+        let arrived = |app| Self { app, request: request.clone(), payload: payload.take() };
+        ready(app.map(arrived).ok_or_else(|| Fault::internal("the application is not set up")))
     }
 }
 
@@ -60,12 +78,13 @@ impl Call {
         self.app.sealer()
     }
 
-    /// Who asks; 401 where nobody is signed in.
+    /// Who asks: 401 where nobody is signed in, 403 where the permission that the route needs is not the
+    /// caller's at all, whosever things it is about.
     pub(crate) async fn caller(&self) -> Result<Caller, Fault> {
         self.identity().await.map(|who| who.caller)
     }
 
-    /// Who asks, and in which session; 401 where nobody is signed in.
+    /// [`caller`](Self::caller), and in which session.
     pub(crate) async fn identity(&self) -> Result<Identity, Fault> {
         let token = auth::bearer(self.request.headers())?;
         let known = self.request.extensions().get::<Known>().copied();
@@ -75,6 +94,9 @@ impl Call {
         };
         let who = who.ok_or_else(auth::invalid_token)?;
         self.request.extensions_mut().insert(AskedBy(who.caller.user));
+        if let Access::Needs(permission) = self.access {
+            who.caller.require(permission, true)?;
+        }
         Ok(who)
     }
 

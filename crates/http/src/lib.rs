@@ -44,5 +44,5 @@ mod wire;
 
 pub use app::{App, HttpOptions};
 pub use client::{ForwardedHeader, Network, Proxies};
-pub use routes::configure;
+pub use routes::{Access, ROUTES, Route, configure};
 pub use server::{server, service};

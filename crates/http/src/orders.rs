@@ -2,6 +2,7 @@
 
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::order::OrderStatus;
+use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{MarketKey, OrderFilter, OrderSort};
 use bellwether_usecases::trading::{self, Command, Outcome, Placed, Request};
 use bellwether_usecases::{Answered, Error, Keyed, markets};
@@ -139,7 +140,7 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
 /// `GET /users/{id}/orders`.
 pub(crate) async fn list_of_user(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let user = users::whose_lists(&call, caller).await?;
+    let user = users::whose_lists(&call, caller, Permission::ReadOrders).await?;
     list_filtered(&call, user).await
 }
 

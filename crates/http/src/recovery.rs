@@ -1,5 +1,6 @@
 //! What is done by mail: setting a password that was forgotten, and verifying an address.
 
+use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{CommonPasswords, OpaqueToken};
 use bellwether_domain::refusal::Refusal;
 use bellwether_usecases::limits;
@@ -56,7 +57,7 @@ pub(crate) async fn verify(mut call: Call) -> Result<Reply, Fault> {
 /// `POST /users/{id}/email/verification`: for oneself.
 pub(crate) async fn send_verification(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    if call.user_id(caller)? != caller.user {
+    if !caller.may(Permission::VerifyEmail, call.user_id(caller)? == caller.user) {
         return Err(Refusal::UserNotFound.into());
     }
     call.no_body().await?;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bellwether_domain::ids::UserId;
 use bellwether_domain::money::Credits;
+use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{
     Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner,
 };
+use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
 use jiff::SignedDuration;
 
@@ -102,4 +104,17 @@ pub struct Caller {
     pub user: UserId,
     /// What it may do.
     pub role: Role,
+}
+
+impl Caller {
+    /// Whether it has the permission, given whether the thing is its own.
+    #[must_use]
+    pub const fn may(self, permission: Permission, is_own: bool) -> bool {
+        permission.allows(self.role, is_own)
+    }
+
+    /// Refuses where [`may`](Self::may) says no.
+    pub const fn require(self, permission: Permission, is_own: bool) -> Result<(), Refusal> {
+        permission.require(self.role, is_own)
+    }
 }

@@ -71,7 +71,7 @@ pub async fn grant(
     reason: Option<String>,
     keyed: Option<Keyed<Transfer>>,
 ) -> Result<Answered<Transfer>, Error> {
-    Permission::GrantCredits.require(caller.role, false)?;
+    caller.require(Permission::GrantCredits, false)?;
     atomically(ctx, GrantScript { to, amount, reason, keyed }).await
 }
 
@@ -79,7 +79,7 @@ pub async fn grant(
 pub async fn get_account(ctx: &Context, caller: Caller, id: AccountId) -> Result<Account, Error> {
     let account = ctx.queries.account(id).await?.ok_or(Refusal::AccountNotFound)?;
     let is_own = account.owner == Owner::User(caller.user);
-    if !Permission::ReadUser.allows(caller.role, is_own) {
+    if !caller.may(Permission::ReadAccount, is_own) {
         return Err(Refusal::AccountNotFound.into());
     }
     Ok(account)
@@ -89,7 +89,7 @@ pub async fn get_account(ctx: &Context, caller: Caller, id: AccountId) -> Result
 pub async fn get_transfer(ctx: &Context, caller: Caller, id: TransferId) -> Result<Transfer, Error> {
     let transfer = ctx.queries.transfer(id).await?.ok_or(Refusal::TransferNotFound)?;
     let own = AccountId::of_user(caller.user);
-    if !Permission::ReadUser.allows(caller.role, transfer.from == own || transfer.to == own) {
+    if !caller.may(Permission::ReadTransfer, transfer.from == own || transfer.to == own) {
         return Err(Refusal::TransferNotFound.into());
     }
     Ok(transfer)

@@ -9,9 +9,12 @@
     reason = "in a test, what is not as expected must stop it, in its helpers too"
 )]
 
+mod auth_bodies;
 mod bad_input;
 mod disk;
+mod enumeration;
 mod failpoints;
+mod forged_tokens;
 mod hostile_text;
 mod idempotency;
 mod life;
@@ -25,6 +28,7 @@ mod orders;
 mod outages;
 mod passwords;
 mod people;
+mod permissions;
 mod protocol;
 mod replay;
 mod sessions;

@@ -146,7 +146,7 @@ impl Trading {
 /// An order: one's own, or any for an administrator; else not found.
 pub async fn get_order(ctx: &Context, caller: Caller, id: OrderId) -> Result<Order, Error> {
     let order = ctx.queries.order(id).await?.ok_or(Refusal::OrderNotFound)?;
-    if !Permission::ReadUser.allows(caller.role, order.user == caller.user) {
+    if !caller.may(Permission::ReadOrders, order.user == caller.user) {
         return Err(Refusal::OrderNotFound.into());
     }
     Ok(order)
