@@ -1,19 +1,18 @@
 //! Who asks: the bearer token of a request.
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use bellwether_domain::ids::SessionId;
 use bellwether_domain::ports::OpaqueToken;
+use bellwether_usecases::sessions::{self, Identity};
+use bellwether_usecases::{Caller, api_keys};
 
+use crate::app::App;
 use crate::faults::Fault;
 
 /// No token of ours is longer.
 const LONGEST: usize = 4096;
 /// What API keys begin with, as no access token does.
 const API_KEY: &str = "bw_live_";
-
-/// The API key that a token is; none for an access token.
-pub(crate) fn api_key(token: &str) -> Option<OpaqueToken> {
-    token.starts_with(API_KEY).then(|| OpaqueToken::new(token.to_owned()))
-}
 
 /// The token of `Authorization: Bearer …`.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
@@ -35,8 +34,53 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
         .ok_or_else(invalid_token)
 }
 
+/// Whom a token speaks for, and in which session; in none for an API key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Who {
+    pub(crate) caller: Caller,
+    pub(crate) session: Option<SessionId>,
+}
+
+impl From<Identity> for Who {
+    fn from(Identity { caller, session }: Identity) -> Self {
+        Self { caller, session: Some(session) }
+    }
+}
+
+/// Who the token of a request speaks for, if anybody; in its extensions from when it was counted, unless
+/// the store failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known(pub(crate) Option<Who>);
+
+/// Who a token speaks for; none where it speaks for nobody.
+pub(crate) async fn identify(app: &App, token: &str) -> Result<Option<Who>, Fault> {
+    if token.starts_with(API_KEY) {
+        let caller = identify_key(app, OpaqueToken::new(token.to_owned())).await?;
+        return Ok(caller.map(|caller| Who { caller, session: None }));
+    }
+    if let Some(known) = sessions::recall(app.ctx(), token).await {
+        return Ok(known.map(Who::from));
+    }
+    let (ctx, token) = (app.ctx().clone(), token.to_owned());
+    let found = app.run(async move { sessions::authenticate(&ctx, &token).await }).await?;
+    Ok(found.map(Who::from))
+}
+
+async fn identify_key(app: &App, key: OpaqueToken) -> Result<Option<Caller>, Fault> {
+    if let Some(known) = api_keys::recall(app.ctx(), &key).await {
+        return Ok(known);
+    }
+    let ctx = app.ctx().clone();
+    app.run(async move { api_keys::authenticate(&ctx, &key).await }).await
+}
+
+/// 401 for a token that speaks for nobody.
+pub(crate) fn invalid(token: &str) -> Fault {
+    if token.starts_with(API_KEY) { invalid_key() } else { invalid_token() }
+}
+
 /// 401 for a token that is forged, expired, or of somebody who may no longer act.
-pub(crate) fn invalid_token() -> Fault {
+fn invalid_token() -> Fault {
     Fault::unauthenticated(
         "the access token is not valid or has expired; sign in again",
         "Bearer error=\"invalid_token\"",
@@ -44,7 +88,7 @@ pub(crate) fn invalid_token() -> Fault {
 }
 
 /// 401 for an API key that is unknown, revoked or expired, or of somebody who may no longer act.
-pub(crate) fn invalid_key() -> Fault {
+fn invalid_key() -> Fault {
     Fault::unauthenticated("the API key is not valid, has expired or was revoked", "Bearer error=\"invalid_token\"")
 }
 

@@ -6,21 +6,23 @@ use actix_web::dev::Payload;
 use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bellwether_domain::ids::UserId;
-use bellwether_domain::ports::{MarketKey, OpaqueToken, Sealer};
+use bellwether_domain::ports::{MarketKey, Sealer};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::Device;
 use bellwether_domain::text::Slug;
-use bellwether_usecases::sessions::{self, Identity};
-use bellwether_usecases::{Caller, Context, Rendered, api_keys};
+use bellwether_usecases::limits::AddressBlock;
+use bellwether_usecases::sessions::Identity;
+use bellwether_usecases::{Caller, Context, Rendered};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, Known, Who};
 use crate::body::{self, Body};
 use crate::etag::required_version;
 use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, Place, parse_id, read};
 use crate::idempotency::{self, Guarded, Need};
+use crate::limits::Client;
 use crate::query::read_query;
 use crate::routes::Access;
 
@@ -80,60 +82,53 @@ impl Call {
     /// Who asks, by an access token or an API key: 401 where nobody is signed in, 403 where the permission
     /// that the route needs is not the caller's at all, whosever things it is about.
     pub(crate) async fn caller(&self) -> Result<Caller, Fault> {
-        let token = auth::bearer(self.request.headers())?;
-        match auth::api_key(token) {
-            Some(key) => self.admit(self.by_key(key).await?),
-            None => self.identity().await.map(|who| who.caller),
-        }
+        self.who().await.map(|who| who.caller)
     }
 
     /// [`caller`](Self::caller), and in which session. No API key is in one.
     pub(crate) async fn identity(&self) -> Result<Identity, Fault> {
+        let Who { caller, session } = self.who().await?;
+        let session = session.ok_or(Refusal::OutOfScope(None))?;
+        Ok(Identity { caller, session })
+    }
+
+    async fn who(&self) -> Result<Who, Fault> {
         let token = auth::bearer(self.request.headers())?;
-        if let Some(key) = auth::api_key(token) {
-            self.by_key(key).await?;
-            return Err(Refusal::OutOfScope(None).into());
-        }
-        let who = match sessions::recall(self.app.ctx(), token).await {
-            Some(known) => known,
-            None => {
-                let (ctx, token) = (self.ctx(), token.to_owned());
-                self.app.run(async move { sessions::authenticate(&ctx, &token).await }).await?
-            }
+        let known = self.request.extensions().get::<Known>().copied();
+        let who = match known {
+            Some(Known(who)) => who,
+            None => auth::identify(&self.app, token).await?,
         };
-        let who = who.ok_or_else(auth::invalid_token)?;
+        let who = who.ok_or_else(|| auth::invalid(token))?;
         self.admit(who.caller)?;
         Ok(who)
     }
 
-    /// For whom an API key speaks.
-    async fn by_key(&self, key: OpaqueToken) -> Result<Caller, Fault> {
-        let caller = match api_keys::recall(self.app.ctx(), &key).await {
-            Some(known) => known,
-            None => {
-                let ctx = self.ctx();
-                self.app.run(async move { api_keys::authenticate(&ctx, &key).await }).await?
-            }
-        };
-        caller.ok_or_else(auth::invalid_key)
-    }
-
     /// Lets a caller in who has what the route needs.
-    fn admit(&self, caller: Caller) -> Result<Caller, Fault> {
+    fn admit(&self, caller: Caller) -> Result<(), Fault> {
         self.request.extensions_mut().insert(AskedBy(caller.user));
         if let Access::Needs(permission) = self.access {
             caller.require(permission, true)?;
         }
-        Ok(caller)
+        Ok(())
     }
 
     /// From where the request comes, as a session remembers it.
     pub(crate) fn device(&self) -> Device {
         let agent = self.request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::trim);
         Device {
-            address: self.request.peer_addr().map(|peer| peer.ip().to_canonical().to_string()),
+            address: self.client().0.map(|address| address.to_string()),
             agent: agent.filter(|a| !a.is_empty()).map(|a| a.chars().take(Device::LONGEST_AGENT).collect()),
         }
+    }
+
+    /// From where it comes, as it is counted.
+    pub(crate) fn from(&self) -> AddressBlock {
+        self.client().block(&self.app.ctx().policy.limits)
+    }
+
+    fn client(&self) -> Client {
+        self.request.extensions().get::<Client>().copied().unwrap_or(Client(None))
     }
 
     /// The id in the path.

@@ -5,6 +5,7 @@ use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{CommonPasswords, UserFilter, UserSort};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::{Role, User, UserStatus};
+use bellwether_usecases::limits;
 use bellwether_usecases::users::{self, UserPatch};
 use bellwether_usecases::{Caller, Error};
 
@@ -23,10 +24,10 @@ pub(crate) async fn sign_up(mut call: Call) -> Result<Reply, Fault> {
     let body = call.body().await?;
     let ctx = call.ctx();
     let request = read(&body.json, Place::Body, |fields| user_body::sign_up(fields, &*ctx.common_passwords))?;
-    let guarded = call.guard_secret(&body, render_new_user)?;
+    let (guarded, from) = (call.guard_secret(&body, render_new_user)?, call.from());
     let work = async move {
         let _guard = guarded.guard;
-        users::sign_up(&ctx, request, guarded.keyed).await
+        limits::sign_up(&ctx, from, request, guarded.keyed).await
     };
     reply(call.app().run(work).await?, render_new_user)
 }
@@ -96,7 +97,7 @@ async fn update(
         let message = "is required to change your address or password";
         return Err(Fault::invalid(vec![Detail::of("currentPassword", "required", message)]));
     }
-    let user = call.app().run(async move { users::update_user(&ctx, caller, id, patch, version).await }).await?;
+    let user = call.app().run(async move { limits::update_user(&ctx, caller, id, patch, version).await }).await?;
     answer(caller, &user, &View::default())
 }
 

@@ -10,12 +10,16 @@
 )]
 
 mod api_keys;
+mod auth_bodies;
 mod bad_input;
 mod disk;
+mod enumeration;
 mod failpoints;
+mod forged_tokens;
 mod hostile_text;
 mod idempotency;
 mod life;
+mod limits;
 mod lists;
 mod mail;
 mod makers;
