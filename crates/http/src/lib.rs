@@ -13,6 +13,7 @@ mod app;
 mod auth;
 mod body;
 mod books;
+mod bots;
 mod call;
 mod client;
 mod cors;

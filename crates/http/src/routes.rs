@@ -7,7 +7,8 @@ use bellwether_domain::permissions::Permission;
 use crate::call::Arrived;
 use crate::faults::Fault;
 use crate::{
-    accounts, api_keys, books, health, keys, markets, orders, positions, recovery, sessions, trades, transfers, users,
+    accounts, api_keys, books, bots, health, keys, markets, orders, positions, recovery, sessions, trades, transfers,
+    users,
 };
 
 /// Who may use a route.
@@ -94,6 +95,10 @@ routes! {
     "/api/v1/users/{id}/positions" { get positions::list_of_user: Needs(P::ReadPositions); }
     "/api/v1/users/{id}/transfers" { get transfers::list_of_user: Needs(P::ReadTransfer); }
     "/api/v1/users/{id}/email/verification" { post recovery::send_verification: Needs(P::VerifyEmail); }
+    "/api/v1/users/{id}/bots" {
+        post bots::create: Needs(P::MakeBot);
+        get bots::list: Needs(P::ReadBots);
+    }
     "/api/v1/users/{id}/sessions" { get sessions::list: Needs(P::ReadSessions); }
     "/api/v1/users/{id}/sessions/{session}" { delete sessions::revoke: Needs(P::EndSessions); }
 

@@ -1,12 +1,13 @@
 //! One imperative for each thing that can be done, over ports only.
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
-//! [`users`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
+//! [`users`], [`bots`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
 pub mod api_keys;
 mod atomically;
 pub mod audit;
+pub mod bots;
 pub mod context;
 pub mod error;
 mod groups;

@@ -171,7 +171,24 @@ pub async fn get_user(ctx: &Context, id: UserId) -> Result<User, Error> {
     Ok(ctx.queries.user(id).await?.ok_or(Refusal::UserNotFound)?)
 }
 
-/// Changes a user: oneself, or anybody for an administrator. `version` must be the current one
+/// Whether the caller has the permission over a user: over itself and its bots as over what is its own.
+pub async fn may_over(ctx: &Context, caller: Caller, permission: Permission, id: UserId) -> Result<bool, Error> {
+    if caller.may(permission, caller.user == id) {
+        return Ok(true);
+    }
+    if !caller.may(permission, true) {
+        return Ok(false);
+    }
+    Ok(ctx.queries.user(id).await?.is_some_and(|user| user.belongs_to(caller.user)))
+}
+
+/// Refuses where [`may_over`] says no.
+async fn require_over(ctx: &Context, caller: Caller, permission: Permission, id: UserId) -> Result<(), Error> {
+    let is_own = may_over(ctx, caller, permission, id).await?;
+    Ok(caller.require(permission, is_own)?)
+}
+
+/// Changes a user: oneself, one's bot, or anybody for an administrator. `version` must be the current one
 /// where it is given.
 pub async fn update_user(
     ctx: &Context,
@@ -181,7 +198,7 @@ pub async fn update_user(
     version: Option<i64>,
 ) -> Result<User, Error> {
     let is_own = caller.user == id;
-    caller.require(Permission::WriteUser, is_own)?;
+    require_over(ctx, caller, Permission::WriteUser, id).await?;
     let guards_account = patch.email.is_some() || patch.new_password.is_some();
     if is_own && guards_account {
         check_current_password(ctx, id, patch.current_password.as_ref()).await?;
@@ -189,7 +206,7 @@ pub async fn update_user(
     let password_hash = match &patch.new_password {
         Some(password) => {
             let User { email, display_name, .. } = get_user(ctx, id).await?;
-            let email = patch.email.clone().or(email).ok_or(Refusal::UserNotFound)?;
+            let email = patch.email.clone().or(email).ok_or(Refusal::BotCannotSignIn)?;
             check_fitness(ctx, password, &email, patch.display_name.as_ref().unwrap_or(&display_name))?;
             Some(ctx.hasher.hash(&password.0).await?)
         }
@@ -202,13 +219,16 @@ pub async fn update_user(
     }
 }
 
-/// Deactivates and anonymises a user, then cancels its open orders. The last administrator stays.
+/// Deactivates and anonymises a user with its bots, then cancels their open orders. The last administrator
+/// stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
-    caller.require(Permission::DeleteUser, caller.user == id)?;
-    change_user(ctx, ChangeUser { id, version, change: Change::Deactivate }).await?;
-    // The user can no longer place orders. What is not cancelled here, the next tick cancels.
-    if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {
-        tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
+    require_over(ctx, caller, Permission::DeleteUser, id).await?;
+    let changed = change(ctx, ChangeUser { id, version, change: Change::Deactivate }).await?;
+    // They can no longer place orders. What is not cancelled here, the next tick cancels.
+    for id in std::iter::once(id).chain(changed.bots) {
+        if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {
+            tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
+        }
     }
     Ok(())
 }
@@ -254,6 +274,7 @@ impl Newcomer {
             status: UserStatus::Active,
             // Administrators are made by who runs the server, who answers for the address.
             email_verified: self.role == Role::Admin,
+            owner: None,
             version: 1,
             created_at: now,
             updated_at: now,
@@ -329,10 +350,21 @@ enum Change {
 
 /// Changes a user, and lets this process know which sessions that ended.
 async fn change_user(ctx: &Context, script: ChangeUser) -> Result<User, Error> {
-    let (user, ended) = atomically(ctx, script).await?;
-    ctx.session_memory.end(&ended).await;
+    change(ctx, script).await.map(|changed| changed.user)
+}
+
+async fn change(ctx: &Context, script: ChangeUser) -> Result<Changed, Error> {
+    let changed = atomically(ctx, script).await?;
+    ctx.session_memory.end(&changed.ended).await;
     ctx.mail_bell.ring();
-    Ok(user)
+    Ok(changed)
+}
+
+/// A user that was changed, its sessions that ended by it, and its bots that went with it.
+struct Changed {
+    user: User,
+    ended: Vec<SessionId>,
+    bots: Vec<UserId>,
 }
 
 struct ChangeUser {
@@ -343,8 +375,7 @@ struct ChangeUser {
 
 #[async_trait]
 impl Script for ChangeUser {
-    /// The user, and its sessions that ended by it.
-    type Output = (User, Vec<SessionId>);
+    type Output = Changed;
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let now = ctx.clock.now();
@@ -364,6 +395,11 @@ impl Script for ChangeUser {
         let before = user.clone();
         let mut changes = Changes::default();
         match &self.change {
+            Change::Edit { email, password_hash, .. }
+                if user.owner.is_some() && (email.is_some() || password_hash.is_some()) =>
+            {
+                return Err(Refusal::BotCannotSignIn.into());
+            }
             Change::Edit { display_name, email, password_hash } => {
                 if let Some(email) = email.as_ref().filter(|e| user.email.as_ref() != Some(e)) {
                     user.email = Some(email.clone());
@@ -381,8 +417,13 @@ impl Script for ChangeUser {
                 user.email_verified = true;
                 user.touch(now);
             }
-            Change::Deactivate => user.deactivate(now),
+            Change::Deactivate => {
+                user.deactivate(now);
+                changes.users = unit.users().lock_bots_of(user.id).await?;
+                changes.users.iter_mut().for_each(|bot| bot.deactivate(now));
+            }
         }
+        let bots = changes.users.iter().map(|bot| bot.id).collect();
         let access = |user: &User| (user.password_hash.clone(), user.role, user.status);
         if access(&before) != access(&user) {
             changes.sessions = sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?;
@@ -391,6 +432,6 @@ impl Script for ChangeUser {
         let ended = sessions::ids(&changes.sessions);
         changes.users.push(user.clone());
         unit.write(&changes).await?;
-        Ok(Step::Commit((user, ended)))
+        Ok(Step::Commit(Changed { user, ended, bots }))
     }
 }

@@ -12,6 +12,7 @@
 mod api_keys;
 mod auth_bodies;
 mod bad_input;
+mod bots;
 mod disk;
 mod enumeration;
 mod failpoints;

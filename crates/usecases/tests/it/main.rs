@@ -10,6 +10,7 @@
 )]
 
 mod api_keys;
+mod bots;
 mod limits;
 mod mail;
 mod mocks;
