@@ -83,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// The cost of bcrypt.
     pub(crate) password_cost: u32,
+    /// About how much memory the cache may take, in bytes.
+    pub(crate) cache_bytes: u64,
     /// How mails are sent.
     pub(crate) mail: MailConfig,
     /// How the HTTP server behaves.
@@ -200,6 +202,7 @@ impl Config {
                 SignedDuration::from_millis(10),
                 SignedDuration::from_hours(1),
             ),
+            cache_bytes: reader.number("cache_bytes", 0, 64 << 30),
             mail: mail(&mut reader),
             data_dir,
             policy,
@@ -332,6 +335,7 @@ stand_in! {
     bool => false,
     u32 => 0,
     usize => 0,
+    u64 => 0,
     String => String::new(),
     SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
     Database => Database::Sqlite(PathBuf::new()),

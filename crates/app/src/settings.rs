@@ -161,6 +161,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "the most requests that are worked on at once, 1 to 1000000; more are answered 503",
     ),
     setting(
+        "cache_bytes",
+        "67108864",
+        "about how much memory answers may take that are remembered, 0 to 68719476736 bytes; 0 remembers none",
+    ),
+    setting(
         "max_body_bytes",
         "262144",
         "the longest body of a request, 1024 to 16777216 bytes; longer ones are answered 413",

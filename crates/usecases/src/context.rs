@@ -6,7 +6,7 @@ use bellwether_domain::ids::UserId;
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{
-    Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner,
+    Cache, Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
@@ -23,6 +23,9 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     /// Reads.
     pub queries: Arc<dyn Queries>,
+    /// Answers that are the same for everybody. The store must be one whose commits end what they make stale:
+    /// [`InvalidatingStore`](crate::caching::InvalidatingStore).
+    pub cache: Arc<dyn Cache>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.

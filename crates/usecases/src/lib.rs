@@ -6,6 +6,7 @@
 
 mod atomically;
 pub mod audit;
+pub mod caching;
 pub mod context;
 pub mod error;
 mod groups;

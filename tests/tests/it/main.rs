@@ -11,6 +11,7 @@
 
 mod auth_bodies;
 mod bad_input;
+mod caching;
 mod disk;
 mod enumeration;
 mod failpoints;
