@@ -12,6 +12,7 @@ use bellwether_security::{
     BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
 };
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
+use bellwether_usecases::api_keys::KeyMemory;
 use bellwether_usecases::caching::InvalidatingStore;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::{Delivery, MailBell};
@@ -186,9 +187,11 @@ pub(crate) fn context(
         signer,
         opaque_tokens: Arc::new(RandomTokens::of_sessions(master)?),
         mail_tokens: Arc::new(RandomTokens::of_mails(master)?),
+        api_key_tokens: Arc::new(RandomTokens::of_api_keys(master)?),
         mail_bell: MailBell::default(),
         limiter: Limiter::new(Arc::new(LocalLimiter::new(config.limit_keys))),
         session_memory: SessionMemory::default(),
+        key_memory: KeyMemory::default(),
         policy,
     })
 }

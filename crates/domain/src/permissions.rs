@@ -1,5 +1,6 @@
 //! Who may do what: one table. Handlers and use cases name the permission that they need, never a role.
 
+use crate::api_key::Scope;
 use crate::refusal::Refusal;
 use crate::user::Role;
 
@@ -35,12 +36,14 @@ pub struct Row {
     pub action: &'static str,
     /// How far a user, a moderator and an administrator may, in this order.
     pub reach: [Reach; 3],
+    /// The scope that an API key needs to do it for its user; none where no key may.
+    pub scope: Option<Scope>,
     /// What the permission is called in a refusal.
     pub description: &'static str,
 }
 
 macro_rules! table {
-    ($($permission:ident: $resource:literal $action:literal [$user:ident $moderator:ident $admin:ident] $description:literal)+) => {
+    ($($permission:ident: $resource:literal $action:literal [$user:ident $moderator:ident $admin:ident] $scope:ident $description:literal)+) => {
         /// Something that not everybody may do. What people may do who are not signed in needs no permission.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Permission {
@@ -59,6 +62,7 @@ macro_rules! table {
                         resource: $resource,
                         action: $action,
                         reach: [Reach::$user, Reach::$moderator, Reach::$admin],
+                        scope: scope!($scope),
                         description: $description,
                     },)+
                 }
@@ -67,42 +71,55 @@ macro_rules! table {
     };
 }
 
+macro_rules! scope {
+    (NoKey) => {
+        None
+    };
+    ($scope:ident) => {
+        Some(Scope::$scope)
+    };
+}
+
 table! {
-    // permission       resource   action           user    moderator admin    what it is, in a refusal
-    ReadProfile:      "user"     "read"           [Any     Any     Any    ] "see users"
-    ReadUser:         "user"     "read private"   [Own     Own     Any    ] "see this user's private data"
-    WriteUser:        "user"     "write"          [Own     Own     Any    ] "change this user"
-    DeleteUser:       "user"     "delete"         [Own     Own     Any    ] "delete this user"
-    VerifyEmail:      "user"     "verify"         [Own     Own     Own    ] "verify this user's address"
-    ListUsers:        "user"     "list"           [Nothing Nothing Any    ] "list users"
+    // permission       resource   action           user    moderator admin    scope    what it is, in a refusal
+    ReadProfile:      "user"     "read"           [Any     Any     Any    ] Read     "see users"
+    ReadUser:         "user"     "read private"   [Own     Own     Any    ] Read     "see this user's private data"
+    WriteUser:        "user"     "write"          [Own     Own     Any    ] NoKey    "change this user"
+    DeleteUser:       "user"     "delete"         [Own     Own     Any    ] NoKey    "delete this user"
+    VerifyEmail:      "user"     "verify"         [Own     Own     Own    ] NoKey    "verify this user's address"
+    ListUsers:        "user"     "list"           [Nothing Nothing Any    ] Admin    "list users"
 
-    ReadSessions:     "session"  "read"           [Own     Own     Any    ] "see this user's sessions"
-    EndSessions:      "session"  "end"            [Own     Own     Any    ] "end this user's sessions"
+    ReadSessions:     "session"  "read"           [Own     Own     Any    ] NoKey    "see this user's sessions"
+    EndSessions:      "session"  "end"            [Own     Own     Any    ] NoKey    "end this user's sessions"
 
-    ReadAccount:      "account"  "read"           [Own     Own     Any    ] "see this account"
-    ReadTransfer:     "transfer" "read"           [Own     Own     Any    ] "see this transfer"
-    Pay:              "transfer" "make"           [Own     Own     Own    ] "pay from this account"
-    GrantCredits:     "grant"    "make"           [Nothing Nothing Any    ] "grant credits"
+    ReadKeys:         "key"      "read"           [Own     Own     Own    ] NoKey    "see these API keys"
+    MakeKey:          "key"      "make"           [Own     Own     Own    ] NoKey    "make API keys"
+    RevokeKey:        "key"      "revoke"         [Own     Own     Any    ] NoKey    "revoke this API key"
 
-    OpenMarket:       "market"   "open"           [Own     Own     Own    ] "open markets"
-    WriteMarket:      "market"   "write"          [Own     Any     Any    ] "change this market"
-    DeleteMarket:     "market"   "delete"         [Own     Any     Any    ] "delete this market"
-    HaltMarket:       "market"   "halt"           [Nothing Any     Any    ] "halt or reopen markets"
-    CloseMarket:      "market"   "close"          [Own     Any     Any    ] "close this market"
-    ProposeOutcome:   "market"   "propose"        [Own     Any     Any    ] "name this market's outcome"
-    DisputeOutcome:   "market"   "dispute"        [Any     Any     Any    ] "dispute this market's outcome"
-    ResolveMarket:    "market"   "resolve"        [Own     Any     Any    ] "resolve this market"
-    DecideMarket:     "market"   "decide"         [Nothing Any     Any    ] "decide a market whose outcome can be challenged"
-    VoidMarket:       "market"   "void"           [Own     Any     Any    ] "void this market"
-    VoidTradedMarket: "market"   "void traded"    [Nothing Any     Any    ] "void a market that has traded"
-    ReadHolders:      "market"   "read holders"   [Nothing Any     Any    ] "see all holders of a market"
+    ReadAccount:      "account"  "read"           [Own     Own     Any    ] Read     "see this account"
+    ReadTransfer:     "transfer" "read"           [Own     Own     Any    ] Read     "see this transfer"
+    Pay:              "transfer" "make"           [Own     Own     Own    ] Transfer "pay from this account"
+    GrantCredits:     "grant"    "make"           [Nothing Nothing Any    ] Admin    "grant credits"
 
-    ReadOrders:       "order"    "read"           [Own     Own     Any    ] "see this user's orders"
-    QuoteOrder:       "order"    "quote"          [Own     Own     Own    ] "try orders out"
-    PlaceOrder:       "order"    "place"          [Own     Own     Own    ] "place orders"
-    ChangeOrder:      "order"    "change"         [Own     Own     Own    ] "change or cancel this order"
-    ReadPositions:    "position" "read"           [Own     Own     Any    ] "see this user's positions"
-    ReadTrades:       "trade"    "read"           [Own     Own     Own    ] "see one's own trades"
+    OpenMarket:       "market"   "open"           [Own     Own     Own    ] Admin    "open markets"
+    WriteMarket:      "market"   "write"          [Own     Any     Any    ] Admin    "change this market"
+    DeleteMarket:     "market"   "delete"         [Own     Any     Any    ] Admin    "delete this market"
+    HaltMarket:       "market"   "halt"           [Nothing Any     Any    ] Admin    "halt or reopen markets"
+    CloseMarket:      "market"   "close"          [Own     Any     Any    ] Admin    "close this market"
+    ProposeOutcome:   "market"   "propose"        [Own     Any     Any    ] Admin    "name this market's outcome"
+    DisputeOutcome:   "market"   "dispute"        [Any     Any     Any    ] Admin    "dispute this market's outcome"
+    ResolveMarket:    "market"   "resolve"        [Own     Any     Any    ] Admin    "resolve this market"
+    DecideMarket:     "market"   "decide"         [Nothing Any     Any    ] Admin    "decide a market whose outcome can be challenged"
+    VoidMarket:       "market"   "void"           [Own     Any     Any    ] Admin    "void this market"
+    VoidTradedMarket: "market"   "void traded"    [Nothing Any     Any    ] Admin    "void a market that has traded"
+    ReadHolders:      "market"   "read holders"   [Nothing Any     Any    ] Admin    "see all holders of a market"
+
+    ReadOrders:       "order"    "read"           [Own     Own     Any    ] Read     "see this user's orders"
+    QuoteOrder:       "order"    "quote"          [Own     Own     Own    ] Read     "try orders out"
+    PlaceOrder:       "order"    "place"          [Own     Own     Own    ] Trade    "place orders"
+    ChangeOrder:      "order"    "change"         [Own     Own     Own    ] Trade    "change or cancel this order"
+    ReadPositions:    "position" "read"           [Own     Own     Any    ] Read     "see this user's positions"
+    ReadTrades:       "trade"    "read"           [Own     Own     Own    ] Read     "see one's own trades"
 }
 
 impl Permission {

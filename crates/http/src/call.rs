@@ -7,6 +7,7 @@ use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{MarketKey, Sealer};
+use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::Device;
 use bellwether_domain::text::Slug;
 use bellwether_usecases::limits::AddressBlock;
@@ -15,7 +16,7 @@ use bellwether_usecases::{Caller, Context, Rendered};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth::{self, Known};
+use crate::auth::{self, Bearer, Known};
 use crate::body::{self, Body};
 use crate::etag::required_version;
 use crate::faults::{Detail, Fault};
@@ -78,26 +79,41 @@ impl Call {
         self.app.sealer()
     }
 
-    /// Who asks: 401 where nobody is signed in, 403 where the permission that the route needs is not the
-    /// caller's at all, whosever things it is about.
+    /// Who asks, by an access token or an API key: 401 where nobody is signed in, 403 where the permission
+    /// that the route needs is not the caller's at all, whosever things it is about.
     pub(crate) async fn caller(&self) -> Result<Caller, Fault> {
-        self.identity().await.map(|who| who.caller)
+        self.bearer().await.and_then(|who| self.admit(who.caller()))
     }
 
-    /// [`caller`](Self::caller), and in which session.
+    /// [`caller`](Self::caller), and in which session. No API key is in one.
     pub(crate) async fn identity(&self) -> Result<Identity, Fault> {
+        match self.bearer().await? {
+            Bearer::Session(who) => {
+                self.admit(who.caller)?;
+                Ok(who)
+            }
+            Bearer::Key(_) => Err(Refusal::OutOfScope(None).into()),
+        }
+    }
+
+    /// Whose token the request bears; 401 where it bears none that is good.
+    async fn bearer(&self) -> Result<Bearer, Fault> {
         let token = auth::bearer(self.request.headers())?;
         let known = self.request.extensions().get::<Known>().copied();
         let who = match known {
             Some(Known(who)) => who,
             None => auth::identify(&self.app, token).await?,
         };
-        let who = who.ok_or_else(auth::invalid_token)?;
-        self.request.extensions_mut().insert(AskedBy(who.caller.user));
+        who.ok_or_else(|| auth::invalid(token))
+    }
+
+    /// Lets a caller in who has what the route needs.
+    fn admit(&self, caller: Caller) -> Result<Caller, Fault> {
+        self.request.extensions_mut().insert(AskedBy(caller.user));
         if let Access::Needs(permission) = self.access {
-            who.caller.require(permission, true)?;
+            caller.require(permission, true)?;
         }
-        Ok(who)
+        Ok(caller)
     }
 
     /// From where the request comes, as a session remembers it.

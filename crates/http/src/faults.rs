@@ -325,6 +325,13 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::OrderNotFound => (NOT_FOUND, "ORDER_NOT_FOUND"),
         R::OutcomeNotFound { .. } => (INVALID, "OUTCOME_NOT_FOUND"),
         R::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+        R::OutOfScope(_) => (StatusCode::FORBIDDEN, "KEY_SCOPE_MISSING"),
+        R::ApiKeyNotFound => (NOT_FOUND, "API_KEY_NOT_FOUND"),
+        R::KeyInactive => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+        R::KeyNotForMarket => (StatusCode::FORBIDDEN, "KEY_NOT_FOR_MARKET"),
+        R::KeySpendingLimit { .. } => (CONFLICT, "KEY_SPENDING_LIMIT"),
+        R::KeyOpenOrders { .. } => (CONFLICT, "KEY_OPEN_ORDERS"),
+        R::TooManyKeys { .. } => (CONFLICT, "TOO_MANY_API_KEYS"),
         R::UserInactive => (StatusCode::FORBIDDEN, "USER_INACTIVE"),
         R::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
         R::BadRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
@@ -370,6 +377,11 @@ fn facts(refusal: &Refusal) -> Option<Value> {
         Refusal::InsufficientFunds { required, available } => {
             json!({ "required": required.to_string(), "available": available.to_string() })
         }
+        Refusal::KeySpendingLimit { limit, required, available } => {
+            json!({ "limit": limit.to_string(), "required": required.to_string(), "available": available.to_string() })
+        }
+        Refusal::KeyOpenOrders { limit } => json!({ "limit": limit }),
+        Refusal::TooManyKeys { limit } => json!({ "limit": limit }),
         Refusal::InsufficientShares { outcome, required, available } => {
             json!({ "outcome": outcome, "required": required.count(), "available": available.count() })
         }

@@ -8,6 +8,7 @@
 //! What is not here: rules and permissions (the domain's and the use cases'), and storage.
 
 mod accounts;
+mod api_keys;
 mod app;
 mod auth;
 mod body;

@@ -6,7 +6,9 @@ use bellwether_domain::permissions::Permission;
 
 use crate::call::Arrived;
 use crate::faults::Fault;
-use crate::{accounts, books, health, keys, markets, orders, positions, recovery, sessions, trades, transfers, users};
+use crate::{
+    accounts, api_keys, books, health, keys, markets, orders, positions, recovery, sessions, trades, transfers, users,
+};
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,12 @@ routes! {
     "/api/v1/users/{id}/email/verification" { post recovery::send_verification: Needs(P::VerifyEmail); }
     "/api/v1/users/{id}/sessions" { get sessions::list: Needs(P::ReadSessions); }
     "/api/v1/users/{id}/sessions/{session}" { delete sessions::revoke: Needs(P::EndSessions); }
+
+    "/api/v1/api-keys" {
+        post api_keys::create: Needs(P::MakeKey);
+        get api_keys::list: Needs(P::ReadKeys);
+    }
+    "/api/v1/api-keys/{id}" { delete api_keys::revoke: Needs(P::RevokeKey); }
 
     "/api/v1/accounts/{id}" { get accounts::show: Needs(P::ReadAccount); }
     "/api/v1/accounts/{id}/transfers" { get transfers::list_of_account: Needs(P::ReadTransfer); }

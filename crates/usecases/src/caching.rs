@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    Accounts, Answers, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Found, MailTokens, Markets,
-    Orders, Positions, Sessions, Store, StoreError, UnitOfWork, Users, Wanted,
+    Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Found, MailTokens,
+    Markets, Orders, Positions, Sessions, Store, StoreError, UnitOfWork, Users, Wanted,
 };
 
 /// The pause before an invalidation is repeated; it doubles up to the longest.
@@ -103,6 +103,10 @@ impl UnitOfWork for Unit {
 
     fn mail_tokens(&mut self) -> &mut dyn MailTokens {
         self.unit.mail_tokens()
+    }
+
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self.unit.api_keys()
     }
 
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {

@@ -385,7 +385,7 @@ async fn keys_are_rotated_under_a_running_server_and_nobody_is_signed_out() {
 }
 
 /// Threats 9 and 10, with two servers on one database that share their files: what one does, the
-/// other hears of from the store.
+/// other hears of from the store. So it is with API keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_share_a_database_share_sessions_and_keys() {
     let settings = [("SECRET_KEY", "f3b1c8a97e5d42460b9f8e7d6c5a4b3c2d1e0f9a8b7c6d5e")];
@@ -418,6 +418,16 @@ async fn servers_that_share_a_database_share_sessions_and_keys() {
     assert_eq!(me(api, &next.user).await, 401);
     is_out(&other, &next.user).await;
     refresh(&other, &next.refresh).await.refused(401, "INVALID_REFRESH_TOKEN");
+
+    let body = json!({ "name": "A key", "scopes": ["read"] });
+    let ann = sign_in(api, &ann).await.user;
+    let made = api.post("/api-keys", &ann, body).await.expect(201);
+    let key = User { token: made.text("/key"), ..ann.clone() };
+    assert_eq!((me(api, &key).await, me(&other, &key).await), (200, 200));
+    let path = format!("/api-keys/{}", made.text("/id"));
+    other.request("DELETE", &path).by(&ann).send().await.expect(204);
+    assert_eq!(me(&other, &key).await, 401);
+    is_out(api, &key).await;
     process.kill().await.expect("the second server can be stopped");
     server.stop().await.remove().await;
 }

@@ -17,6 +17,7 @@ use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_http::{App, HttpOptions, service};
+use bellwether_usecases::api_keys::KeyMemory;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
@@ -119,9 +120,11 @@ impl Ports {
             signer: Arc::new(signer),
             opaque_tokens: Arc::new(MockOpaqueTokens::new()),
             mail_tokens: Arc::new(MockOpaqueTokens::new()),
+            api_key_tokens: Arc::new(MockOpaqueTokens::new()),
             mail_bell: MailBell::default(),
             limiter: Limiter::new(Arc::new(limiter)),
             session_memory: SessionMemory::default(),
+            key_memory: KeyMemory::default(),
             policy: Policy::default(),
         };
         let trading = Trading::new(ctx.clone());

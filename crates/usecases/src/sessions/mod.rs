@@ -73,7 +73,7 @@ pub async fn recall(ctx: &Context, token: &str) -> Option<Option<Identity>> {
 /// The role is the user's of now, not the one in the token.
 fn identity(claims: &AccessClaims, session: Option<LiveSession>, now: Timestamp) -> Option<Identity> {
     let session = session.filter(|session| session.user == claims.user && now < session.expires_at)?;
-    let caller = Caller { user: session.user, role: session.role };
+    let caller = Caller::signed_in(session.user, session.role);
     Some(Identity { caller, session: claims.session })
 }
 

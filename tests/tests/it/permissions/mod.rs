@@ -12,8 +12,24 @@ use serde_json::{Value, json};
 /// The expected statuses: a line for each route, a column for each of [`WHO`].
 const MATRIX: &str = include_str!("matrix.txt");
 
-/// Who asks. The things that a path names are the owner's.
-const WHO: [&str; 7] = ["anonymous", "signed-out", "suspended", "other", "owner", "moderator", "admin"];
+/// Who asks. The things that a path names are the owner's. `key:` is an API key of the owner's with that
+/// scope, `admin-key:` one of the administrator's.
+const WHO: [&str; 14] = [
+    "anonymous",
+    "signed-out",
+    "suspended",
+    "other",
+    "owner",
+    "moderator",
+    "admin",
+    "key:read",
+    "key:trade",
+    "key:transfer",
+    "key:admin",
+    "revoked-key",
+    "admin-key:read",
+    "admin-key:admin",
+];
 
 /// Everybody but the owner, and what the owner has.
 struct Scene<'a> {
@@ -32,6 +48,7 @@ struct Things {
     order: String,
     transfer: String,
     session: String,
+    key: String,
     /// Somebody whom everybody may pay.
     payee: String,
 }
@@ -60,9 +77,37 @@ impl<'a> Scene<'a> {
             "other" => &self.other,
             "moderator" => &self.moderator,
             "admin" => &self.admin,
-            _ => panic!("{name}?"),
+            "revoked-key" => return Some(self.revoked_key(&things.owner).await),
+            _ => {
+                let (user, scope) = match name.split_once(':') {
+                    Some(("key", scope)) => (&things.owner, scope),
+                    Some(("admin-key", scope)) => (&self.admin, scope),
+                    _ => panic!("{name}?"),
+                };
+                return Some(self.fresh_key(user, scope).await);
+            }
         };
         Some(self.server.api().log_in(&known.email, PASSWORD).await)
+    }
+
+    /// Whom a fresh key with that scope speaks for. A user has 50 keys at most, so others make room.
+    async fn fresh_key(&self, user: &User, scope: &str) -> User {
+        let api = self.server.api();
+        let signed_in = api.log_in(&user.email, PASSWORD).await;
+        let keys = api.get("/api-keys", &signed_in).await.expect(200);
+        for old in keys.data().as_array().into_iter().flatten().skip(10) {
+            revoke(api, &signed_in, old["id"].as_str().unwrap_or_default()).await;
+        }
+        make_key(api, &signed_in, scope).await.0
+    }
+
+    /// A key that was good.
+    async fn revoked_key(&self, owner: &User) -> User {
+        let api = self.server.api();
+        let signed_in = api.log_in(&owner.email, PASSWORD).await;
+        let (key, id) = make_key(api, &signed_in, "read").await;
+        revoke(api, &signed_in, &id).await;
+        key
     }
 
     /// A fresh owner, with one of everything.
@@ -73,7 +118,9 @@ impl<'a> Scene<'a> {
         let order = api.post("/orders", &owner, limit(&market, "YES", "buy", "0.4", 10)).await.expect(201);
         let transfer = api.get("/users/me/transfers", &owner).await.expect(200).text("/0/id");
         let session = api.get("/users/me/sessions", &owner).await.expect(200).text("/0/id");
+        let (_, key) = make_key(api, &owner, "read").await;
         Things {
+            key,
             order: order.text("/order/id"),
             owner,
             market,
@@ -113,6 +160,17 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// Whom a new key with that scope speaks for, and the key's id.
+async fn make_key(api: &Api, user: &User, scope: &str) -> (User, String) {
+    let body = json!({ "name": "a key", "scopes": [scope] });
+    let made = api.post("/api-keys", user, body).await.expect(201);
+    (User { token: made.text("/key"), ..user.clone() }, made.text("/id"))
+}
+
+async fn revoke(api: &Api, user: &User, key: &str) {
+    api.request("DELETE", &format!("/api-keys/{key}")).by(user).send().await.expect(204);
+}
+
 /// Changes a user's row behind the server's back.
 async fn become_(server: &Server, user: &User, change: &str) {
     let change = format!("UPDATE users SET {change} WHERE email = '{}'", user.email);
@@ -137,6 +195,7 @@ fn path_of(route: &Route, things: &Things) -> String {
         Some("users" | "accounts") => &things.owner.id,
         Some("transfers") => &things.transfer,
         Some("markets") => &things.market,
+        Some("api-keys") => &things.key,
         _ => &things.order,
     };
     path.replace("{id}", id).replace("{session}", &things.session)
@@ -159,6 +218,7 @@ fn body_of(route: &Route, things: &Things) -> Option<Value> {
         }
         ("PUT", "/users/{id}") => json!({ "email": things.owner.email, "displayName": "Renamed" }),
         ("PATCH", "/users/{id}") => json!({ "displayName": "Renamed" }),
+        (_, "/api-keys") => json!({ "name": "another key", "scopes": ["read"] }),
         (_, "/transfers") => json!({ "toUserId": things.payee, "amount": "1" }),
         (_, "/admin/grants") => json!({ "userId": things.owner.id, "amount": "1" }),
         (_, "/markets") | ("PUT", "/markets/{id}") => json!({ "question": "Will it snow?", "closesAt": FAR }),
@@ -215,7 +275,7 @@ async fn every_route_answers_everybody_as_the_matrix_says() {
                 row.push(answer.status.to_string());
             }
             let _ =
-                writeln!(found, "{:60}{}", name_of(route), row.iter().map(|s| format!("{s:12}")).collect::<String>());
+                writeln!(found, "{:60}{}", name_of(route), row.iter().map(|s| format!("{s:17}")).collect::<String>());
             match expected.remove(&name_of(route)) {
                 None => differs.push(format!("{}: no row in matrix.txt", name_of(route))),
                 Some(wanted) if wanted != row => differs.push(format!("{}: {wanted:?} expected", name_of(route))),
@@ -234,7 +294,7 @@ fn check_envelope(answer: &Answer, route: &Route) {
     let name = name_of(route);
     match answer.status {
         401 if !route.path.contains("/auth/") => assert_eq!(answer.code(), "UNAUTHENTICATED", "{name}"),
-        403 => assert_eq!(answer.code(), "FORBIDDEN", "{name}: {}", answer.text),
+        403 => assert!(matches!(answer.code(), "FORBIDDEN" | "KEY_SCOPE_MISSING"), "{name}: {}", answer.text),
         404 => assert!(answer.code().ends_with("_NOT_FOUND"), "{name}: {}", answer.text),
         status => assert!(status < 500, "{name}: {}", answer.text),
     }
@@ -259,7 +319,8 @@ async fn what_is_anothers_looks_like_what_does_not_exist() {
                 market: unknown.clone(),
                 order: unknown.clone(),
                 transfer: unknown.clone(),
-                session: unknown,
+                session: unknown.clone(),
+                key: unknown,
                 payee: things.payee.clone(),
             };
             let no_ones = scene.ask(route, &nothing, Some(&scene.other)).await;
