@@ -38,12 +38,12 @@ async fn a_read_after_a_write_sees_it_however_many_read_meanwhile() {
         for round in 0..40_i64 {
             let (price, complement) = (format!("0.{:03}", 100 + round), format!("0.{:03}", 900 - round));
             api.post("/orders", &ann, limit(&market, "YES", "buy", &price, 1)).await.expect(201);
-            let seen = read(&api, &book).await.expect(200);
+            let seen = read(api, &book).await.expect(200);
             assert_eq!(seen.data()["bids"][0]["price"], json!(price), "{}", seen.text);
-            let seen = read(&api, &path).await.expect(200);
+            let seen = read(api, &path).await.expect(200);
             assert_eq!(seen.data()["outcomes"][0]["bestBid"], json!(price), "{}", seen.text);
             api.post("/orders", &bob, limit(&market, "NO", "buy", &complement, 1)).await.expect(201);
-            let seen = read(&api, &path).await.expect(200);
+            let seen = read(api, &path).await.expect(200);
             assert_eq!(seen.data()["tradeCount"], json!(round + 1), "{}", seen.text);
         }
         stop.store(true, Ordering::Relaxed);
@@ -62,9 +62,9 @@ async fn what_was_not_there_is_found_when_it_is_and_what_was_deleted_is_not() {
         let ann = api.sign_up("Ann").await;
         let market = api.open_market(&ann, json!({})).await;
         let path = format!("/markets/{market}");
-        let first = read(&api, &path).await.expect(200);
+        let first = read(api, &path).await.expect(200);
         let tag = first.header("etag").to_owned();
-        assert_eq!(read(&api, &path).await.expect(200).header("etag"), tag);
+        assert_eq!(read(api, &path).await.expect(200).header("etag"), tag);
         let known = api.request("GET", &path).header("If-None-Match", &tag).send().await;
         assert_eq!((known.status, known.header("etag")), (304, tag.as_str()));
 
@@ -76,8 +76,8 @@ async fn what_was_not_there_is_found_when_it_is_and_what_was_deleted_is_not() {
         let delete = api.request("DELETE", &path).by(&ann).header("If-Match", edited.header("etag")).send().await;
         delete.expect(204);
         for path in [path.clone(), format!("{path}/book")] {
-            read(&api, &path).await.refused(404, "MARKET_NOT_FOUND");
-            read(&api, &path).await.refused(404, "MARKET_NOT_FOUND");
+            read(api, &path).await.refused(404, "MARKET_NOT_FOUND");
+            read(api, &path).await.refused(404, "MARKET_NOT_FOUND");
         }
     })
     .await;
