@@ -16,6 +16,7 @@ use bellwether_http::{ForwardedHeader, HttpOptions, Network, Proxies};
 use bellwether_notify::SmtpMailer;
 use bellwether_usecases::Policy;
 use bellwether_usecases::limits::{Limits, Rule};
+use bellwether_usecases::markets::Independence;
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
@@ -132,6 +133,13 @@ impl Config {
                 SignedDuration::ZERO,
                 SignedDuration::from_hours(24 * 365),
             ),
+            independence: Independence {
+                may_hold: reader.flag("resolver_may_hold"),
+                alone_up_to: reader.read("resolve_alone_up_to", "an amount such as 1000, or nothing", |t| match t {
+                    "" => Some(None),
+                    amount => Credits::parse(amount).ok().filter(|c| *c >= Credits::ZERO).map(Some),
+                }),
+            },
             max_open_orders: reader.number("max_open_orders", 1, 100_000),
             max_fills: reader.number("max_fills", 1, 100_000),
             group_limit: reader.number("group_limit", 1, 1024),
@@ -345,6 +353,7 @@ stand_in! {
     Quota => Quota::new(0, SignedDuration::ZERO),
     u8 => 0,
     Option<String> => None,
+    Option<Credits> => None,
     Sender => Sender { address: Email::of_the_house(), name: None },
 }
 

@@ -19,6 +19,7 @@ mod failpoints;
 mod forged_tokens;
 mod hostile_text;
 mod idempotency;
+mod independence;
 mod life;
 mod limits;
 mod lists;
