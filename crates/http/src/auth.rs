@@ -1,10 +1,10 @@
 //! Who asks: the bearer token of a request.
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use bellwether_domain::ids::SessionId;
 use bellwether_domain::ports::OpaqueToken;
 use bellwether_usecases::sessions::{self, Identity};
 use bellwether_usecases::{Caller, api_keys};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::faults::Fault;
@@ -34,62 +34,77 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
         .ok_or_else(invalid_token)
 }
 
-/// Whom a token speaks for, and in which session; in none for an API key.
+/// Who a token speaks for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Who {
-    pub(crate) caller: Caller,
-    pub(crate) session: Option<SessionId>,
+pub(crate) enum Bearer {
+    /// Somebody who is signed in.
+    Session(Identity),
+    /// A user with an API key, which is always there.
+    Key(Caller),
 }
 
-impl From<Identity> for Who {
-    fn from(Identity { caller, session }: Identity) -> Self {
-        Self { caller, session: Some(session) }
+impl Bearer {
+    /// Who asks.
+    pub(crate) const fn caller(self) -> Caller {
+        match self {
+            Self::Session(who) => who.caller,
+            Self::Key(caller) => caller,
+        }
+    }
+
+    /// Whose requests are counted together: those of a user who is signed in, wherever; each API key's by themselves.
+    pub(crate) fn subject(self) -> Uuid {
+        let caller = self.caller();
+        caller.key.map_or(caller.user.0, |key| key.id.0)
     }
 }
 
 /// Who the token of a request speaks for, if anybody; in its extensions from when it was counted, unless
 /// the store failed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Known(pub(crate) Option<Who>);
+pub(crate) struct Known(pub(crate) Option<Bearer>);
 
 /// Who a token speaks for; none where it speaks for nobody.
-pub(crate) async fn identify(app: &App, token: &str) -> Result<Option<Who>, Fault> {
-    if token.starts_with(API_KEY) {
-        let caller = identify_key(app, OpaqueToken::new(token.to_owned())).await?;
-        return Ok(caller.map(|caller| Who { caller, session: None }));
+pub(crate) async fn identify(app: &App, token: &str) -> Result<Option<Bearer>, Fault> {
+    if is_api_key(token) {
+        return by_key(app, OpaqueToken::new(token.to_owned())).await;
     }
     if let Some(known) = sessions::recall(app.ctx(), token).await {
-        return Ok(known.map(Who::from));
+        return Ok(known.map(Bearer::Session));
     }
     let (ctx, token) = (app.ctx().clone(), token.to_owned());
-    let found = app.run(async move { sessions::authenticate(&ctx, &token).await }).await?;
-    Ok(found.map(Who::from))
+    let who = app.run(async move { sessions::authenticate(&ctx, &token).await }).await?;
+    Ok(who.map(Bearer::Session))
 }
 
-async fn identify_key(app: &App, key: OpaqueToken) -> Result<Option<Caller>, Fault> {
+async fn by_key(app: &App, key: OpaqueToken) -> Result<Option<Bearer>, Fault> {
     if let Some(known) = api_keys::recall(app.ctx(), &key).await {
-        return Ok(known);
+        return Ok(known.map(Bearer::Key));
     }
     let ctx = app.ctx().clone();
-    app.run(async move { api_keys::authenticate(&ctx, &key).await }).await
+    let caller = app.run(async move { api_keys::authenticate(&ctx, &key).await }).await?;
+    Ok(caller.map(Bearer::Key))
 }
 
-/// 401 for a token that speaks for nobody.
+fn is_api_key(token: &str) -> bool {
+    token.starts_with(API_KEY)
+}
+
+/// 401 for a token that is good for nothing: forged, expired, revoked, or of somebody who may no longer act.
 pub(crate) fn invalid(token: &str) -> Fault {
-    if token.starts_with(API_KEY) { invalid_key() } else { invalid_token() }
+    if is_api_key(token) {
+        let message = "the API key is not valid, has expired or was revoked";
+        return Fault::unauthenticated(message, "Bearer error=\"invalid_token\"");
+    }
+    invalid_token()
 }
 
-/// 401 for a token that is forged, expired, or of somebody who may no longer act.
-fn invalid_token() -> Fault {
+/// The same for an access token.
+pub(crate) fn invalid_token() -> Fault {
     Fault::unauthenticated(
         "the access token is not valid or has expired; sign in again",
         "Bearer error=\"invalid_token\"",
     )
-}
-
-/// 401 for an API key that is unknown, revoked or expired, or of somebody who may no longer act.
-fn invalid_key() -> Fault {
-    Fault::unauthenticated("the API key is not valid, has expired or was revoked", "Bearer error=\"invalid_token\"")
 }
 
 #[cfg(test)]

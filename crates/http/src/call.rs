@@ -16,7 +16,7 @@ use bellwether_usecases::{Caller, Context, Rendered};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth::{self, Known, Who};
+use crate::auth::{self, Bearer, Known};
 use crate::body::{self, Body};
 use crate::etag::required_version;
 use crate::faults::{Detail, Fault};
@@ -82,35 +82,43 @@ impl Call {
     /// Who asks, by an access token or an API key: 401 where nobody is signed in, 403 where the permission
     /// that the route needs is not the caller's at all, whosever things it is about.
     pub(crate) async fn caller(&self) -> Result<Caller, Fault> {
-        self.who().await.map(|who| who.caller)
+        self.bearer().await.and_then(|who| self.admit(who.caller()))
     }
 
     /// [`caller`](Self::caller), and in which session. No API key is in one.
     pub(crate) async fn identity(&self) -> Result<Identity, Fault> {
-        let Who { caller, session } = self.who().await?;
-        let session = session.ok_or(Refusal::OutOfScope(None))?;
-        Ok(Identity { caller, session })
+        match self.bearer().await? {
+            Bearer::Session(who) => {
+                self.admit(who.caller)?;
+                Ok(who)
+            }
+            Bearer::Key(_) => Err(Refusal::OutOfScope(None).into()),
+        }
     }
 
-    async fn who(&self) -> Result<Who, Fault> {
+    /// Who asks, where anybody may: nobody where the request bears no token that is good.
+    pub(crate) fn known_caller(&self) -> Option<Caller> {
+        self.request.extensions().get::<Known>()?.0.map(Bearer::caller)
+    }
+
+    /// Whose token the request bears; 401 where it bears none that is good.
+    async fn bearer(&self) -> Result<Bearer, Fault> {
         let token = auth::bearer(self.request.headers())?;
         let known = self.request.extensions().get::<Known>().copied();
         let who = match known {
             Some(Known(who)) => who,
             None => auth::identify(&self.app, token).await?,
         };
-        let who = who.ok_or_else(|| auth::invalid(token))?;
-        self.admit(who.caller)?;
-        Ok(who)
+        who.ok_or_else(|| auth::invalid(token))
     }
 
     /// Lets a caller in who has what the route needs.
-    fn admit(&self, caller: Caller) -> Result<(), Fault> {
+    fn admit(&self, caller: Caller) -> Result<Caller, Fault> {
         self.request.extensions_mut().insert(AskedBy(caller.user));
         if let Access::Needs(permission) = self.access {
             caller.require(permission, true)?;
         }
-        Ok(())
+        Ok(caller)
     }
 
     /// From where the request comes, as a session remembers it.

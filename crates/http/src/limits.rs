@@ -1,5 +1,5 @@
 //! How many requests a client may send. Each is counted once, before anything is done for it: for its user
-//! where it has a good access token or API key, else for its address.
+//! or its API key where it has one that is good, else for its address.
 
 use std::net::IpAddr;
 
@@ -56,7 +56,7 @@ impl Counted {
             request.extensions_mut().insert(Known(known));
         }
         let (rule, standing) = match who.flatten() {
-            Some(who) => (limits.user, ctx.limiter.count(limits.user, who.caller.user.0.as_bytes(), now).await),
+            Some(who) => (limits.user, ctx.limiter.count(limits.user, who.subject().as_bytes(), now).await),
             None => {
                 let block = client.block(limits);
                 (limits.public, ctx.limiter.count(limits.public, block.subject().as_bytes(), now).await)

@@ -8,6 +8,7 @@ pub mod api_keys;
 mod atomically;
 pub mod audit;
 pub mod bots;
+pub mod caching;
 pub mod context;
 pub mod error;
 mod groups;
