@@ -39,6 +39,14 @@ pub async fn remove(name: &str) {
         .expect("the database can be dropped");
 }
 
+/// Does something to a database that no server would.
+///
+/// # Panics
+/// When it cannot be reached or refuses.
+pub async fn execute(url: &str, sql: &str) {
+    connect(url).await.batch_execute(sql).await.expect("the database does as it is told");
+}
+
 async fn connect(url: &str) -> Client {
     let (client, connection) =
         tokio_postgres::connect(url, NoTls).await.unwrap_or_else(|e| panic!("DATABASE_URL cannot be used: {e}"));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ports::{Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
 use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_postgres::{PgOptions, PgStore};
@@ -182,6 +183,7 @@ pub(crate) fn context(
         mail_bell: MailBell::default(),
         session_memory: SessionMemory::default(),
         policy,
+        origin: Origin::default(),
     })
 }
 

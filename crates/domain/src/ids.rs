@@ -35,6 +35,8 @@ id!(/// A signed-in session.
     SessionId);
 id!(/// A job.
     JobId);
+id!(/// An event of the audit log.
+    EventId);
 
 impl AccountId {
     /// The account that issues credits. The only one that may go below zero.

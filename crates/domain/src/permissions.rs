@@ -14,6 +14,8 @@ pub enum Permission {
     DeleteUser,
     /// List users.
     ListUsers,
+    /// Read the audit log.
+    ReadAuditLog,
     /// Give credits from the treasury.
     GrantCredits,
     /// Edit a market's texts and times.
@@ -45,11 +47,12 @@ pub enum Reach {
 
 impl Permission {
     /// All permissions, in the order of the table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ReadUser,
         Self::WriteUser,
         Self::DeleteUser,
         Self::ListUsers,
+        Self::ReadAuditLog,
         Self::GrantCredits,
         Self::WriteMarket,
         Self::DeleteMarket,
@@ -68,6 +71,7 @@ impl Permission {
             Self::WriteUser => "change this user",
             Self::DeleteUser => "delete this user",
             Self::ListUsers => "list users",
+            Self::ReadAuditLog => "read the audit log",
             Self::GrantCredits => "grant credits",
             Self::WriteMarket => "change this market",
             Self::DeleteMarket => "delete this market",
@@ -85,7 +89,7 @@ impl Permission {
         use Reach::{Any, Nothing, Own};
         let [user, moderator, admin] = match self {
             Self::ReadUser | Self::WriteUser | Self::DeleteUser => [Own, Own, Any],
-            Self::ListUsers | Self::GrantCredits => [Nothing, Nothing, Any],
+            Self::ListUsers | Self::ReadAuditLog | Self::GrantCredits => [Nothing, Nothing, Any],
             Self::WriteMarket | Self::DeleteMarket | Self::CloseMarket => [Own, Any, Any],
             Self::HaltMarket | Self::DecideMarket | Self::VoidMarket | Self::ReadHolders => [Nothing, Any, Any],
         };

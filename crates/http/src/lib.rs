@@ -9,6 +9,7 @@
 
 mod accounts;
 mod app;
+mod audit_log;
 mod auth;
 mod body;
 mod books;

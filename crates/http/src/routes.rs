@@ -3,7 +3,9 @@
 use actix_web::web::{self, ServiceConfig};
 
 use crate::faults::Fault;
-use crate::{accounts, books, health, keys, markets, orders, positions, recovery, sessions, trades, transfers, users};
+use crate::{
+    accounts, audit_log, books, health, keys, markets, orders, positions, recovery, sessions, trades, transfers, users,
+};
 
 /// Adds one row: a path, and a handler for each of its methods. `GET` answers `HEAD` too.
 macro_rules! row {
@@ -55,6 +57,7 @@ fn version_1(config: &mut ServiceConfig) {
     row!(config, "/transfers", post => transfers::pay);
     row!(config, "/transfers/{id}", get => transfers::show);
     row!(config, "/admin/grants", post => transfers::grant);
+    row!(config, "/admin/audit-log", get => audit_log::list);
 
     row!(config, "/markets", post => markets::open, get => markets::list);
     row!(config, "/markets/{id}", get => markets::show, put => markets::replace, patch => markets::change, delete => markets::delete);

@@ -60,6 +60,7 @@ fn broken_rule(constraint: &str) -> Option<Unique> {
         | "refresh_tokens_pkey"
         | "mail_tokens_pkey"
         | "jobs_pkey"
+        | "audit_log_id_key"
         | "trades_pkey" => Unique::Id,
         _ => return None,
     })

@@ -8,6 +8,7 @@
 mod accounts;
 mod answers;
 mod audit;
+mod audit_log;
 mod connection;
 mod due;
 mod error;

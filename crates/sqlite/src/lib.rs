@@ -17,6 +17,7 @@
 mod accounts;
 mod answers;
 mod audit;
+mod audit_log;
 mod checkpoints;
 mod connection;
 mod due;

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, Changes, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError, UnitOfWork, Users,
-    Wanted,
+    Accounts, Answers, Changes, Failures, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError,
+    UnitOfWork, Users, Wanted,
 };
 
 use crate::connection::Connection;
 use crate::error::Trouble;
 use crate::writer::Transaction;
-use crate::{accounts, answers, markets, orders, positions, users, write};
+use crate::{accounts, answers, audit_log, markets, orders, positions, users, write};
 
 /// A [`UnitOfWork`] on SQLite.
 pub struct SqliteUnitOfWork {
@@ -89,6 +89,10 @@ impl UnitOfWork for SqliteUnitOfWork {
         self
     }
 
+    fn failures(&mut self) -> &mut dyn Failures {
+        self
+    }
+
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
         let found = self.call(move |connection| load(connection, &wanted)).await?;
         for market in &found.markets {
@@ -99,8 +103,12 @@ impl UnitOfWork for SqliteUnitOfWork {
 
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         // Built here, so that the writer's thread only runs what is ready.
-        let steps = write::steps(changes, &self.seen_markets);
-        self.call(move |connection| write::run(connection, steps)).await?;
+        let (steps, events) = (write::steps(changes, &self.seen_markets), changes.events.clone());
+        self.call(move |connection| {
+            write::run(connection, steps)?;
+            audit_log::append(connection, &events)
+        })
+        .await?;
         for market in changes.new_markets.iter().chain(&changes.markets) {
             self.seen_markets.insert(market.id, market.clone());
         }

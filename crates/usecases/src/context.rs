@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ids::UserId;
 use bellwether_domain::money::Credits;
 use bellwether_domain::ports::{
@@ -40,6 +41,8 @@ pub struct Context {
     pub session_memory: SessionMemory,
     /// The house's rules.
     pub policy: Policy,
+    /// From where the request at hand comes, for the audit log; nothing where nobody asked.
+    pub origin: Origin,
 }
 
 /// The house's rules: configuration that decisions depend on.

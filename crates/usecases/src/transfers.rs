@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Actor, Event, Target};
 use bellwether_domain::ids::{AccountId, FreshIds, MarketId, TransferId, UserId};
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::money::Credits;
@@ -12,11 +13,12 @@ use bellwether_domain::ports::{Changes, Decided, KeptAnswer, StoreError, UnitOfW
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically, atomically_telling};
 use crate::groups::{Grouped, Groups};
 use crate::idempotency::find_answer;
-use crate::{Answered, Caller, Context, Error, Keyed};
+use crate::{Answered, Caller, Context, Error, Keyed, audit_log};
 
 /// A payment from one user to another.
 #[derive(Debug, Clone)]
@@ -72,7 +74,7 @@ pub async fn grant(
     keyed: Option<Keyed<Transfer>>,
 ) -> Result<Answered<Transfer>, Error> {
     Permission::GrantCredits.require(caller.role, false)?;
-    atomically(ctx, GrantScript { to, amount, reason, keyed }).await
+    atomically(ctx, GrantScript { by: caller.user, to, amount, reason, keyed }).await
 }
 
 /// An account: one's own, or any for an administrator; else not found.
@@ -240,6 +242,7 @@ impl Till {
 }
 
 struct GrantScript {
+    by: UserId,
     to: UserId,
     amount: Credits,
     reason: Option<String>,
@@ -269,9 +272,17 @@ impl Script for GrantScript {
             accounts: vec![treasury, payee],
             transfers: vec![made.clone()],
             answers,
+            events: vec![self.event(ctx, &made)],
             ..Changes::default()
         })
         .await?;
         Ok(Step::Commit(Answered::Fresh(made)))
+    }
+}
+
+impl GrantScript {
+    fn event(&self, ctx: &Context, made: &Transfer) -> Event {
+        let what = json!({ "userId": self.to.to_string(), "amount": made.amount.to_string(), "reason": self.reason });
+        audit_log::with(ctx, Actor::User(self.by), Action::GrantMade, Target::Transfer(made.id), &what)
     }
 }

@@ -1,6 +1,7 @@
 //! Sign-up, sign-in, and what users and administrators change about users.
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Actor, Event, Target};
 use bellwether_domain::ids::{AccountId, SessionId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::password;
@@ -11,13 +12,14 @@ use bellwether_domain::session::{Device, EndReason};
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::idempotency::find_answer;
 use crate::mail::{self, Occasion};
 use crate::sessions::{self, SignedIn};
 use crate::transfers::grant_from_treasury;
-use crate::{Answered, Caller, Context, Error, Keyed, recovery};
+use crate::{Answered, Caller, Context, Error, Keyed, audit_log, recovery};
 
 /// A request to join.
 #[derive(Debug, Clone)]
@@ -90,7 +92,7 @@ pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error>
     let SignUp { email, display_name, .. } = request;
     if let Some(existing) = ctx.queries.user_by_email(&email.key()).await? {
         let change = Change::Promote { password_hash };
-        return change_user(ctx, ChangeUser { id: existing.id, version: None, change }).await;
+        return change_user(ctx, ChangeUser { by: Actor::System, id: existing.id, version: None, change }).await;
     }
     let newcomer = Newcomer { email, display_name, password_hash, role: Role::Admin };
     match atomically(ctx, SignUpScript { newcomer, keyed: None }).await? {
@@ -132,8 +134,17 @@ async fn check_credentials(ctx: &Context, email: &str, password: &Password) -> R
     let may_sign_in = |user: &User| {
         user.status == UserStatus::Active && (user.email_verified || !ctx.policy.conceal_existing_accounts)
     };
-    let user = user.filter(|user| is_right && may_sign_in(user));
-    Ok(user.ok_or(Refusal::BadCredentials)?)
+    let tried = user.as_ref().map(|user| user.id);
+    match user.filter(|user| is_right && may_sign_in(user)) {
+        Some(user) => Ok(user),
+        None => wrong_password(ctx, tried).await,
+    }
+}
+
+/// Refuses a wrong password, after it was counted: one for an address that nobody has like any other.
+async fn wrong_password<T>(ctx: &Context, tried: Option<UserId>) -> Result<T, Error> {
+    audit_log::sign_in_failed(ctx, tried).await?;
+    Err(Refusal::BadCredentials.into())
 }
 
 /// Hashes a password that was just found right at today's cost. It stays the same password, so sessions
@@ -196,7 +207,8 @@ pub async fn update_user(
         None => None,
     };
     let change = Change::Edit { display_name: patch.display_name, email: patch.email, password_hash };
-    match change_user(ctx, ChangeUser { id, version, change }).await {
+    let by = Actor::User(caller.user);
+    match change_user(ctx, ChangeUser { by, id, version, change }).await {
         Err(Error::Store(StoreError::Duplicate(Unique::Email))) => Err(Refusal::EmailTaken.into()),
         other => other,
     }
@@ -205,7 +217,8 @@ pub async fn update_user(
 /// Deactivates and anonymises a user, then cancels its open orders. The last administrator stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
     Permission::DeleteUser.require(caller.role, caller.user == id)?;
-    change_user(ctx, ChangeUser { id, version, change: Change::Deactivate }).await?;
+    let by = Actor::User(caller.user);
+    change_user(ctx, ChangeUser { by, id, version, change: Change::Deactivate }).await?;
     // The user can no longer place orders. What is not cancelled here, the next tick cancels.
     if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {
         tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
@@ -229,7 +242,7 @@ async fn check_current_password(ctx: &Context, id: UserId, current: Option<&Pass
     let given = current.map_or("", |p| p.0.as_str());
     match ctx.hasher.verify(given, user.password_hash.as_ref()).await {
         Ok(true) => Ok(()),
-        Ok(false) | Err(PasswordError::TooLong | PasswordError::ContainsNul) => Err(Refusal::BadCredentials.into()),
+        Ok(false) | Err(PasswordError::TooLong | PasswordError::ContainsNul) => wrong_password(ctx, Some(id)).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -288,11 +301,21 @@ impl Script for SignUpScript {
         }
         changes.new_accounts.push(account);
         changes.answers.extend(self.keyed.as_ref().map(|keyed| keyed.keep(&user, now)));
+        changes.events.push(self.event(ctx, &user));
         if !user.email_verified {
             changes.new_jobs.push(mail::job(ctx, Occasion::AddressGiven, &self.newcomer.email, now)?);
         }
         unit.write(&changes).await?;
         Ok(Step::Commit(Answered::Fresh(user)))
+    }
+}
+
+impl SignUpScript {
+    /// Who is an administrator from the start was made one by the command line.
+    fn event(&self, ctx: &Context, user: &User) -> Event {
+        let by = if user.role == Role::Admin { Actor::System } else { Actor::User(user.id) };
+        let role = json!({ "role": user.role.as_str() });
+        audit_log::with(ctx, by, Action::SignedUp, Target::User(user.id), &role)
     }
 }
 
@@ -336,6 +359,7 @@ async fn change_user(ctx: &Context, script: ChangeUser) -> Result<User, Error> {
 }
 
 struct ChangeUser {
+    by: Actor,
     id: UserId,
     version: Option<i64>,
     change: Change,
@@ -388,6 +412,7 @@ impl Script for ChangeUser {
             changes.sessions = sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?;
             changes.deleted_mail_tokens = recovery::stale(&unit.mail_tokens().of_user(user.id).await?, &user);
         }
+        changes.events = audit_log::changes_of_user(ctx, self.by, &before, &user, None);
         let ended = sessions::ids(&changes.sessions);
         changes.users.push(user.clone());
         unit.write(&changes).await?;

@@ -9,6 +9,7 @@
     reason = "in a test, what is not as expected must stop it, in its helpers too"
 )]
 
+mod admin;
 mod bad_input;
 mod disk;
 mod failpoints;

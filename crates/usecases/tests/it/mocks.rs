@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ids::{AccountId, FreshIds, MarketId, SessionId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
@@ -93,6 +94,7 @@ pub struct Unit {
     pub answers: MockAnswers,
     pub sessions: MockSessions,
     pub mail_tokens: MockMailTokens,
+    pub failures: MockFailures,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
     pub durable: Option<Arc<Notify>>,
@@ -109,6 +111,7 @@ impl Unit {
         unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
         unit.expect_sessions().return_var(Box::new(self.sessions) as Box<dyn Sessions>);
         unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
+        unit.expect_failures().return_var(Box::new(self.failures) as Box<dyn Failures>);
         Box::new(OneByOne(unit, self.durable))
     }
 
@@ -153,6 +156,9 @@ impl UnitOfWork for OneByOne {
     }
     fn mail_tokens(&mut self) -> &mut dyn MailTokens {
         self.0.mail_tokens()
+    }
+    fn failures(&mut self) -> &mut dyn Failures {
+        self.0.failures()
     }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await
@@ -247,6 +253,7 @@ pub fn context_with(
         mail_bell: MailBell::default(),
         session_memory: SessionMemory::default(),
         policy: Policy::default(),
+        origin: Origin::default(),
     }
 }
 

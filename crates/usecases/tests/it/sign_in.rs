@@ -1,5 +1,6 @@
 //! Sign-up and sign-in.
 
+use bellwether_domain::audit_log::{Action, Actor, FailedSignIns, FailureKey};
 use bellwether_domain::ids::AccountId;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::money::Credits;
@@ -17,6 +18,25 @@ use bellwether_usecases::users::{
 use bellwether_usecases::{Answered, Caller, Context, Error};
 
 use crate::mocks::{Unit, context_with, now, store, user, user_id};
+
+/// A store in which one failed sign-in is counted, of this user; the first of its kind is told.
+fn counts_a_failure(of: Option<u128>) -> MockStore {
+    store(1, move |_| {
+        let mut unit = Unit::default();
+        let is_of = move |key: &FailureKey| key.user == of.map(user_id);
+        unit.failures
+            .expect_count()
+            .times(1)
+            .withf(move |key, _, _| is_of(key))
+            .returning(|key, at, _| Ok(FailedSignIns { key: key.clone(), count: 1, last_at: at }));
+        let is_told = |changes: &Changes| {
+            changes.events.iter().map(|event| event.action).eq([Action::SignInFailed])
+                && changes.events[0].actor == Actor::Stranger
+        };
+        unit.unit.expect_write().times(1).withf(is_told).returning(|_| Ok(()));
+        unit.commits()
+    })
+}
 
 fn request() -> SignUp {
     SignUp {
@@ -93,11 +113,11 @@ async fn every_failed_sign_in_verifies_once_and_answers_the_same() {
         });
         queries
     };
-    for (queries, email, is_right, has_hash) in [
-        (known(), "user1@example.org", false, true),
-        (unknown(), "nobody@example.org", false, false),
-        (MockQueries::new(), "no address at all", false, false),
-        (suspended(), "user1@example.org", true, true),
+    for (queries, email, is_right, has_hash, counted_for) in [
+        (known(), "user1@example.org", false, true, Some(1)),
+        (unknown(), "nobody@example.org", false, false, None),
+        (MockQueries::new(), "no address at all", false, false, None),
+        (suspended(), "user1@example.org", true, true, Some(1)),
     ] {
         let mut hasher = MockPasswordHasher::new();
         hasher
@@ -105,7 +125,7 @@ async fn every_failed_sign_in_verifies_once_and_answers_the_same() {
             .times(1)
             .withf(move |_, hash| hash.is_some() == has_hash)
             .returning(move |_, _| Ok(is_right));
-        let ctx = context_with(MockStore::new(), queries, hasher, MockTokenSigner::new());
+        let ctx = context_with(counts_a_failure(counted_for), queries, hasher, MockTokenSigner::new());
         let error = log_in(&ctx, email, &Password("whatever".to_owned()), Device::default()).await.unwrap_err();
         assert!(matches!(error, Error::Refused(Refusal::BadCredentials)), "{email}");
     }
@@ -119,7 +139,7 @@ async fn an_impossible_password_is_wrong_and_takes_as_long() {
     let mut hasher = MockPasswordHasher::new();
     hasher.expect_verify().times(1).withf(|_, hash| hash.is_some()).returning(|_, _| Err(PasswordError::TooLong));
     hasher.expect_verify().times(1).withf(|_, hash| hash.is_none()).returning(|_, _| Ok(false));
-    let ctx = context_with(MockStore::new(), queries, hasher, MockTokenSigner::new());
+    let ctx = context_with(counts_a_failure(Some(1)), queries, hasher, MockTokenSigner::new());
     let error = log_in(&ctx, "user1@example.org", &Password("x".repeat(100)), Device::default()).await.unwrap_err();
     assert!(matches!(error, Error::Refused(Refusal::BadCredentials)));
 }
