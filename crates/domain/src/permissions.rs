@@ -12,6 +12,8 @@ pub enum Permission {
     WriteUser,
     /// Deactivate a user.
     DeleteUser,
+    /// Change a user's role or status.
+    ManageUsers,
     /// List users.
     ListUsers,
     /// Read the audit log.
@@ -47,10 +49,11 @@ pub enum Reach {
 
 impl Permission {
     /// All permissions, in the order of the table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ReadUser,
         Self::WriteUser,
         Self::DeleteUser,
+        Self::ManageUsers,
         Self::ListUsers,
         Self::ReadAuditLog,
         Self::GrantCredits,
@@ -70,6 +73,7 @@ impl Permission {
             Self::ReadUser => "see this user's private data",
             Self::WriteUser => "change this user",
             Self::DeleteUser => "delete this user",
+            Self::ManageUsers => "change roles or suspend users",
             Self::ListUsers => "list users",
             Self::ReadAuditLog => "read the audit log",
             Self::GrantCredits => "grant credits",
@@ -89,7 +93,7 @@ impl Permission {
         use Reach::{Any, Nothing, Own};
         let [user, moderator, admin] = match self {
             Self::ReadUser | Self::WriteUser | Self::DeleteUser => [Own, Own, Any],
-            Self::ListUsers | Self::ReadAuditLog | Self::GrantCredits => [Nothing, Nothing, Any],
+            Self::ManageUsers | Self::ListUsers | Self::ReadAuditLog | Self::GrantCredits => [Nothing, Nothing, Any],
             Self::WriteMarket | Self::DeleteMarket | Self::CloseMarket => [Own, Any, Any],
             Self::HaltMarket | Self::DecideMarket | Self::VoidMarket | Self::ReadHolders => [Nothing, Any, Any],
         };

@@ -64,7 +64,7 @@ pub enum Refusal {
     /// The address belongs to another user.
     #[error("this e-mail address is already registered")]
     EmailTaken,
-    /// The last active administrator cannot be deleted.
+    /// The last active administrator cannot be deleted, demoted or suspended.
     #[error("the last administrator cannot be removed; make another one first")]
     LastAdmin,
     /// The stated version is not the current one.

@@ -49,7 +49,9 @@ fn version_1(config: &mut ServiceConfig) {
     row!(config, "/users/{id}/positions", get => positions::list_of_user);
     row!(config, "/users/{id}/transfers", get => transfers::list_of_user);
     row!(config, "/users/{id}/email/verification", post => recovery::send_verification);
-    row!(config, "/users/{id}/sessions", get => sessions::list);
+    row!(config, "/users/{id}/sessions", get => sessions::list, delete => sessions::revoke_all);
+    row!(config, "/users/{id}/role", put => users::set_role);
+    row!(config, "/users/{id}/status", put => users::set_status);
     row!(config, "/users/{id}/sessions/{session}", delete => sessions::revoke);
 
     row!(config, "/accounts/{id}", get => accounts::show);

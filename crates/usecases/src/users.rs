@@ -55,6 +55,15 @@ pub struct UserPatch {
     pub current_password: Option<Password>,
 }
 
+/// Whether a user may act, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it is kept from acting.
+    pub is_suspended: bool,
+    /// Why, at most 500 characters.
+    pub reason: String,
+}
+
 /// Signs a user up: user, account, grant and the mail to verify the address in one unit of work. Refused
 /// with [`UnfitPassword`](Refusal::UnfitPassword), or with [`EmailTaken`](Refusal::EmailTaken) unless that
 /// is concealed; whose the address is gets a mail then.
@@ -226,6 +235,40 @@ pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version:
     Ok(())
 }
 
+/// Lets a user do more or less. All of its sessions end. Refused: the last administrator.
+pub async fn set_role(
+    ctx: &Context,
+    caller: Caller,
+    id: UserId,
+    role: Role,
+    version: Option<i64>,
+) -> Result<User, Error> {
+    manage(ctx, caller, id, Change::Role(role), version).await
+}
+
+/// Keeps a user from acting, or lets it act again, for a reason that the audit log is told. All of its
+/// sessions end; its open orders rest. Refused: the last administrator. Who was deleted stays so.
+pub async fn set_status(
+    ctx: &Context,
+    caller: Caller,
+    id: UserId,
+    standing: Standing,
+    version: Option<i64>,
+) -> Result<User, Error> {
+    manage(ctx, caller, id, Change::Standing(standing), version).await
+}
+
+async fn manage(
+    ctx: &Context,
+    caller: Caller,
+    id: UserId,
+    change: Change,
+    version: Option<i64>,
+) -> Result<User, Error> {
+    Permission::ManageUsers.require(caller.role, false)?;
+    change_user(ctx, ChangeUser { by: Actor::User(caller.user), id, version, change }).await
+}
+
 /// Refuses a password that somebody of this address and name may not set, for all reasons at once.
 pub(crate) fn check_fitness(
     ctx: &Context,
@@ -347,6 +390,8 @@ impl Script for PretendSignUp {
 enum Change {
     Edit { display_name: Option<DisplayName>, email: Option<Email>, password_hash: Option<PasswordHash> },
     Promote { password_hash: PasswordHash },
+    Role(Role),
+    Standing(Standing),
     Deactivate,
 }
 
@@ -372,12 +417,7 @@ impl Script for ChangeUser {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let now = ctx.clock.now();
-        if matches!(self.change, Change::Deactivate) {
-            let admins = unit.users().lock_admins().await?;
-            if admins.iter().all(|a| a.id == self.id) && !admins.is_empty() {
-                return Err(Refusal::LastAdmin.into());
-            }
-        }
+        let admins = self.lock_admins(unit).await?;
         let mut user = unit.users().lock(&[self.id]).await?.into_iter().next().ok_or(Refusal::UserNotFound)?;
         if user.status == UserStatus::Deactivated {
             return Err(Refusal::UserNotFound.into());
@@ -405,17 +445,53 @@ impl Script for ChangeUser {
                 user.email_verified = true;
                 user.touch(now);
             }
+            Change::Role(role) => user.role = *role,
+            Change::Standing(Standing { is_suspended: true, .. }) => user.status = UserStatus::Suspended,
+            Change::Standing(Standing { is_suspended: false, .. }) => user.status = UserStatus::Active,
             Change::Deactivate => user.deactivate(now),
+        }
+        if matches!(self.change, Change::Role(_) | Change::Standing(_)) {
+            if user == before {
+                return Ok(Step::Discard((user, Vec::new())));
+            }
+            user.touch(now);
+        }
+        let is_admin = |user: &User| user.role == Role::Admin && user.status == UserStatus::Active;
+        if is_admin(&before) && !is_admin(&user) && admins.iter().all(|admin| admin.id == user.id) {
+            return Err(Refusal::LastAdmin.into());
         }
         let access = |user: &User| (user.password_hash.clone(), user.role, user.status);
         if access(&before) != access(&user) {
             changes.sessions = sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?;
             changes.deleted_mail_tokens = recovery::stale(&unit.mail_tokens().of_user(user.id).await?, &user);
         }
-        changes.events = audit_log::changes_of_user(ctx, self.by, &before, &user, None);
+        changes.events = audit_log::changes_of_user(ctx, self.by, &before, &user, self.reason());
         let ended = sessions::ids(&changes.sessions);
         changes.users.push(user.clone());
         unit.write(&changes).await?;
         Ok(Step::Commit((user, ended)))
+    }
+}
+
+impl ChangeUser {
+    /// All active administrators, where the change may take one away: of two changes that come at the same
+    /// time the later one sees what the earlier one left. Who makes it must be one of them still.
+    async fn lock_admins(&self, unit: &mut dyn UnitOfWork) -> Result<Vec<User>, Error> {
+        let needs_admin = matches!(self.change, Change::Role(_) | Change::Standing(_));
+        if !needs_admin && !matches!(self.change, Change::Deactivate) {
+            return Ok(Vec::new());
+        }
+        let admins = unit.users().lock_admins().await?;
+        if needs_admin && !admins.iter().any(|admin| Actor::User(admin.id) == self.by) {
+            return Err(Refusal::Forbidden(Permission::ManageUsers.describe()).into());
+        }
+        Ok(admins)
+    }
+
+    fn reason(&self) -> Option<&str> {
+        match &self.change {
+            Change::Standing(standing) => Some(&standing.reason),
+            _ => None,
+        }
     }
 }

@@ -89,6 +89,7 @@ macro_rules! each_case {
             }
             filters {
                 users_are_filtered,
+                users_are_searched,
                 markets_are_filtered,
                 orders_are_filtered,
                 trades_are_filtered,
@@ -97,6 +98,7 @@ macro_rules! each_case {
             }
             users {
                 active_administrators_are_locked_in_id_order,
+                of_administrators_who_remove_each_other_one_stays,
                 emails_are_found_by_their_key_in_any_script,
             }
             books {

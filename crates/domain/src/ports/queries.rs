@@ -88,6 +88,13 @@ pub struct UserFilter {
     pub role: Option<Role>,
     /// With this status.
     pub status: Option<UserStatus>,
+    /// Who signed up at or after this moment.
+    pub created_after: Option<Timestamp>,
+    /// Who signed up before this moment.
+    pub created_before: Option<Timestamp>,
+    /// Whose name or address begins so: names without regard to the case of the letters A to Z,
+    /// addresses as they are looked up.
+    pub search: Option<String>,
 }
 
 /// What markets can be sorted by.

@@ -96,6 +96,15 @@ pub async fn revoke(ctx: &Context, caller: Caller, user: UserId, session: Sessio
     if ended == 0 { Err(Refusal::SessionNotFound.into()) } else { Ok(()) }
 }
 
+/// Ends all sessions of a user: one's own, or anybody's for an administrator.
+pub async fn revoke_all(ctx: &Context, caller: Caller, user: UserId) -> Result<(), Error> {
+    if !Permission::WriteUser.allows(caller.role, caller.user == user) {
+        return Err(Refusal::UserNotFound.into());
+    }
+    ctx.queries.user(user).await?.ok_or(Refusal::UserNotFound)?;
+    end(ctx, Some(caller), Which::OfUser(user), EndReason::Revoked).await.map(drop)
+}
+
 /// Signs out of one session.
 pub async fn log_out(ctx: &Context, who: Identity) -> Result<(), Error> {
     end(ctx, Some(who.caller), Which::One(who.caller.user, who.session), EndReason::LoggedOut).await.map(drop)
