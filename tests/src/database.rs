@@ -39,12 +39,12 @@ pub async fn remove(name: &str) {
         .expect("the database can be dropped");
 }
 
-/// Does something to a database that no server would.
+/// Executes statements in a database.
 ///
 /// # Panics
-/// When it cannot be reached or refuses.
-pub async fn execute(url: &str, sql: &str) {
-    connect(url).await.batch_execute(sql).await.expect("the database does as it is told");
+/// When they cannot be.
+pub(crate) async fn execute(url: &str, statements: &str) {
+    connect(url).await.batch_execute(statements).await.expect("the statements can be executed");
 }
 
 async fn connect(url: &str) -> Client {

@@ -1,5 +1,6 @@
 //! One test suite for the storage ports: what [`Store`], [`Queries`] and [`Jobs`] promise, every
-//! implementation is held to here, so that all of them give the same answers.
+//! implementation is held to here, so that all of them give the same answers. The suite of rate
+//! limiters is in [`limiter`].
 //!
 //! # Testing an adapter of your own
 //!
@@ -81,6 +82,7 @@
 
 mod cases;
 mod fixtures;
+pub mod limiter;
 mod pages;
 mod scene;
 mod world;
@@ -163,24 +165,39 @@ where
     C: FnOnce(World) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
+    run_within_limits(harness.fresh(), |subject| {
+        let (world, guard) = World::of(subject);
+        let outcome = case(world);
+        async move {
+            let outcome = outcome.await;
+            drop(guard);
+            outcome
+        }
+    })
+}
+
+/// Runs a case on what `fresh` makes, on a runtime of its own, within [`TIME_LIMIT`].
+fn run_within_limits<S, F>(
+    fresh: impl Future<Output = anyhow::Result<S>>,
+    case: impl FnOnce(S) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
     // At least four threads, so that tasks race on small machines too.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let result = runtime.block_on(async {
         let limited = tokio::time::timeout(TIME_LIMIT, async {
-            let subject = match harness.fresh().await {
-                Ok(subject) => subject,
+            match fresh.await {
+                Ok(subject) => case(subject).await,
                 Err(error) => match error.downcast::<Skip>() {
                     Ok(skip) => {
                         eprintln!("{skip}");
-                        return Ok(());
+                        Ok(())
                     }
-                    Err(error) => return Err(error.context("the harness could not make a fresh store")),
+                    Err(error) => Err(error.context("the harness could not make what is to be tested")),
                 },
-            };
-            let (world, guard) = World::of(subject);
-            let outcome = case(world).await;
-            drop(guard);
-            outcome
+            }
         });
         match limited.await {
             Ok(result) => result,
@@ -253,6 +270,6 @@ mod tests {
     #[test]
     fn a_case_fails_where_no_store_can_be_made() {
         let error = run(Fails, never).expect_err("there is no store");
-        assert_eq!(format!("{error:#}"), "the harness could not make a fresh store: the disk is gone");
+        assert_eq!(format!("{error:#}"), "the harness could not make what is to be tested: the disk is gone");
     }
 }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::ids::{EventId, MarketId, SessionId, TransferId, UserId};
+use crate::ids::{ApiKeyId, EventId, MarketId, SessionId, TransferId, UserId};
 use crate::money::Overflow;
 use crate::session::Device;
 
@@ -71,6 +71,10 @@ actions! {
     SessionRevoked = "session.revoked",
     /// A spent refresh token came again, which ended its session.
     SessionReused = "session.reused",
+    /// A user made an API key.
+    KeyMade = "key.made",
+    /// A user, or an administrator, revoked an API key.
+    KeyRevoked = "key.revoked",
     /// The treasury gave a user credits.
     GrantMade = "grant.made",
     /// Who moderates changed a market's texts or times.
@@ -155,10 +159,12 @@ pub enum Target {
     Market(MarketId),
     /// A transfer.
     Transfer(TransferId),
+    /// An API key.
+    ApiKey(ApiKeyId),
 }
 
 impl Target {
-    /// The target's kind as text: `user`, `session`, `market` or `transfer`.
+    /// The target's kind as text: `user`, `session`, `market`, `transfer` or `key`.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
@@ -166,6 +172,7 @@ impl Target {
             Self::Session(_) => "session",
             Self::Market(_) => "market",
             Self::Transfer(_) => "transfer",
+            Self::ApiKey(_) => "key",
         }
     }
 
@@ -176,7 +183,8 @@ impl Target {
             Self::User(UserId(id))
             | Self::Session(SessionId(id))
             | Self::Market(MarketId(id))
-            | Self::Transfer(TransferId(id)) => id,
+            | Self::Transfer(TransferId(id))
+            | Self::ApiKey(ApiKeyId(id)) => id,
         }
     }
 
@@ -188,6 +196,7 @@ impl Target {
             "session" => Some(Self::Session(SessionId(id))),
             "market" => Some(Self::Market(MarketId(id))),
             "transfer" => Some(Self::Transfer(TransferId(id))),
+            "key" => Some(Self::ApiKey(ApiKeyId(id))),
             _ => None,
         }
     }

@@ -8,12 +8,14 @@
 //! What is not here: rules and permissions (the domain's and the use cases'), and storage.
 
 mod accounts;
+mod api_keys;
 mod app;
 mod audit_log;
 mod auth;
 mod body;
 mod books;
 mod call;
+mod client;
 mod cors;
 mod cursor;
 mod decimal;
@@ -25,6 +27,7 @@ mod health;
 mod idempotency;
 mod json;
 mod keys;
+mod limits;
 mod markets;
 mod middleware;
 mod orders;
@@ -42,5 +45,6 @@ mod users;
 mod wire;
 
 pub use app::{App, HttpOptions};
-pub use routes::configure;
+pub use client::{ForwardedHeader, Network, Proxies};
+pub use routes::{Access, ROUTES, Route, configure};
 pub use server::{server, service};

@@ -65,7 +65,7 @@ pub(crate) fn store_error(error: Error) -> StoreError {
 
 /// Which rule a message such as `UNIQUE constraint failed: orders.user_id, orders.client_order_id` names.
 fn broken_rule(error: &Error) -> StoreError {
-    const RULES: [(&str, Unique); 16] = [
+    const RULES: [(&str, Unique); 18] = [
         ("users.email_key", Unique::Email),
         ("markets.slug", Unique::Slug),
         ("orders.user_id, orders.client_order_id", Unique::ClientOrderId),
@@ -82,6 +82,8 @@ fn broken_rule(error: &Error) -> StoreError {
         ("mail_tokens.hash", Unique::Id),
         ("jobs.id", Unique::Id),
         ("audit_log.id", Unique::Id),
+        ("api_keys.id", Unique::Id),
+        ("api_keys.hash", Unique::Id),
         ("trades.id", Unique::Id),
     ];
     let message = error.to_string();

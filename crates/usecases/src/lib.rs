@@ -1,10 +1,11 @@
 //! One imperative for each thing that can be done, over ports only.
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
-//! [`users`], [`sessions`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], [`audit_log`] that tells of it,
+//! [`users`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], [`audit_log`] that tells of it,
 //! and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
+pub mod api_keys;
 mod atomically;
 pub mod audit;
 pub mod audit_log;
@@ -12,15 +13,17 @@ pub mod context;
 pub mod error;
 mod groups;
 pub mod idempotency;
+pub mod limits;
 pub mod mail;
 pub mod markets;
 pub mod recovery;
+mod remembered;
 pub mod sessions;
 pub mod settling;
 pub mod trading;
 pub mod transfers;
 pub mod users;
 
-pub use context::{Caller, Context, Policy};
+pub use context::{Caller, CallerKey, Context, Policy};
 pub use error::Error;
 pub use idempotency::{Answered, Keyed, Rendered};

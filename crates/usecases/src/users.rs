@@ -201,7 +201,7 @@ pub async fn update_user(
     version: Option<i64>,
 ) -> Result<User, Error> {
     let is_own = caller.user == id;
-    Permission::WriteUser.require(caller.role, is_own)?;
+    caller.require(Permission::WriteUser, is_own)?;
     let guards_account = patch.email.is_some() || patch.new_password.is_some();
     if is_own && guards_account {
         check_current_password(ctx, id, patch.current_password.as_ref()).await?;
@@ -225,7 +225,7 @@ pub async fn update_user(
 
 /// Deactivates and anonymises a user, then cancels its open orders. The last administrator stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
-    Permission::DeleteUser.require(caller.role, caller.user == id)?;
+    caller.require(Permission::DeleteUser, caller.user == id)?;
     let by = Actor::User(caller.user);
     change_user(ctx, ChangeUser { by, id, version, change: Change::Deactivate }).await?;
     // The user can no longer place orders. What is not cancelled here, the next tick cancels.
@@ -265,7 +265,7 @@ async fn manage(
     change: Change,
     version: Option<i64>,
 ) -> Result<User, Error> {
-    Permission::ManageUsers.require(caller.role, false)?;
+    caller.require(Permission::ManageUsers, false)?;
     change_user(ctx, ChangeUser { by: Actor::User(caller.user), id, version, change }).await
 }
 
@@ -483,7 +483,7 @@ impl ChangeUser {
         }
         let admins = unit.users().lock_admins().await?;
         if needs_admin && !admins.iter().any(|admin| Actor::User(admin.id) == self.by) {
-            return Err(Refusal::Forbidden(Permission::ManageUsers.describe()).into());
+            return Err(Refusal::Forbidden(Permission::ManageUsers.row().description).into());
         }
         Ok(admins)
     }

@@ -10,12 +10,17 @@
 )]
 
 mod admin;
+mod api_keys;
+mod auth_bodies;
 mod bad_input;
 mod disk;
+mod enumeration;
 mod failpoints;
+mod forged_tokens;
 mod hostile_text;
 mod idempotency;
 mod life;
+mod limits;
 mod lists;
 mod mail;
 mod makers;
@@ -25,6 +30,7 @@ mod orders;
 mod outages;
 mod passwords;
 mod people;
+mod permissions;
 mod protocol;
 mod replay;
 mod sessions;

@@ -5,11 +5,13 @@
 //! implementation to what is promised here. With the feature `test-support` there is a mock of each.
 
 mod jobs;
+mod limits;
 mod queries;
 mod security;
 mod store;
 
 pub use jobs::*;
+pub use limits::*;
 pub use queries::*;
 pub use security::*;
 pub use store::*;

@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use crate::api_key::{ApiKey, KeySpending, KeyUsage};
 use crate::audit_log::{Event, FailedSignIns, FailureKey};
-use crate::ids::{AccountId, MarketId, OrderId, SessionId, UserId};
+use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, UserId};
 use crate::job::Job;
 use crate::ledger::{Account, Transfer};
 use crate::mail::MailToken;
@@ -92,6 +93,8 @@ pub trait UnitOfWork: Send {
     fn mail_tokens(&mut self) -> &mut dyn MailTokens;
     /// What the audit log is about to tell.
     fn failures(&mut self) -> &mut dyn Failures;
+    /// API keys.
+    fn api_keys(&mut self) -> &mut dyn ApiKeys;
     /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is
     /// read under the locks of what stands before. The same as asking one after the other, which is
     /// what this does by itself; an adapter for which each question is a round trip asks all at once.
@@ -123,6 +126,9 @@ pub trait UnitOfWork: Send {
         }
         if !wanted.positions.is_empty() {
             found.positions = self.positions().load(&wanted.positions).await?;
+        }
+        if !wanted.key_usages.is_empty() {
+            found.key_usages = self.api_keys().usages(&wanted.key_usages).await?;
         }
         Ok(found)
     }
@@ -171,6 +177,8 @@ pub struct Wanted {
     pub lock_accounts: Vec<AccountId>,
     /// Positions to load: [`Positions::load`].
     pub positions: Vec<(UserId, MarketId)>,
+    /// API keys whose usage to load: [`ApiKeys::usages`].
+    pub key_usages: Vec<ApiKeyId>,
 }
 
 /// What was found of what was [`Wanted`], each list as its own method gives it.
@@ -194,6 +202,8 @@ pub struct Found {
     pub accounts: Vec<Account>,
     /// Positions, in no certain order.
     pub positions: Vec<Position>,
+    /// API keys and what is used of them, in id order.
+    pub key_usages: Vec<KeyUsage>,
 }
 
 /// What a decision changed: whole rows in their new state. Empty lists cost nothing.
@@ -242,6 +252,14 @@ pub struct Changes {
     pub new_jobs: Vec<Job>,
     /// What the audit log shall tell of this.
     pub events: Vec<Event>,
+    /// API keys that were made.
+    pub new_api_keys: Vec<ApiKey>,
+    /// API keys that were revoked.
+    pub api_keys: Vec<ApiKey>,
+    /// When API keys were last used.
+    pub api_key_uses: Vec<(ApiKeyId, Timestamp)>,
+    /// What was spent by API keys: written whole, one for each key.
+    pub key_spending: Vec<KeySpending>,
 }
 
 /// Users, for decisions.
@@ -394,4 +412,18 @@ pub trait Failures: Send {
     /// Removes sums whose window began before a moment, at most `limit`, and returns them in no certain
     /// order. Those that another unit holds may be passed over.
     async fn take_before(&mut self, before: Timestamp, limit: u32) -> Result<Vec<FailedSignIns>, StoreError>;
+}
+
+/// API keys, for decisions.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait ApiKeys: Send {
+    /// The keys of a user that were not revoked, expired ones included, in id order. Their user's row lock
+    /// guards their number.
+    async fn of_user(&mut self, user: UserId) -> Result<Vec<ApiKey>, StoreError>;
+    /// Locks and loads a key, revoked or not.
+    async fn lock(&mut self, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError>;
+    /// Those that exist, in id order, with what they have spent and what their open orders come to. The
+    /// caller holds the locks of their users' accounts, which guard both.
+    async fn usages(&mut self, ids: &[ApiKeyId]) -> Result<Vec<KeyUsage>, StoreError>;
 }

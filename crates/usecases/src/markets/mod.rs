@@ -204,13 +204,13 @@ async fn change(ctx: &Context, caller: Caller, id: MarketId, change: Change) -> 
 
 /// Whether the caller may act on the market with that permission.
 fn require(permission: Permission, caller: Caller, market: &Market) -> Result<(), Refusal> {
-    permission.require(caller.role, market.creator == caller.user)
+    caller.require(permission, market.creator == caller.user)
 }
 
 /// What the audit log is told of what somebody who moderates did to a market; that others did something
 /// to their own is nothing to tell. What is left of it is none where it was deleted.
 fn moderation(ctx: &Context, by: Caller, action: Action, before: &Market, after: Option<&Market>) -> Option<Event> {
-    if !Permission::HaltMarket.allows(by.role, false) {
+    if !by.may(Permission::HaltMarket, false) {
         return None;
     }
     let (mut old, mut new) = (told(before), after.map_or_else(Map::new, told));

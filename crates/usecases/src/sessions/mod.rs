@@ -29,7 +29,7 @@ pub use refresh::refresh;
 /// How many sessions and refresh tokens one unit of work forgets.
 const FORGOTTEN_AT_ONCE: u32 = 500;
 /// The most sessions of a user that are listed; no policy allows more.
-const MOST_LISTED: u32 = 100;
+pub(crate) const MOST_LISTED: u32 = 100;
 
 /// What a client gets when it signs in or refreshes.
 #[derive(Debug, Clone)]
@@ -75,13 +75,13 @@ pub async fn recall(ctx: &Context, token: &str) -> Option<Option<Identity>> {
 /// The role is the user's of now, not the one in the token.
 fn identity(claims: &AccessClaims, session: Option<LiveSession>, now: Timestamp) -> Option<Identity> {
     let session = session.filter(|session| session.user == claims.user && now < session.expires_at)?;
-    let caller = Caller { user: session.user, role: session.role };
+    let caller = Caller::signed_in(session.user, session.role);
     Some(Identity { caller, session: claims.session })
 }
 
 /// The live sessions of a user, the one seen last first: one's own, or anybody's for an administrator.
 pub async fn list(ctx: &Context, caller: Caller, user: UserId) -> Result<Vec<Session>, Error> {
-    if !Permission::ReadUser.allows(caller.role, caller.user == user) {
+    if !caller.may(Permission::ReadSessions, caller.user == user) {
         return Err(Refusal::UserNotFound.into());
     }
     Ok(ctx.queries.sessions_of(user, ctx.clock.now(), MOST_LISTED).await?)
@@ -89,7 +89,7 @@ pub async fn list(ctx: &Context, caller: Caller, user: UserId) -> Result<Vec<Ses
 
 /// Ends a session of a user: one's own, or anybody's for an administrator.
 pub async fn revoke(ctx: &Context, caller: Caller, user: UserId, session: SessionId) -> Result<(), Error> {
-    if !Permission::WriteUser.allows(caller.role, caller.user == user) {
+    if !caller.may(Permission::EndSessions, caller.user == user) {
         return Err(Refusal::UserNotFound.into());
     }
     let ended = end(ctx, Some(caller), Which::One(user, session), EndReason::Revoked).await?;
@@ -98,7 +98,7 @@ pub async fn revoke(ctx: &Context, caller: Caller, user: UserId, session: Sessio
 
 /// Ends all sessions of a user: one's own, or anybody's for an administrator.
 pub async fn revoke_all(ctx: &Context, caller: Caller, user: UserId) -> Result<(), Error> {
-    if !Permission::WriteUser.allows(caller.role, caller.user == user) {
+    if !caller.may(Permission::EndSessions, caller.user == user) {
         return Err(Refusal::UserNotFound.into());
     }
     ctx.queries.user(user).await?.ok_or(Refusal::UserNotFound)?;

@@ -51,7 +51,7 @@ async fn a_change_of_a_user_is_told_in_its_own_unit_with_who_when_and_from_where
                 })
         })
     });
-    let caller = Caller { user: user_id(2), role: Role::Admin };
+    let caller = Caller::signed_in(user_id(2), Role::Admin);
     let patch = UserPatch {
         email: Some(Email::parse("other@example.org").unwrap()),
         display_name: Some(DisplayName::parse("Other").unwrap()),
@@ -73,13 +73,13 @@ async fn a_user_that_is_deleted_is_told_of_once() {
     let mut queries = MockQueries::new();
     queries.expect_orders().returning(|_, _| Ok(Page { items: Vec::new(), total: None, has_more: false }));
     let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
-    let caller = Caller { user: user_id(1), role: Role::User };
+    let caller = Caller::signed_in(user_id(1), Role::User);
     deactivate_user(&ctx, caller, user_id(1), None).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_moderators_do_to_markets_is_told_and_what_creators_do_is_not() {
-    let moderator = Caller { user: user_id(2), role: Role::Moderator };
+    let moderator = Caller::signed_in(user_id(2), Role::Moderator);
     let halts = store(1, |_| {
         let mut unit = Unit::default();
         unit.markets.expect_lock().returning(|_| Ok(vec![market(1, MarketStatus::Open)]));
@@ -93,7 +93,7 @@ async fn what_moderators_do_to_markets_is_told_and_what_creators_do_is_not() {
     });
     halt_market(&context(halts), moderator, market_id(1)).await.unwrap();
 
-    for (caller, told) in [(moderator, 1), (Caller { user: user_id(9), role: Role::User }, 0)] {
+    for (caller, told) in [(moderator, 1), (Caller::signed_in(user_id(9), Role::User), 0)] {
         let store = store(2, move |number| {
             let mut unit = Unit::default();
             if number == 0 {

@@ -9,7 +9,9 @@
     reason = "a test fails by panicking; the modules of a test binary share what is theirs"
 )]
 
+mod api_keys;
 mod audit_log;
+mod limits;
 mod mail;
 mod mocks;
 mod money;

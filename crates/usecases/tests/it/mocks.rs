@@ -1,7 +1,8 @@
 //! A context of mocks, and rows to put into them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::Origin;
@@ -13,6 +14,8 @@ use bellwether_domain::ports::*;
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
@@ -95,6 +98,7 @@ pub struct Unit {
     pub sessions: MockSessions,
     pub mail_tokens: MockMailTokens,
     pub failures: MockFailures,
+    pub api_keys: MockApiKeys,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
     pub durable: Option<Arc<Notify>>,
@@ -110,6 +114,7 @@ impl Unit {
         unit.expect_positions().return_var(Box::new(self.positions) as Box<dyn Positions>);
         unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
         unit.expect_sessions().return_var(Box::new(self.sessions) as Box<dyn Sessions>);
+        unit.expect_api_keys().return_var(Box::new(self.api_keys) as Box<dyn ApiKeys>);
         unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
         unit.expect_failures().return_var(Box::new(self.failures) as Box<dyn Failures>);
         Box::new(OneByOne(unit, self.durable))
@@ -159,6 +164,9 @@ impl UnitOfWork for OneByOne {
     }
     fn failures(&mut self) -> &mut dyn Failures {
         self.0.failures()
+    }
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self.0.api_keys()
     }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await
@@ -224,6 +232,36 @@ pub fn session(n: u128, of: u128, seconds_ago: i64) -> Session {
     Session::begin(id, user_id(of), Device::default(), lifetime)
 }
 
+/// A limiter that counts, at a time that stands still.
+#[derive(Default)]
+pub struct Counting(Mutex<HashMap<LimitKey, u32>>);
+
+fn standing(used: u32, quota: Quota) -> Standing {
+    let frees_in = if used > 0 { quota.window } else { SignedDuration::ZERO };
+    Standing { is_allowed: used < quota.limit, remaining: quota.limit.saturating_sub(used), frees_in }
+}
+
+#[async_trait]
+impl RateLimiter for Counting {
+    async fn take(&self, key: LimitKey, quota: Quota, _: Timestamp) -> Standing {
+        tokio::task::yield_now().await;
+        let mut counts = self.0.lock().unwrap();
+        let used = counts.entry(key).or_default();
+        let before = standing(*used, quota);
+        *used += u32::from(before.is_allowed);
+        Standing { is_allowed: before.is_allowed, ..standing(*used, quota) }
+    }
+    async fn look(&self, key: LimitKey, quota: Quota, _: Timestamp) -> Standing {
+        standing(self.0.lock().unwrap().get(&key).copied().unwrap_or_default(), quota)
+    }
+    async fn give_back(&self, key: LimitKey, _: Quota, _: Timestamp) {
+        *self.0.lock().unwrap().get_mut(&key).unwrap() -= 1;
+    }
+    async fn forget(&self, key: LimitKey) {
+        self.0.lock().unwrap().remove(&key);
+    }
+}
+
 /// A context on that store; every other port is a mock without expectations but the clock, the ids and the opaque tokens.
 pub fn context(store: MockStore) -> Context {
     context_with(store, MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new())
@@ -250,8 +288,11 @@ pub fn context_with(
         signer: Arc::new(signer),
         opaque_tokens: Arc::new(opaque_tokens()),
         mail_tokens: Arc::new(opaque_tokens()),
+        api_key_tokens: Arc::new(opaque_tokens()),
         mail_bell: MailBell::default(),
+        limiter: Limiter::new(Arc::new(Counting::default())),
         session_memory: SessionMemory::default(),
+        key_memory: KeyMemory::default(),
         policy: Policy::default(),
         origin: Origin::default(),
     }
