@@ -3,21 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bellwether_domain::ports::Clock;
 use bellwether_security::{Ed25519Signer, KeyFile, KeyState, SystemClock};
+use bellwether_usecases::audit_log::keys_rotated;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::cli::KeysAction;
-use crate::config::Config;
-use crate::{print_line, wiring};
+use crate::config::{Config, Database};
+use crate::print_line;
+use crate::wiring::{self, Backend};
 
 /// How often the file of keys is looked at. A new key signs two seconds after it was made, so every
 /// server knows it by then.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Rotates the keys, or lists them. May be run beside a running server.
-pub(crate) fn run(config: &Config, action: &KeysAction) -> anyhow::Result<()> {
+pub(crate) async fn run(config: &Config, action: &KeysAction) -> anyhow::Result<()> {
     let file = KeyFile::at(config.signing_key_file());
     if !file.path().exists() {
         // The first key follows from the server's secret, so a server that starts later has the same.
@@ -39,7 +42,20 @@ pub(crate) fn run(config: &Config, action: &KeysAction) -> anyhow::Result<()> {
         };
         print_line(&format!("{id} {state}"));
     }
+    if let KeysAction::Rotate { compromised } = action {
+        tell(config, *compromised).await.context("the keys were rotated, but the audit log could not be told")?;
+    }
     Ok(())
+}
+
+/// Tells the audit log. Before the first start there is none, and nothing that the keys could have signed.
+async fn tell(config: &Config, compromised: bool) -> anyhow::Result<()> {
+    if matches!(&config.database, Database::Sqlite(path) if !path.exists()) {
+        return Ok(());
+    }
+    let backend = Backend::open_existing(config).await?;
+    backend.migrate_up().await?;
+    Ok(keys_rotated(&wiring::command_context(config, &backend)?, compromised).await?)
 }
 
 /// Takes up what the file of keys says whenever it changes, until `stop` turns true. While it cannot
@@ -76,16 +92,16 @@ mod tests {
     use crate::config::of_flags;
 
     /// Threat 10.
-    #[test]
-    fn keys_can_be_rotated_before_the_first_start_and_not_twice_in_a_row() {
+    #[tokio::test]
+    async fn keys_can_be_rotated_before_the_first_start_and_not_twice_in_a_row() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let config = of_flags(&["--data-dir", data.to_str().unwrap()]);
-        run(&config, &KeysAction::Rotate { compromised: false }).unwrap();
-        run(&config, &KeysAction::List).unwrap();
-        let error = run(&config, &KeysAction::Rotate { compromised: false }).unwrap_err().to_string();
+        run(&config, &KeysAction::Rotate { compromised: false }).await.unwrap();
+        run(&config, &KeysAction::List).await.unwrap();
+        let error = run(&config, &KeysAction::Rotate { compromised: false }).await.unwrap_err().to_string();
         assert!(error.contains("--compromised"), "{error}");
-        run(&config, &KeysAction::Rotate { compromised: true }).unwrap();
+        run(&config, &KeysAction::Rotate { compromised: true }).await.unwrap();
         let keys = KeyFile::at(config.signing_key_file()).load().unwrap();
         assert_eq!(keys.states(SystemClock.now()).len(), 1);
     }

@@ -52,7 +52,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
         Command::Migrate(action) => migrate::run(&config, action).await.map(|()| ExitCode::SUCCESS),
         Command::Admin(action) => admin::run(&config, action).await.map(|()| ExitCode::SUCCESS),
-        Command::Keys(action) => keys::run(&config, &action).map(|()| ExitCode::SUCCESS),
+        Command::Keys(action) => keys::run(&config, &action).await.map(|()| ExitCode::SUCCESS),
         Command::Audit(args) => audit::run(&config, args).await,
         Command::Demo => demo::run(&config).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor => doctor::run(&config, &settings).await,

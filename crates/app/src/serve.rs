@@ -141,7 +141,7 @@ async fn welcome(config: &Config, address: &str, queries: &dyn Queries) {
     print_line(&format!("  Health   http://{address}/health"));
     print_line(&format!("  Database {}", config.database));
     print_line(&format!("  Data     {}", config.data_dir.display()));
-    let filter = UserFilter { role: Some(Role::Admin), status: Some(UserStatus::Active) };
+    let filter = UserFilter { role: Some(Role::Admin), status: Some(UserStatus::Active), ..UserFilter::default() };
     let page = PageRequest { sort: Vec::new(), start: Start::First, limit: 1 };
     if queries.users(&filter, &page).await.is_ok_and(|admins| admins.items.is_empty()) {
         print_line("\n  Nobody is an administrator yet. To become one, in another terminal:\n");

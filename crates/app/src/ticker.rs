@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bellwether_usecases::api_keys::write_last_uses;
+use bellwether_usecases::audit_log::tell_of_failures;
 use bellwether_usecases::idempotency::forget_old_answers;
 use bellwether_usecases::recovery::forget_old_mail_tokens;
 use bellwether_usecases::sessions::forget_old_sessions;
@@ -56,11 +57,12 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
     }
 }
 
-/// Forgets what was kept long enough.
+/// Forgets what was kept long enough, and tells what was counted long enough.
 async fn forget(ctx: &Context) -> Result<(), Error> {
     forget_old_answers(ctx).await?;
     forget_old_sessions(ctx).await?;
     forget_old_mail_tokens(ctx).await?;
+    tell_of_failures(ctx).await?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ports::{Cache, Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
 use bellwether_local::{LocalCache, LocalLimiter};
 use bellwether_notify::{FileMailer, SmtpMailer};
@@ -193,6 +194,7 @@ pub(crate) fn context(
         session_memory: SessionMemory::default(),
         key_memory: KeyMemory::default(),
         policy,
+        origin: Origin::default(),
     })
 }
 

@@ -3,13 +3,14 @@
 use std::cmp::Ordering;
 
 use anyhow::{Context, ensure};
+use bellwether_domain::audit_log::Entry;
 use bellwether_domain::ledger::Transfer;
 use bellwether_domain::market::Market;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::Direction::{self, Ascending, Descending};
 use bellwether_domain::ports::{
-    MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort, SortValue, Start, StoreError, TradeSort,
-    TransferSort, UserSort,
+    AuditSort, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort, SortValue, Start, StoreError,
+    TradeSort, TransferSort, UserSort,
 };
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
@@ -37,6 +38,15 @@ impl Row<UserSort> for User {
     }
     fn id(&self) -> Uuid {
         self.id.0
+    }
+}
+
+impl Row<AuditSort> for Entry {
+    fn value(&self, AuditSort::CreatedAt: AuditSort) -> SortValue {
+        SortValue::Int(self.event.at.as_microsecond())
+    }
+    fn id(&self) -> Uuid {
+        self.event.id.0
     }
 }
 

@@ -37,6 +37,8 @@ id!(/// An API key.
     ApiKeyId);
 id!(/// A job.
     JobId);
+id!(/// An event of the audit log.
+    EventId);
 
 impl AccountId {
     /// The account that issues credits. The only one that may go below zero.

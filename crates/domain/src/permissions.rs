@@ -89,6 +89,8 @@ table! {
     VerifyEmail:      "user"     "verify"         [Own     Own     Own    ] NoKey    "verify this user's address"
     AddUsers:         "user"     "add"            [Nothing Nothing Any    ] Admin    "sign others up without limits"
     ListUsers:        "user"     "list"           [Nothing Nothing Any    ] Admin    "list users"
+    ManageUsers:      "user"     "manage"         [Nothing Nothing Any    ] NoKey    "change roles or suspend users"
+    ReadAuditLog:     "audit"    "read"           [Nothing Nothing Any    ] Admin    "read the audit log"
 
     ReadSessions:     "session"  "read"           [Own     Own     Any    ] NoKey    "see this user's sessions"
     EndSessions:      "session"  "end"            [Own     Own     Any    ] NoKey    "end this user's sessions"

@@ -102,6 +102,9 @@ pub enum Refusal {
         /// How many there may be.
         limit: usize,
     },
+    /// A bot never leads or administers anything.
+    #[error("a bot acts as a user does: it can have no other role")]
+    BotHasNoRole,
     /// A bot has neither an address nor a password.
     #[error("a bot cannot sign in, so it has neither an address nor a password; make an API key for it")]
     BotCannotSignIn,
@@ -117,7 +120,7 @@ pub enum Refusal {
     /// The address belongs to another user.
     #[error("this e-mail address is already registered")]
     EmailTaken,
-    /// The last active administrator cannot be deleted.
+    /// The last active administrator cannot be deleted, demoted or suspended.
     #[error("the last administrator cannot be removed; make another one first")]
     LastAdmin,
     /// The stated version is not the current one.

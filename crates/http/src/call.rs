@@ -5,6 +5,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{MarketKey, Sealer};
 use bellwether_domain::refusal::Refusal;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::auth::{self, Bearer, Known};
 use crate::body::{self, Body};
+use crate::envelope::Stamp;
 use crate::etag::required_version;
 use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, Place, parse_id, read};
@@ -70,9 +72,10 @@ impl Call {
         &self.app
     }
 
-    /// The ports, to be moved into work.
+    /// The ports, and from where the request comes, to be moved into work.
     pub(crate) fn ctx(&self) -> Context {
-        self.app.ctx().clone()
+        let request_id = self.request.extensions().get::<Stamp>().map(|stamp| stamp.request_id.clone());
+        Context { origin: Origin { device: self.device(), request_id }, ..self.app.ctx().clone() }
     }
 
     pub(crate) fn sealer(&self) -> &dyn Sealer {

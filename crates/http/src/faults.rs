@@ -335,6 +335,7 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::KeyOpenOrders { .. } => (CONFLICT, "KEY_OPEN_ORDERS"),
         R::TooManyKeys { .. } => (CONFLICT, "TOO_MANY_API_KEYS"),
         R::TooManyBots { .. } => (CONFLICT, "TOO_MANY_BOTS"),
+        R::BotHasNoRole => (CONFLICT, "BOT_HAS_NO_ROLE"),
         R::BotCannotSignIn => (CONFLICT, "BOT_CANNOT_SIGN_IN"),
         R::UserInactive => (StatusCode::FORBIDDEN, "USER_INACTIVE"),
         R::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),

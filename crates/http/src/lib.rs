@@ -10,6 +10,7 @@
 mod accounts;
 mod api_keys;
 mod app;
+mod audit_log;
 mod auth;
 mod body;
 mod books;

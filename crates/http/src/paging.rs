@@ -6,12 +6,13 @@
 
 use std::fmt::Debug;
 
+use bellwether_domain::audit_log::Entry;
 use bellwether_domain::ledger::Transfer;
 use bellwether_domain::market::Market;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    Direction, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort, Sealer, SortValue, Start,
-    TradeSort, TransferSort, UserSort,
+    AuditSort, Direction, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort, Sealer, SortValue,
+    Start, TradeSort, TransferSort, UserSort,
 };
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
@@ -106,6 +107,15 @@ impl Sorted for PositionSort {
     const DEFAULT: (Self, Direction) = (Self::Spent, Direction::Descending);
     fn value(self, row: &PositionInMarket) -> SortValue {
         SortValue::Int(row.position.spent.mills())
+    }
+}
+
+impl Sorted for AuditSort {
+    type Row = Entry;
+    const KEYS: &'static [(&'static str, Self)] = &[("createdAt", Self::CreatedAt)];
+    const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
+    fn value(self, row: &Entry) -> SortValue {
+        moment(row.event.at)
     }
 }
 

@@ -7,8 +7,8 @@ use bellwether_domain::permissions::Permission;
 use crate::call::Arrived;
 use crate::faults::Fault;
 use crate::{
-    accounts, api_keys, books, bots, health, keys, markets, orders, positions, recovery, sessions, trades, transfers,
-    users,
+    accounts, api_keys, audit_log, books, bots, health, keys, markets, orders, positions, recovery, sessions, trades,
+    transfers, users,
 };
 
 /// Who may use a route.
@@ -99,7 +99,12 @@ routes! {
         post bots::create: Needs(P::MakeBot);
         get bots::list: Needs(P::ReadBots);
     }
-    "/api/v1/users/{id}/sessions" { get sessions::list: Needs(P::ReadSessions); }
+    "/api/v1/users/{id}/sessions" {
+        get sessions::list: Needs(P::ReadSessions);
+        delete sessions::revoke_all: Needs(P::EndSessions);
+    }
+    "/api/v1/users/{id}/role" { put users::set_role: Needs(P::ManageUsers); }
+    "/api/v1/users/{id}/status" { put users::set_status: Needs(P::ManageUsers); }
     "/api/v1/users/{id}/sessions/{session}" { delete sessions::revoke: Needs(P::EndSessions); }
 
     "/api/v1/api-keys" {
@@ -113,6 +118,7 @@ routes! {
     "/api/v1/transfers" { post transfers::pay: Needs(P::Pay); }
     "/api/v1/transfers/{id}" { get transfers::show: Needs(P::ReadTransfer); }
     "/api/v1/admin/grants" { post transfers::grant: Needs(P::GrantCredits); }
+    "/api/v1/admin/audit-log" { get audit_log::list: Needs(P::ReadAuditLog); }
 
     "/api/v1/markets" {
         post markets::open: Needs(P::OpenMarket);

@@ -119,6 +119,16 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
     Reply::ok(&found.iter().map(|session| SessionWire::of(session, who.session)).collect::<Vec<_>>())
 }
 
+/// `DELETE /users/{id}/sessions`.
+pub(crate) async fn revoke_all(mut call: Call) -> Result<Reply, Fault> {
+    let caller = call.caller().await?;
+    let user = call.user_id(caller)?;
+    call.no_body().await?;
+    let ctx = call.ctx();
+    call.app().run(async move { sessions::revoke_all(&ctx, caller, user).await }).await?;
+    Ok(Reply::no_content())
+}
+
 /// `DELETE /users/{id}/sessions/{session}`.
 pub(crate) async fn revoke(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;

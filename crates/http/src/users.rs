@@ -4,6 +4,7 @@ use bellwether_domain::ids::UserId;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{CommonPasswords, UserFilter, UserSort};
 use bellwether_domain::refusal::Refusal;
+use bellwether_domain::text::Lines;
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_usecases::limits;
 use bellwether_usecases::users::{self, UserPatch};
@@ -12,12 +13,15 @@ use bellwether_usecases::{Caller, Error};
 use crate::call::Call;
 use crate::envelope::Reply;
 use crate::faults::{Detail, Fault};
-use crate::fields::{Fields, Place, read};
+use crate::fields::{Fields, Node, Place, read};
 use crate::idempotency::reply;
 use crate::paging::Wanted;
 use crate::wire::user::{FIELDS, UserWire, render_new_user};
 use crate::wire::user_body;
 use crate::wire::view::View;
+
+/// The longest address, and no name is as long.
+const LONGEST_SEARCH: usize = 254;
 
 /// `POST /users`: anybody; administrators without limits.
 pub(crate) async fn sign_up(mut call: Call) -> Result<Reply, Fault> {
@@ -51,7 +55,16 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
 fn filter(query: &Fields<'_>) -> Option<UserFilter> {
     let role = query.optional("role", |n| n.one_of(&Role::ALL, Role::as_str));
     let status = query.optional("status", |n| n.one_of(&UserStatus::ALL, UserStatus::as_str));
-    Some(UserFilter { role: role?, status: status? })
+    let created_after = query.optional("createdAfter", Node::time);
+    let created_before = query.optional("createdBefore", Node::time);
+    let search = query.optional("search", |n| n.text(Lines::One, 1, LONGEST_SEARCH));
+    Some(UserFilter {
+        role: role?,
+        status: status?,
+        created_after: created_after?,
+        created_before: created_before?,
+        search: search?,
+    })
 }
 
 /// `GET /users/{id}`.
@@ -99,6 +112,30 @@ async fn update(
     }
     let user = call.app().run(async move { limits::update_user(&ctx, caller, id, patch, version).await }).await?;
     answer(caller, &user, &View::default())
+}
+
+/// `PUT /users/{id}/role`.
+pub(crate) async fn set_role(mut call: Call) -> Result<Reply, Fault> {
+    let (caller, id, version) = managed(&call).await?;
+    let role = call.command(user_body::role).await?;
+    let ctx = call.ctx();
+    let user = call.app().run(async move { users::set_role(&ctx, caller, id, role, version).await }).await?;
+    answer(caller, &user, &View::default())
+}
+
+/// `PUT /users/{id}/status`.
+pub(crate) async fn set_status(mut call: Call) -> Result<Reply, Fault> {
+    let (caller, id, version) = managed(&call).await?;
+    let standing = call.command(user_body::standing).await?;
+    let ctx = call.ctx();
+    let user = call.app().run(async move { users::set_status(&ctx, caller, id, standing, version).await }).await?;
+    answer(caller, &user, &View::default())
+}
+
+/// Who asks, and which user at which version is to be managed.
+async fn managed(call: &Call) -> Result<(Caller, UserId, Option<i64>), Fault> {
+    let caller = call.caller().await?;
+    Ok((caller, call.user_id(caller)?, call.required_version()?))
 }
 
 /// `DELETE /users/{id}`.

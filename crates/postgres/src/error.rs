@@ -62,6 +62,7 @@ fn broken_rule(constraint: &str) -> Option<Unique> {
         | "jobs_pkey"
         | "api_keys_pkey"
         | "api_keys_hash_key"
+        | "audit_log_id_key"
         | "trades_pkey" => Unique::Id,
         _ => return None,
     })

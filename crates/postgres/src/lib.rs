@@ -9,6 +9,7 @@ mod accounts;
 mod answers;
 mod api_keys;
 mod audit;
+mod audit_log;
 mod connection;
 mod due;
 mod error;

@@ -2,15 +2,17 @@
 
 use async_trait::async_trait;
 use bellwether_domain::api_key::ApiKey;
+use bellwether_domain::audit_log::{Entry, Head};
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::mail::MailToken;
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, MarketFilter, MarketKey, MarketSort, OrderFilter,
-    OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, SessionOfUser, StoreError,
-    TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter, UserSort, Violation,
+    AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, Link, MarketFilter,
+    MarketKey, MarketSort, OrderFilter, OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort,
+    Queries, SessionOfUser, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter, UserSort,
+    Violation,
 };
 use bellwether_domain::position::Position;
 use bellwether_domain::session::Session;
@@ -20,7 +22,9 @@ use jiff::Timestamp;
 
 use crate::sql::Sql;
 use crate::store::PgStore;
-use crate::{accounts, api_keys, audit, due, mail_tokens, markets, orders, positions, sessions, trades, users};
+use crate::{
+    accounts, api_keys, audit, audit_log, due, mail_tokens, markets, orders, positions, sessions, trades, users,
+};
 
 /// How an audit begins: it sees one moment, and reads whole tables however that is done best.
 const AUDIT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
@@ -152,6 +156,18 @@ impl Queries for PgStore {
 
     async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError> {
         accounts::chains(&mut self.connection().await?, after, limit).await
+    }
+
+    async fn audit_log(&self, filter: &AuditFilter, page: &PageRequest<AuditSort>) -> Result<Page<Entry>, StoreError> {
+        audit_log::list(&mut self.connection().await?, filter, page).await
+    }
+
+    async fn audit_head(&self) -> Result<Head, StoreError> {
+        audit_log::head(&mut self.connection().await?).await
+    }
+
+    async fn audit_chain(&self, after: i64, limit: u32) -> Result<Vec<Link>, StoreError> {
+        audit_log::chain(&mut self.connection().await?, after, limit).await
     }
 
     async fn accounts_after(&self, after: Option<AccountId>, limit: u32) -> Result<Vec<Account>, StoreError> {

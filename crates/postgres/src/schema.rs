@@ -215,6 +215,15 @@ pub(crate) const API_KEY_USES: Table = Table {
 pub(crate) const API_KEY_SPENDING: Table =
     Table { name: "api_key_spending", columns: "key_id, day, spent", kinds: "uii", changing_kinds: "", changing: &[] };
 
+pub(crate) const AUDIT_LOG: Table = Table {
+    name: "audit_log",
+    columns: "number, id, created_at, actor_kind, actor_id, action, target_kind, target_id, address, agent, request_id, \
+              before, after, hash",
+    kinds: "iuztuttuttttth",
+    changing_kinds: "",
+    changing: &[],
+};
+
 impl Table {
     /// `SELECT` and every column.
     pub(crate) fn select(&self) -> String {

@@ -10,15 +10,15 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, Changes, Decided, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError,
-    UnitOfWork, Users, Wanted,
+    Accounts, Answers, ApiKeys, Changes, Decided, Failures, Found, MailTokens, Markets, Orders, Positions, Sessions,
+    StoreError, UnitOfWork, Users, Wanted,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
 use crate::connection::{Commit, Connection, Failure};
 use crate::error::store_error;
 use crate::sql::Sql;
-use crate::{accounts, answers, api_keys, markets, orders, positions, users, write};
+use crate::{accounts, answers, api_keys, audit_log, markets, orders, positions, users, write};
 
 /// A [`UnitOfWork`] on PostgreSQL.
 pub struct PgUnitOfWork {
@@ -78,6 +78,10 @@ impl UnitOfWork for PgUnitOfWork {
         self
     }
 
+    fn failures(&mut self) -> &mut dyn Failures {
+        self
+    }
+
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self
     }
@@ -111,6 +115,7 @@ impl UnitOfWork for PgUnitOfWork {
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         let steps = write::steps(changes, &self.seen_markets)?;
         write::run(steps, &mut self.connection).await?;
+        audit_log::append(&mut self.connection, &changes.events).await?;
         self.saw(&changes.new_markets);
         self.saw(&changes.markets);
         for market in &changes.deleted_markets {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{Page, PageRequest, StoreError, UserFilter, UserSort, Users};
-use bellwether_domain::text::{DisplayName, Email};
+use bellwether_domain::text::{DisplayName, Email, fold};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 
 use crate::connection::{Connection, read_rows};
@@ -106,6 +106,19 @@ pub(crate) async fn list(
     let mut list = List::of(USERS.name, USERS.columns, "id");
     list.filter("role = ?", filter.role.map(Role::as_str));
     list.filter("status = ?", filter.status.map(UserStatus::as_str));
+    list.filter("created_at >= ?", filter.created_after);
+    list.filter("created_at < ?", filter.created_before);
+    if let Some(text) = &filter.search {
+        let [name, address] = [text.to_ascii_lowercase(), fold(text)].map(|prefix| {
+            // No character sorts behind it, and no name or address has it.
+            let end = format!("{prefix}\u{10ffff}");
+            [prefix, end]
+        });
+        list.filter_by_all(
+            "(lower(display_name) >= ? AND lower(display_name) < ? OR email_key >= ? AND email_key < ?)",
+            name.into_iter().chain(address),
+        );
+    }
     let keys = |sort: &UserSort| match sort {
         UserSort::CreatedAt => ("created_at", TIME),
         UserSort::DisplayName => ("display_name", TEXT),

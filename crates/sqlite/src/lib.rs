@@ -18,6 +18,7 @@ mod accounts;
 mod answers;
 mod api_keys;
 mod audit;
+mod audit_log;
 mod checkpoints;
 mod connection;
 mod due;

@@ -53,6 +53,15 @@ impl List {
         self.filters.push((condition, Vec::new()));
     }
 
+    /// Only rows of which this holds, with all of these values.
+    pub(crate) fn filter_by_all(
+        &mut self,
+        condition: &'static str,
+        values: impl IntoIterator<Item = impl Into<Value>>,
+    ) {
+        self.filters.push((condition, values.into_iter().map(Into::into).collect()));
+    }
+
     /// The same for a condition that takes the value twice.
     pub(crate) fn filter_twice(&mut self, condition: &'static str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, Changes, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError,
+    Accounts, Answers, ApiKeys, Changes, Failures, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError,
     UnitOfWork, Users, Wanted,
 };
 
 use crate::connection::Connection;
 use crate::error::Trouble;
 use crate::writer::Transaction;
-use crate::{accounts, answers, api_keys, markets, orders, positions, users, write};
+use crate::{accounts, answers, api_keys, audit_log, markets, orders, positions, users, write};
 
 /// A [`UnitOfWork`] on SQLite.
 pub struct SqliteUnitOfWork {
@@ -89,6 +89,10 @@ impl UnitOfWork for SqliteUnitOfWork {
         self
     }
 
+    fn failures(&mut self) -> &mut dyn Failures {
+        self
+    }
+
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self
     }
@@ -103,8 +107,12 @@ impl UnitOfWork for SqliteUnitOfWork {
 
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         // Built here, so that the writer's thread only runs what is ready.
-        let steps = write::steps(changes, &self.seen_markets);
-        self.call(move |connection| write::run(connection, steps)).await?;
+        let (steps, events) = (write::steps(changes, &self.seen_markets), changes.events.clone());
+        self.call(move |connection| {
+            write::run(connection, steps)?;
+            audit_log::append(connection, &events)
+        })
+        .await?;
         for market in changes.new_markets.iter().chain(&changes.markets) {
             self.seen_markets.insert(market.id, market.clone());
         }

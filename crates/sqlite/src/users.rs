@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{Page, PageRequest, StoreError, UserFilter, UserSort, Users};
-use bellwether_domain::text::{DisplayName, Email};
+use bellwether_domain::text::{DisplayName, Email, fold};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 
 use crate::connection::Connection;
@@ -97,6 +97,19 @@ pub(crate) fn list(
     let mut list = List::of(USERS.name, USERS.columns, "id");
     list.filter("role = ?", filter.role.map(Role::as_str));
     list.filter("status = ?", filter.status.map(UserStatus::as_str));
+    list.filter("created_at >= ?", filter.created_after);
+    list.filter("created_at < ?", filter.created_before);
+    if let Some(text) = &filter.search {
+        let [name, address] = [text.to_ascii_lowercase(), fold(text)].map(|prefix| {
+            // No character sorts behind it, and no name or address has it.
+            let end = format!("{prefix}\u{10ffff}");
+            [prefix, end]
+        });
+        list.filter_by_all(
+            "(lower(display_name) >= ? AND lower(display_name) < ? OR email_key >= ? AND email_key < ?)",
+            name.into_iter().chain(address),
+        );
+    }
     // Said in so many words, so that SQLite sees that the indexes of the few fit.
     if filter.role.is_some_and(|role| role != Role::User) {
         list.always("role <> 'user'");

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_domain::audit_log;
 use bellwether_domain::exchange::crosses_maker;
 use bellwether_domain::ids::{AccountId, MarketId};
 use bellwether_domain::ledger::Transfer;
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::{
-    BestPrices, Direction, MarketFilter, MarketKey, MarketSort, PageRequest, SortValue, Start, Violation,
+    BestPrices, Direction, Link, MarketFilter, MarketKey, MarketSort, PageRequest, SortValue, Start, Violation,
 };
 
 use crate::{Context, Error};
@@ -18,14 +19,16 @@ const PAGE: u32 = 1000;
 /// How often a market that changes while it is looked at is looked at again.
 const LOOKS: u32 = 5;
 
-/// All broken invariants, at most `limit`: the store's own sums, the hash chains of the ledger, and
-/// open orders that cross each other or the market maker. Right on a server at work too: what is
+/// All broken invariants, at most `limit`: the store's own sums, the hash chains of the ledger
+/// and of the audit log, and open orders that cross each other or the market maker. Right on a server at work too: what is
 /// compared was read in one snapshot, or in an order in which changes meanwhile do not show as breaches.
 pub async fn audit(ctx: &Context, limit: u32) -> Result<Vec<Violation>, Error> {
     let mut violations = ctx.queries.violations(limit).await?;
     let room = |found: &[Violation]| usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(found.len());
     let broken_chains = check_chains(ctx, room(&violations)).await?;
     violations.extend(broken_chains);
+    let broken_log = check_log(ctx, room(&violations)).await?;
+    violations.extend(broken_log);
     let crossed = check_crossings(ctx, room(&violations)).await?;
     violations.extend(crossed);
     Ok(violations)
@@ -107,6 +110,47 @@ impl ChainWalk {
 
 fn broken_chain(account: AccountId, message: &str) -> Violation {
     Violation { invariant: 1, message: format!("account {account} {message}"), subject: Some(account.0) }
+}
+
+/// Follows the chain of the audit log to the first entry that does not fit. The end is read first, so
+/// entries that come meanwhile only make the chain longer than it said.
+async fn check_log(ctx: &Context, limit: usize) -> Result<Option<Violation>, Error> {
+    if limit == 0 {
+        return Ok(None);
+    }
+    let end = ctx.queries.audit_head().await?;
+    let mut walk = audit_log::Head::default();
+    let mut after = 0;
+    loop {
+        let page = ctx.queries.audit_chain(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        for link in &page {
+            let is_whole = link.entry.as_ref().is_some_and(|entry| walk.follow(entry));
+            if !is_whole || (walk.entries == end.entries && walk.hash != end.hash) {
+                return Ok(Some(broken_log(link)));
+            }
+        }
+    }
+    let is_short = walk.entries < end.entries;
+    Ok(is_short.then(|| {
+        let message =
+            format!("the audit log has {} entries, and those after {} are missing", end.entries, walk.entries);
+        Violation { invariant: 9, message, subject: None }
+    }))
+}
+
+fn broken_log(link: &Link) -> Violation {
+    let what = link.entry.as_ref().map_or_else(
+        || "which cannot be read".to_owned(),
+        |entry| format!("{} at {}", entry.event.action.as_str(), entry.event.at),
+    );
+    let message = format!(
+        "entry {} of the audit log ({what}) does not fit its hash chain: it was changed, or what was before it was \
+         changed, removed or put elsewhere",
+        link.number
+    );
+    Violation { invariant: 9, message, subject: link.entry.as_ref().map(|entry| entry.event.id.0) }
 }
 
 /// Looks for open orders that cross each other or the maker's price.

@@ -1,6 +1,7 @@
 //! Bots: users without an address and a password, who act by the API keys that their owner makes.
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Actor, Target};
 use bellwether_domain::ids::{AccountId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::permissions::Permission;
@@ -8,10 +9,11 @@ use bellwether_domain::ports::{Changes, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::text::DisplayName;
 use bellwether_domain::user::{MOST_BOTS, User, UserStatus};
+use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::idempotency::find_answer;
-use crate::{Answered, Caller, Context, Error, Keyed};
+use crate::{Answered, Caller, Context, Error, Keyed, audit_log};
 
 /// Makes a bot of the caller's, with an empty account: its owner pays it what it is to trade with. Refused
 /// with [`TooManyBots`](Refusal::TooManyBots).
@@ -57,6 +59,13 @@ impl Script for MakeBot {
         unit.write(&Changes {
             new_users: vec![bot.clone()],
             new_accounts: vec![Account::open(AccountId::of_user(id), Owner::User(id), now)],
+            events: vec![audit_log::with(
+                ctx,
+                Actor::User(self.owner),
+                Action::BotMade,
+                Target::User(id),
+                &json!({ "ownerId": self.owner.to_string() }),
+            )],
             answers: self.keyed.iter().map(|keyed| keyed.keep(&bot, now)).collect(),
             ..Changes::default()
         })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bellwether_domain::api_key::Scopes;
+use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
@@ -55,6 +56,8 @@ pub struct Context {
     pub key_memory: KeyMemory,
     /// The house's rules.
     pub policy: Policy,
+    /// From where the request at hand comes, for the audit log; nothing where nobody asked.
+    pub origin: Origin,
 }
 
 /// The house's rules: configuration that decisions depend on.

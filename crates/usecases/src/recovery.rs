@@ -5,6 +5,7 @@
 //! the same, [`BadMailToken`](Refusal::BadMailToken).
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Actor, Target};
 use bellwether_domain::ids::SessionId;
 use bellwether_domain::mail::{MailToken, TokenPurpose};
 use bellwether_domain::ports::{Changes, OpaqueToken, UnitOfWork};
@@ -12,11 +13,12 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::EndReason;
 use bellwether_domain::text::Email;
 use bellwether_domain::user::{PasswordHash, User};
+use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::mail::{self, Occasion};
 use crate::users::{Password, check_fitness, get_user};
-use crate::{Caller, Context, Error, sessions};
+use crate::{Caller, Context, Error, audit_log, sessions};
 
 /// How many tokens one unit of work forgets.
 const FORGOTTEN_AT_ONCE: u32 = 500;
@@ -160,6 +162,12 @@ impl Script for Redeem {
             New::Password(_) => tokens.iter().map(|token| token.hash).collect(),
             New::Verified => tokens.iter().filter(|t| t.purpose == TokenPurpose::VerifyEmail).map(|t| t.hash).collect(),
         };
+        let action = match self.new {
+            New::Password(_) => Action::PasswordChanged,
+            New::Verified => Action::EmailVerified,
+        };
+        let by_mail = json!({ "by": "mail" });
+        changes.events = vec![audit_log::with(ctx, Actor::User(user.id), action, Target::User(user.id), &by_mail)];
         changes.users = vec![user];
         let ended = sessions::ids(&changes.sessions);
         unit.write(&changes).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bellwether_domain::api_key::{KeySpending, KeyUsage};
+use bellwether_domain::audit_log::{Action, Actor, Event, Target};
 use bellwether_domain::ids::{AccountId, ApiKeyId, FreshIds, MarketId, TransferId, UserId};
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::money::Credits;
@@ -13,11 +14,12 @@ use bellwether_domain::ports::{Changes, Decided, KeptAnswer, StoreError, UnitOfW
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically, atomically_telling};
 use crate::groups::{Grouped, Groups};
 use crate::idempotency::find_answer;
-use crate::{Answered, Caller, Context, Error, Keyed, users};
+use crate::{Answered, Caller, Context, Error, Keyed, audit_log, users};
 
 /// A payment from one user to another.
 #[derive(Debug, Clone)]
@@ -75,7 +77,7 @@ pub async fn grant(
     keyed: Option<Keyed<Transfer>>,
 ) -> Result<Answered<Transfer>, Error> {
     caller.require(Permission::GrantCredits, false)?;
-    atomically(ctx, GrantScript { to, amount, reason, keyed }).await
+    atomically(ctx, GrantScript { by: caller.user, to, amount, reason, keyed }).await
 }
 
 /// An account: one's own, that of one's bot, or any for an administrator; else not found.
@@ -280,6 +282,7 @@ impl Till {
 }
 
 struct GrantScript {
+    by: UserId,
     to: UserId,
     amount: Credits,
     reason: Option<String>,
@@ -309,9 +312,17 @@ impl Script for GrantScript {
             accounts: vec![treasury, payee],
             transfers: vec![made.clone()],
             answers,
+            events: vec![self.event(ctx, &made)],
             ..Changes::default()
         })
         .await?;
         Ok(Step::Commit(Answered::Fresh(made)))
+    }
+}
+
+impl GrantScript {
+    fn event(&self, ctx: &Context, made: &Transfer) -> Event {
+        let what = json!({ "userId": self.to.to_string(), "amount": made.amount.to_string(), "reason": self.reason });
+        audit_log::with(ctx, Actor::User(self.by), Action::GrantMade, Target::Transfer(made.id), &what)
     }
 }

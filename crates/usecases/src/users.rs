@@ -1,6 +1,7 @@
 //! Sign-up, sign-in, and what users and administrators change about users.
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Actor, Event, Target};
 use bellwether_domain::ids::{AccountId, SessionId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::password;
@@ -11,13 +12,14 @@ use bellwether_domain::session::{Device, EndReason};
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::idempotency::find_answer;
 use crate::mail::{self, Occasion};
 use crate::sessions::{self, SignedIn};
 use crate::transfers::grant_from_treasury;
-use crate::{Answered, Caller, Context, Error, Keyed, recovery};
+use crate::{Answered, Caller, Context, Error, Keyed, audit_log, recovery};
 
 /// A request to join.
 #[derive(Debug, Clone)]
@@ -51,6 +53,15 @@ pub struct UserPatch {
     pub new_password: Option<Password>,
     /// The current password: needed from users who change their own address or password.
     pub current_password: Option<Password>,
+}
+
+/// Whether a user may act, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it is kept from acting.
+    pub is_suspended: bool,
+    /// Why, at most 500 characters.
+    pub reason: String,
 }
 
 /// Signs a user up: user, account, grant and the mail to verify the address in one unit of work. Refused
@@ -90,7 +101,7 @@ pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error>
     let SignUp { email, display_name, .. } = request;
     if let Some(existing) = ctx.queries.user_by_email(&email.key()).await? {
         let change = Change::Promote { password_hash };
-        return change_user(ctx, ChangeUser { id: existing.id, version: None, change }).await;
+        return change_user(ctx, ChangeUser { by: Actor::System, id: existing.id, version: None, change }).await;
     }
     let newcomer = Newcomer { email, display_name, password_hash, role: Role::Admin };
     match atomically(ctx, SignUpScript { newcomer, keyed: None }).await? {
@@ -132,8 +143,17 @@ async fn check_credentials(ctx: &Context, email: &str, password: &Password) -> R
     let may_sign_in = |user: &User| {
         user.status == UserStatus::Active && (user.email_verified || !ctx.policy.conceal_existing_accounts)
     };
-    let user = user.filter(|user| is_right && may_sign_in(user));
-    Ok(user.ok_or(Refusal::BadCredentials)?)
+    let tried = user.as_ref().map(|user| user.id);
+    match user.filter(|user| is_right && may_sign_in(user)) {
+        Some(user) => Ok(user),
+        None => wrong_password(ctx, tried).await,
+    }
+}
+
+/// Refuses a wrong password, after it was counted: one for an address that nobody has like any other.
+async fn wrong_password<T>(ctx: &Context, tried: Option<UserId>) -> Result<T, Error> {
+    audit_log::sign_in_failed(ctx, tried).await?;
+    Err(Refusal::BadCredentials.into())
 }
 
 /// Hashes a password that was just found right at today's cost. It stays the same password, so sessions
@@ -213,7 +233,8 @@ pub async fn update_user(
         None => None,
     };
     let change = Change::Edit { display_name: patch.display_name, email: patch.email, password_hash };
-    match change_user(ctx, ChangeUser { id, version, change }).await {
+    let by = Actor::User(caller.user);
+    match change_user(ctx, ChangeUser { by, id, version, change }).await {
         Err(Error::Store(StoreError::Duplicate(Unique::Email))) => Err(Refusal::EmailTaken.into()),
         other => other,
     }
@@ -223,7 +244,8 @@ pub async fn update_user(
 /// stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
     require_over(ctx, caller, Permission::DeleteUser, id).await?;
-    let changed = change(ctx, ChangeUser { id, version, change: Change::Deactivate }).await?;
+    let by = Actor::User(caller.user);
+    let changed = change(ctx, ChangeUser { by, id, version, change: Change::Deactivate }).await?;
     // They can no longer place orders. What is not cancelled here, the next tick cancels.
     for id in std::iter::once(id).chain(changed.bots) {
         if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {
@@ -231,6 +253,40 @@ pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version:
         }
     }
     Ok(())
+}
+
+/// Lets a user do more or less. All of its sessions end. Refused: the last administrator.
+pub async fn set_role(
+    ctx: &Context,
+    caller: Caller,
+    id: UserId,
+    role: Role,
+    version: Option<i64>,
+) -> Result<User, Error> {
+    manage(ctx, caller, id, Change::Role(role), version).await
+}
+
+/// Keeps a user from acting, or lets it act again, for a reason that the audit log is told. All of its
+/// sessions end; its open orders rest. Refused: the last administrator. Who was deleted stays so.
+pub async fn set_status(
+    ctx: &Context,
+    caller: Caller,
+    id: UserId,
+    standing: Standing,
+    version: Option<i64>,
+) -> Result<User, Error> {
+    manage(ctx, caller, id, Change::Standing(standing), version).await
+}
+
+async fn manage(
+    ctx: &Context,
+    caller: Caller,
+    id: UserId,
+    change: Change,
+    version: Option<i64>,
+) -> Result<User, Error> {
+    caller.require(Permission::ManageUsers, false)?;
+    change_user(ctx, ChangeUser { by: Actor::User(caller.user), id, version, change }).await
 }
 
 /// Refuses a password that somebody of this address and name may not set, for all reasons at once.
@@ -249,7 +305,7 @@ async fn check_current_password(ctx: &Context, id: UserId, current: Option<&Pass
     let given = current.map_or("", |p| p.0.as_str());
     match ctx.hasher.verify(given, user.password_hash.as_ref()).await {
         Ok(true) => Ok(()),
-        Ok(false) | Err(PasswordError::TooLong | PasswordError::ContainsNul) => Err(Refusal::BadCredentials.into()),
+        Ok(false) | Err(PasswordError::TooLong | PasswordError::ContainsNul) => wrong_password(ctx, Some(id)).await,
         Err(error) => Err(error.into()),
     }
 }
@@ -309,11 +365,21 @@ impl Script for SignUpScript {
         }
         changes.new_accounts.push(account);
         changes.answers.extend(self.keyed.as_ref().map(|keyed| keyed.keep(&user, now)));
+        changes.events.push(self.event(ctx, &user));
         if !user.email_verified {
             changes.new_jobs.push(mail::job(ctx, Occasion::AddressGiven, &self.newcomer.email, now)?);
         }
         unit.write(&changes).await?;
         Ok(Step::Commit(Answered::Fresh(user)))
+    }
+}
+
+impl SignUpScript {
+    /// Who is an administrator from the start was made one by the command line.
+    fn event(&self, ctx: &Context, user: &User) -> Event {
+        let by = if user.role == Role::Admin { Actor::System } else { Actor::User(user.id) };
+        let role = json!({ "role": user.role.as_str() });
+        audit_log::with(ctx, by, Action::SignedUp, Target::User(user.id), &role)
     }
 }
 
@@ -345,6 +411,8 @@ impl Script for PretendSignUp {
 enum Change {
     Edit { display_name: Option<DisplayName>, email: Option<Email>, password_hash: Option<PasswordHash> },
     Promote { password_hash: PasswordHash },
+    Role(Role),
+    Standing(Standing),
     Deactivate,
 }
 
@@ -368,6 +436,7 @@ struct Changed {
 }
 
 struct ChangeUser {
+    by: Actor,
     id: UserId,
     version: Option<i64>,
     change: Change,
@@ -379,12 +448,7 @@ impl Script for ChangeUser {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let now = ctx.clock.now();
-        if matches!(self.change, Change::Deactivate) {
-            let admins = unit.users().lock_admins().await?;
-            if admins.iter().all(|a| a.id == self.id) && !admins.is_empty() {
-                return Err(Refusal::LastAdmin.into());
-            }
-        }
+        let admins = self.lock_admins(unit).await?;
         let mut user = unit.users().lock(&[self.id]).await?.into_iter().next().ok_or(Refusal::UserNotFound)?;
         if user.status == UserStatus::Deactivated {
             return Err(Refusal::UserNotFound.into());
@@ -417,11 +481,29 @@ impl Script for ChangeUser {
                 user.email_verified = true;
                 user.touch(now);
             }
+            Change::Role(_) if user.owner.is_some() => return Err(Refusal::BotHasNoRole.into()),
+            Change::Role(role) => user.role = *role,
+            Change::Standing(Standing { is_suspended: true, .. }) => user.status = UserStatus::Suspended,
+            Change::Standing(Standing { is_suspended: false, .. }) => user.status = UserStatus::Active,
             Change::Deactivate => {
                 user.deactivate(now);
-                changes.users = unit.users().lock_bots_of(user.id).await?;
-                changes.users.iter_mut().for_each(|bot| bot.deactivate(now));
+                for mut bot in unit.users().lock_bots_of(user.id).await? {
+                    let before = bot.clone();
+                    bot.deactivate(now);
+                    changes.events.extend(audit_log::changes_of_user(ctx, self.by, &before, &bot, None));
+                    changes.users.push(bot);
+                }
             }
+        }
+        if matches!(self.change, Change::Role(_) | Change::Standing(_)) {
+            if user == before {
+                return Ok(Step::Discard(Changed { user, ended: Vec::new(), bots: Vec::new() }));
+            }
+            user.touch(now);
+        }
+        let is_admin = |user: &User| user.role == Role::Admin && user.status == UserStatus::Active;
+        if is_admin(&before) && !is_admin(&user) && admins.iter().all(|admin| admin.id == user.id) {
+            return Err(Refusal::LastAdmin.into());
         }
         let bots = changes.users.iter().map(|bot| bot.id).collect();
         let access = |user: &User| (user.password_hash.clone(), user.role, user.status);
@@ -429,9 +511,33 @@ impl Script for ChangeUser {
             changes.sessions = sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?;
             changes.deleted_mail_tokens = recovery::stale(&unit.mail_tokens().of_user(user.id).await?, &user);
         }
+        changes.events.extend(audit_log::changes_of_user(ctx, self.by, &before, &user, self.reason()));
         let ended = sessions::ids(&changes.sessions);
         changes.users.push(user.clone());
         unit.write(&changes).await?;
         Ok(Step::Commit(Changed { user, ended, bots }))
+    }
+}
+
+impl ChangeUser {
+    /// All active administrators, where the change may take one away: of two changes that come at the same
+    /// time the later one sees what the earlier one left. Who makes it must be one of them still.
+    async fn lock_admins(&self, unit: &mut dyn UnitOfWork) -> Result<Vec<User>, Error> {
+        let needs_admin = matches!(self.change, Change::Role(_) | Change::Standing(_));
+        if !needs_admin && !matches!(self.change, Change::Deactivate) {
+            return Ok(Vec::new());
+        }
+        let admins = unit.users().lock_admins().await?;
+        if needs_admin && !admins.iter().any(|admin| Actor::User(admin.id) == self.by) {
+            return Err(Refusal::Forbidden(Permission::ManageUsers.row().description).into());
+        }
+        Ok(admins)
+    }
+
+    fn reason(&self) -> Option<&str> {
+        match &self.change {
+            Change::Standing(standing) => Some(&standing.reason),
+            _ => None,
+        }
     }
 }

@@ -9,6 +9,7 @@
     reason = "in a test, what is not as expected must stop it, in its helpers too"
 )]
 
+mod admin;
 mod api_keys;
 mod auth_bodies;
 mod bad_input;

@@ -8,6 +8,7 @@ use bellwether_domain::order::{EndReason, Order, OrderStatus, Side};
 use bellwether_domain::ports::{
     Changes, MarketFilter, OrderFilter, PositionFilter, TradeFilter, TransferFilter, UserFilter,
 };
+use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::{Role, User, UserStatus};
 
@@ -43,11 +44,59 @@ pub async fn users_are_filtered(world: World) -> anyhow::Result<()> {
                 .filter(|u| role.is_none_or(|r| r == u.role) && status.is_none_or(|s| s == u.status))
                 .cloned()
                 .collect();
-            let filter = UserFilter { role, status };
+            let filter = UserFilter { role, status, ..UserFilter::default() };
             same(&format!("{filter:?}"), &world.queries.users(&filter, &first_page()).await?, &matching)?;
         }
     }
     Ok(())
+}
+
+/// By when they signed up, and by how their names and addresses begin, never by patterns.
+pub async fn users_are_searched(world: World) -> anyhow::Result<()> {
+    let people = [
+        ("Ann", "ann@example.org"),
+        ("annika", "other@example.org"),
+        ("Ben", "ANNE@example.org"),
+        ("Zoë", "Zoë@example.org"),
+        ("%nn", "a_n@example.org"),
+        ("Joann", "jo@example.org"),
+    ];
+    let mut users = Vec::new();
+    for ((name, address), second) in people.into_iter().zip(0..) {
+        let mut user = fixtures::user(&world)?;
+        user.display_name = DisplayName::parse(name)?;
+        user.email = Some(Email::parse(address)?);
+        user.created_at = at(second)?;
+        users.push(user);
+    }
+    let mut deleted = fixtures::user(&world)?;
+    deleted.deactivate(at(9)?);
+    deleted.created_at = at(9)?;
+    users.push(deleted);
+    world.write(&Changes { new_users: users.clone(), ..Changes::default() }).await?;
+    let searches: [(&str, &[usize]); 12] = [
+        ("ann", &[0, 1, 2]),
+        ("ANN", &[0, 1, 2]),
+        ("Annika", &[1]),
+        ("ann@", &[0]),
+        ("zoë@", &[3]),
+        ("ZO", &[3]),
+        ("%", &[4]),
+        ("a_n", &[4]),
+        ("_", &[]),
+        ("nn", &[]),
+        ("deleted", &[6]),
+        ("'; --", &[]),
+    ];
+    for (text, wanted) in searches {
+        let filter = UserFilter { search: Some(text.to_owned()), ..UserFilter::default() };
+        let wanted = wanted.iter().map(|index| nth(&users, *index).cloned()).collect::<anyhow::Result<Vec<_>>>()?;
+        same(&format!("{filter:?}"), &world.queries.users(&filter, &first_page()).await?, &wanted)?;
+    }
+    let times = UserFilter { created_after: Some(at(1)?), created_before: Some(at(3)?), ..UserFilter::default() };
+    same("a time", &world.queries.users(&times, &first_page()).await?, users.get(1..3).unwrap_or_default())?;
+    let both = UserFilter { search: Some("ann".to_owned()), ..times };
+    same("both", &world.queries.users(&both, &first_page()).await?, users.get(1..3).unwrap_or_default())
 }
 
 fn matches(filter: &MarketFilter, market: &Market) -> bool {

@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod api_keys;
 pub mod audit;
+pub mod audit_log;
 pub mod books;
 pub mod candles;
 pub mod constraints;
@@ -89,6 +90,7 @@ macro_rules! each_case {
             }
             filters {
                 users_are_filtered,
+                users_are_searched,
                 markets_are_filtered,
                 orders_are_filtered,
                 trades_are_filtered,
@@ -97,6 +99,7 @@ macro_rules! each_case {
             }
             users {
                 active_administrators_are_locked_in_id_order,
+                of_administrators_who_remove_each_other_one_stays,
                 emails_are_found_by_their_key_in_any_script,
             }
             books {
@@ -142,6 +145,15 @@ macro_rules! each_case {
                 of_many_who_ask_at_once_each_job_goes_to_one,
                 dead_jobs_are_listed_and_forgotten_in_batches,
                 the_statements_for_jobs_do_not_grow_with_their_number,
+            }
+            audit_log {
+                entries_of_the_audit_log_round_trip,
+                an_event_is_told_only_if_its_unit_was_committed,
+                many_who_tell_at_once_make_one_chain,
+                the_audit_log_is_listed_and_filtered,
+                failed_sign_ins_are_counted_together_and_taken_once,
+                many_failed_sign_ins_at_once_are_all_counted,
+                the_statements_for_the_audit_log_do_not_grow_with_its_entries,
             }
             api_keys {
                 api_keys_round_trip,

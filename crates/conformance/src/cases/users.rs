@@ -1,12 +1,17 @@
 //! Users, as sign-ins and the rule of the last administrator look them up.
 
+use std::sync::Arc;
+
 use anyhow::ensure;
-use bellwether_domain::ports::Changes;
+use bellwether_domain::ids::UserId;
+use bellwether_domain::ports::{Changes, StoreError};
 use bellwether_domain::text::Email;
 use bellwether_domain::user::{Role, User, UserStatus};
 
+use tokio::sync::Barrier;
+
 use crate::fixtures::{self, nth};
-use crate::world::World;
+use crate::world::{World, all, retried};
 
 /// Active ones only, by id.
 pub async fn active_administrators_are_locked_in_id_order(world: World) -> anyhow::Result<()> {
@@ -26,6 +31,49 @@ pub async fn active_administrators_are_locked_in_id_order(world: World) -> anyho
     let locked = unit.users().lock_admins().await?;
     unit.rollback().await?;
     ensure!(admins.len() == 2 && locked == admins, "{locked:#?} was locked where {admins:#?} was right");
+    Ok(())
+}
+
+/// One unit: lock the administrators, and take one away unless it is the last.
+async fn demote(world: &World, id: UserId) -> Result<bool, StoreError> {
+    let mut unit = world.begin().await?;
+    let admins = unit.users().lock_admins().await?;
+    let Some(mut user) = unit.users().lock(&[id]).await?.pop().filter(|_| admins.len() > 1) else {
+        unit.rollback().await?;
+        return Ok(false);
+    };
+    user.role = Role::User;
+    unit.write(&Changes { users: vec![user], ..Changes::default() }).await?;
+    unit.commit().await?;
+    Ok(true)
+}
+
+/// Whoever comes later sees what those before left, so one is left in the end.
+pub async fn of_administrators_who_remove_each_other_one_stays(world: World) -> anyhow::Result<()> {
+    for count in [2, 8] {
+        let mut admins = Vec::new();
+        for _ in 0..count {
+            admins.push(User { role: Role::Admin, ..fixtures::user(&world)? });
+        }
+        world.write(&Changes { new_users: admins.clone(), ..Changes::default() }).await?;
+        let barrier = Arc::new(Barrier::new(admins.len()));
+        let mut tasks = Vec::new();
+        for admin in &admins {
+            let (world, barrier, id) = (world.clone(), Arc::clone(&barrier), admin.id);
+            tasks.push(tokio::spawn(async move {
+                barrier.wait().await;
+                retried(|| demote(&world, id)).await
+            }));
+        }
+        let removed = all(tasks).await?.into_iter().filter(|is_removed| *is_removed).count();
+        let mut unit = world.begin().await?;
+        let left = unit.users().lock_admins().await?;
+        ensure!(left.len() == 1, "{removed} of {count} were removed, and {left:#?} are left");
+        // None for the next round.
+        let none = left.into_iter().map(|admin| User { role: Role::User, ..admin }).collect();
+        unit.write(&Changes { users: none, ..Changes::default() }).await?;
+        unit.commit().await?;
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::api_key::ApiKey;
+use crate::audit_log::{Action, Entry, Head};
 use crate::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use crate::ledger::{Account, Transfer, TransferKind};
 use crate::mail::MailToken;
@@ -88,6 +89,13 @@ pub struct UserFilter {
     pub role: Option<Role>,
     /// With this status.
     pub status: Option<UserStatus>,
+    /// Who signed up at or after this moment.
+    pub created_after: Option<Timestamp>,
+    /// Who signed up before this moment.
+    pub created_before: Option<Timestamp>,
+    /// Whose name or address begins so: names without regard to the case of the letters A to Z,
+    /// addresses as they are looked up.
+    pub search: Option<String>,
 }
 
 /// What markets can be sorted by.
@@ -200,6 +208,37 @@ pub struct PositionInMarket {
     pub position: Position,
     /// Its market.
     pub market: Market,
+}
+
+/// What entries of the audit log can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuditSort {
+    /// When it happened.
+    CreatedAt,
+}
+
+/// Which entries of the audit log; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Done by this user.
+    pub actor: Option<UserId>,
+    /// Of this action.
+    pub action: Option<Action>,
+    /// Done to what has this id.
+    pub target: Option<Uuid>,
+    /// At or after this moment.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
+}
+
+/// An entry of the audit log as the check of its chain sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub number: i64,
+    /// All of it; none where it says what no entry can say.
+    pub entry: Option<Entry>,
 }
 
 /// A session, and what its user may do now.
@@ -317,7 +356,7 @@ pub struct DueWork {
 /// A broken invariant: which, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The number of the invariant in the domain's list, 1..=8.
+    /// The number of the invariant in the domain's list, 1..=8; 9 is the chain of the audit log.
     pub invariant: u8,
     /// What is broken, in a sentence.
     pub message: String,
@@ -408,6 +447,12 @@ pub trait Queries: Send + Sync {
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError>;
     /// Transfers in order of payer and number, after that payer and number; for the check of the chains.
     async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError>;
+    /// A list of entries of the audit log.
+    async fn audit_log(&self, filter: &AuditFilter, page: &PageRequest<AuditSort>) -> Result<Page<Entry>, StoreError>;
+    /// The end of the audit log's chain.
+    async fn audit_head(&self) -> Result<Head, StoreError>;
+    /// Entries of the audit log in order of their numbers after that one; for the check of the chain.
+    async fn audit_chain(&self, after: i64, limit: u32) -> Result<Vec<Link>, StoreError>;
     /// Accounts in id order after that one.
     async fn accounts_after(&self, after: Option<AccountId>, limit: u32) -> Result<Vec<Account>, StoreError>;
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::api_key::{ApiKey, KeySpending, KeyUsage};
+use crate::audit_log::{Event, FailedSignIns, FailureKey};
 use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, UserId};
 use crate::job::Job;
 use crate::ledger::{Account, Transfer};
@@ -90,6 +91,8 @@ pub trait UnitOfWork: Send {
     fn sessions(&mut self) -> &mut dyn Sessions;
     /// Tokens that were sent by mail.
     fn mail_tokens(&mut self) -> &mut dyn MailTokens;
+    /// What the audit log is about to tell.
+    fn failures(&mut self) -> &mut dyn Failures;
     /// API keys.
     fn api_keys(&mut self) -> &mut dyn ApiKeys;
     /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is
@@ -132,6 +135,9 @@ pub trait UnitOfWork: Send {
     /// Writes everything that was decided, each table with one statement however many rows.
     /// All rows must have been locked, or be new. [`StoreError::Duplicate`] names the rule that
     /// new rows broke; after any error the unit can only be rolled back.
+    ///
+    /// Events are chained to the end of the audit log in their order. Its end is one row, which is
+    /// locked after everything else, so a unit that tells of events does so in its last write.
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError>;
     /// Makes everything durable. After `Ok` it survives a crash of the process and of the machine.
     ///
@@ -244,6 +250,8 @@ pub struct Changes {
     pub deleted_mail_tokens: Vec<[u8; 32]>,
     /// Jobs that were put aside.
     pub new_jobs: Vec<Job>,
+    /// What the audit log shall tell of this.
+    pub events: Vec<Event>,
     /// API keys that were made.
     pub new_api_keys: Vec<ApiKey>,
     /// API keys that were revoked.
@@ -395,6 +403,18 @@ pub trait MailTokens: Send {
     async fn of_user(&mut self, user: UserId) -> Result<Vec<MailToken>, StoreError>;
     /// Forgets those that expired before a moment, at most `limit`; returns how many.
     async fn forget_before(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// Failed sign-ins that the audit log has not told of in full yet, for decisions.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Failures: Send {
+    /// Counts one more at a moment. Where there are `most` sums of others already, it is counted
+    /// [among the rest](FailureKey::of_the_rest) instead, so that there are about as many at most. Locks the sum; returns it.
+    async fn count(&mut self, key: &FailureKey, at: Timestamp, most: u32) -> Result<FailedSignIns, StoreError>;
+    /// Removes sums whose window began before a moment, at most `limit`, and returns them in no certain
+    /// order. Those that another unit holds may be passed over.
+    async fn take_before(&mut self, before: Timestamp, limit: u32) -> Result<Vec<FailedSignIns>, StoreError>;
 }
 
 /// API keys, for decisions.

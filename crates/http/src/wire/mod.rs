@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod api_key;
+pub(crate) mod audit_log;
 pub(crate) mod book;
 pub(crate) mod market;
 pub(crate) mod market_body;

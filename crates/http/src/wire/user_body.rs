@@ -2,10 +2,14 @@
 
 use bellwether_domain::password;
 use bellwether_domain::ports::CommonPasswords;
-use bellwether_domain::text::{DisplayName, Email};
-use bellwether_usecases::users::{Password, SignUp, UserPatch};
+use bellwether_domain::text::{DisplayName, Email, Lines};
+use bellwether_domain::user::{Role, UserStatus};
+use bellwether_usecases::users::{Password, SignUp, Standing, UserPatch};
 
 use crate::fields::{Fields, Node};
+
+/// The longest reason, in characters.
+const REASON: usize = 500;
 
 /// Reads a sign-up.
 pub(crate) fn sign_up(fields: &Fields<'_>, common: &dyn CommonPasswords) -> Option<SignUp> {
@@ -72,6 +76,19 @@ pub(crate) fn log_in(fields: &Fields<'_>) -> Option<(String, Password)> {
     let email = fields.required("email", |n| n.string());
     let password = fields.required("password", given_password);
     Some((email?.to_owned(), password?))
+}
+
+/// Reads what a user may do.
+pub(crate) fn role(fields: &Fields<'_>) -> Option<Role> {
+    fields.required("role", |n| n.one_of(&Role::ALL, Role::as_str))
+}
+
+/// Reads whether a user may act, and why. Who is deleted is not deleted by this.
+pub(crate) fn standing(fields: &Fields<'_>) -> Option<Standing> {
+    let choices = [UserStatus::Active, UserStatus::Suspended];
+    let status = fields.required("status", |n| n.one_of(&choices, UserStatus::as_str));
+    let reason = fields.required("reason", |n| n.text(Lines::One, 1, REASON));
+    Some(Standing { is_suspended: status? == UserStatus::Suspended, reason: reason? })
 }
 
 #[cfg(test)]

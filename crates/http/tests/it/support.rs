@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::header::HeaderMap;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ids::{FreshIds, MarketId, SessionId, UserId};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
@@ -126,6 +127,7 @@ impl Ports {
             session_memory: SessionMemory::default(),
             key_memory: KeyMemory::default(),
             policy: Policy::default(),
+            origin: Origin::default(),
         };
         let trading = Trading::new(ctx.clone());
         let app = App::new(ctx, trading, Arc::new(sealer), self.runtime.handle().clone(), self.options);

@@ -26,10 +26,10 @@ macro_rules! database {
 
 /// Threat 39: the database itself refuses to change what was written to the ledger.
 #[tokio::test(flavor = "multi_thread")]
-async fn transfers_and_trades_are_append_only() -> anyhow::Result<()> {
+async fn the_ledger_and_the_audit_log_are_append_only() -> anyhow::Result<()> {
     let database = database!();
     let raw = database.raw().await?;
-    for table in ["transfers", "trades"] {
+    for table in ["transfers", "trades", "audit_log"] {
         for sql in [
             format!("UPDATE {table} SET created_at = now()"),
             format!("DELETE FROM {table}"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bellwether_domain::ids::{AccountId, FreshIds, TransferId, UserId};
+use bellwether_domain::audit_log::{Action, Actor, Event, Head, Origin};
+use bellwether_domain::ids::{AccountId, EventId, FreshIds, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Owner, Posting, Reference, TransferKind, transfer};
 use bellwether_domain::money::Credits;
 use bellwether_domain::ports::{Changes, Queries, Store, StoreError};
@@ -276,7 +277,7 @@ async fn a_damaged_file_stops_all_writing_until_the_store_is_opened_anew() -> an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn transfers_and_trades_are_never_updated_nor_deleted() -> anyhow::Result<()> {
+async fn the_ledger_and_the_audit_log_are_never_updated_nor_deleted() -> anyhow::Result<()> {
     let mut fixture = Fixture::new().await?;
     fixture.grant(10).await?;
     let mut outside = fixture.outside()?;
@@ -284,14 +285,54 @@ async fn transfers_and_trades_are_never_updated_nor_deleted() -> anyhow::Result<
     outside.batch_execute(
         "PRAGMA foreign_keys = OFF;
          INSERT INTO trades VALUES (randomblob(16), randomblob(16), 1, 0, 500, 1, 500, 'buy', 'mint',
-             randomblob(16), randomblob(16), NULL, NULL, 0, 0);",
+             randomblob(16), randomblob(16), NULL, NULL, 0, 0);
+         INSERT INTO audit_log (number, id, created_at, actor_kind, action, hash)
+             VALUES (1, randomblob(16), 0, 'system', 'keys.rotated', zeroblob(32));",
     )?;
-    for table in ["transfers", "trades"] {
+    for table in ["transfers", "trades", "audit_log"] {
         for statement in [format!("UPDATE {table} SET created_at = 7"), format!("DELETE FROM {table}")] {
             let error = outside.batch_execute(&statement).unwrap_err();
             ensure!(error.to_string().contains("append-only"), "{statement}: {error}");
         }
     }
+    Ok(())
+}
+
+/// Threat 7. Whoever gets round the triggers does not get round the chain.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_the_audit_log_by_hand_breaks_its_chain() -> anyhow::Result<()> {
+    let mut fixture = Fixture::new().await?;
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        let id = EventId(fixture.user()?.id.0);
+        let (actor, action, at) = (Actor::System, Action::KeysRotated, jiff::Timestamp::UNIX_EPOCH);
+        events.push(Event {
+            id,
+            at,
+            actor,
+            action,
+            target: None,
+            origin: Origin::default(),
+            before: None,
+            after: None,
+        });
+    }
+    write(&fixture.store, &Changes { events, ..Changes::default() }).await?;
+    let mut outside = fixture.outside()?;
+    outside
+        .batch_execute("DROP TRIGGER audit_log_is_never_updated; UPDATE audit_log SET agent = 'x' WHERE number = 2")?;
+    let mut walk = Head::default();
+    let fits: Vec<bool> = fixture
+        .store
+        .audit_chain(0, 10)
+        .await?
+        .iter()
+        .map(|link| link.entry.as_ref().is_some_and(|entry| walk.follow(entry)))
+        .collect();
+    ensure!(fits == [true, false, false], "{fits:?}");
+    outside.batch_execute("UPDATE audit_log SET action = 'user.flew' WHERE number = 1")?;
+    let links = fixture.store.audit_chain(0, 1).await?;
+    ensure!(links.iter().all(|link| link.number == 1 && link.entry.is_none()), "{links:?}");
     Ok(())
 }
 

@@ -4,16 +4,18 @@ mod memory;
 
 use async_trait::async_trait;
 use bellwether_domain::api_key::{ApiKey, KeyLimits, KeyName, MOST_KEYS, Scope, Scopes};
+use bellwether_domain::audit_log::{Action, Actor, Target};
 use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{Changes, OpaqueToken, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::{Role, UserStatus};
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::context::CallerKey;
-use crate::{Caller, Context, Error, users};
+use crate::{Caller, Context, Error, audit_log, users};
 
 pub use memory::KeyMemory;
 use memory::LiveKey;
@@ -86,7 +88,10 @@ impl Script for MakeKey {
             revoked_at: None,
             last_used_at: None,
         };
-        unit.write(&Changes { new_api_keys: vec![key.clone()], ..Changes::default() }).await?;
+        let scopes: Vec<&str> = key.scopes.iter().map(Scope::as_str).collect();
+        let (by, target) = (Actor::User(key.user), Target::ApiKey(key.id));
+        let events = vec![audit_log::with(ctx, by, Action::KeyMade, target, &json!({ "scopes": scopes }))];
+        unit.write(&Changes { new_api_keys: vec![key.clone()], events, ..Changes::default() }).await?;
         Ok(Step::Commit(key))
     }
 }
@@ -125,7 +130,9 @@ impl Script for RevokeKey {
             return Err(Refusal::ApiKeyNotFound.into());
         }
         key.revoked_at = Some(ctx.clock.now());
-        unit.write(&Changes { api_keys: vec![key.clone()], ..Changes::default() }).await?;
+        let (by, of) = (Actor::User(self.caller.user), json!({ "userId": key.user.to_string() }));
+        let events = vec![audit_log::with(ctx, by, Action::KeyRevoked, Target::ApiKey(key.id), &of)];
+        unit.write(&Changes { api_keys: vec![key.clone()], events, ..Changes::default() }).await?;
         Ok(Step::Commit(key))
     }
 }

@@ -1,6 +1,7 @@
 //! Every change of a market but its opening and its deletion.
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Event};
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::{Market, MarketStatus, Proposal, Resolution, Weights};
 use bellwether_domain::permissions::Permission;
@@ -8,7 +9,7 @@ use bellwether_domain::ports::{Changes, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use jiff::Timestamp;
 
-use super::{MarketPatch, Verdict, independence, require};
+use super::{MarketPatch, Verdict, independence, moderation, require};
 use crate::atomically::{Script, Step};
 use crate::{Caller, Context, Error};
 
@@ -46,7 +47,8 @@ impl Script for ChangeMarket {
         if let Some(step) = self.step(&market) {
             ctx.policy.independence.check(unit, &before, self.caller, step).await?;
         }
-        unit.write(&Changes { markets: vec![market.clone()], ..Changes::default() }).await?;
+        let events = self.event(ctx, &before, &market).into_iter().collect();
+        unit.write(&Changes { markets: vec![market.clone()], events, ..Changes::default() }).await?;
         Ok(Step::Commit(market))
     }
 }
@@ -59,6 +61,22 @@ impl ChangeMarket {
             Change::Propose { .. } | Change::Resolve { .. } | Change::Void { .. } => Some(independence::Step::Decides),
             Change::Edit(_) | Change::Halt | Change::Reopen | Change::Close | Change::Dispute { .. } => None,
         }
+    }
+
+    /// Disputes are everybody's; the rest is told where a moderator did it.
+    fn event(&self, ctx: &Context, before: &Market, after: &Market) -> Option<Event> {
+        let action = match &self.change {
+            Change::Edit(_) => Action::MarketEdited,
+            Change::Halt => Action::MarketHalted,
+            Change::Reopen => Action::MarketReopened,
+            Change::Close => Action::MarketClosed,
+            Change::Propose { .. } if after.status == MarketStatus::Resolved => Action::MarketResolved,
+            Change::Propose { .. } => Action::MarketProposed,
+            Change::Dispute { .. } => return None,
+            Change::Resolve { .. } => Action::MarketResolved,
+            Change::Void { .. } => Action::MarketVoided,
+        };
+        moderation(ctx, self.caller, action, before, Some(after))
     }
 
     fn apply(&self, market: &mut Market, ctx: &Context, now: Timestamp) -> Result<(), Refusal> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::Action;
 use bellwether_domain::ids::{AccountId, MarketId, TransferId};
 use bellwether_domain::ledger::{self, Account, Posting, Reference, TransferKind};
 use bellwether_domain::market::Market;
@@ -11,7 +12,7 @@ use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{Changes, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 
-use super::require;
+use super::{moderation, require};
 use crate::atomically::{Script, Step};
 use crate::settling::{BATCH, end_orders};
 use crate::{Caller, Context, Error};
@@ -46,6 +47,7 @@ impl Script for DeleteScript {
         }
         let mut changes = refund(ctx, unit, &market).await?;
         changes.deleted_markets.push(self.id);
+        changes.events.extend(moderation(ctx, self.caller, Action::MarketDeleted, &market, None));
         unit.write(&changes).await?;
         Ok(Step::Commit(true))
     }

@@ -5,19 +5,21 @@ mod delete;
 mod independence;
 mod open;
 
+use bellwether_domain::audit_log::{Action, Actor, Event, Target};
 use bellwether_domain::ids::MarketId;
-use bellwether_domain::market::{FeeRecipient, Market};
+use bellwether_domain::market::{FeeRecipient, Market, Weights};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::order::{Backing, SelfTradePrevention, Side, Terms};
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{MarketKey, StoreError, Unique};
 use bellwether_domain::refusal::Refusal;
 use jiff::Timestamp;
+use serde_json::{Map, Value, json};
 
 use crate::atomically::atomically;
 use crate::settling::settle_soon;
 use crate::trading::Placed;
-use crate::{Answered, Caller, Context, Error, Keyed};
+use crate::{Answered, Caller, Context, Error, Keyed, audit_log};
 pub(crate) use change::decide;
 use change::{Change, ChangeMarket};
 use delete::DeleteScript;
@@ -205,4 +207,42 @@ async fn change(ctx: &Context, caller: Caller, id: MarketId, change: Change) -> 
 /// Whether the caller may act on the market with that permission.
 fn require(permission: Permission, caller: Caller, market: &Market) -> Result<(), Refusal> {
     caller.require(permission, market.creator == caller.user)
+}
+
+/// What the audit log is told of what somebody who moderates did to a market; that others did something
+/// to their own is nothing to tell. What is left of it is none where it was deleted.
+fn moderation(ctx: &Context, by: Caller, action: Action, before: &Market, after: Option<&Market>) -> Option<Event> {
+    if !by.may(Permission::HaltMarket, false) {
+        return None;
+    }
+    let (mut old, mut new) = (told(before), after.map_or_else(Map::new, told));
+    if after.is_some() {
+        // What stayed as it was is not repeated.
+        let changed: Vec<String> = old.keys().filter(|key| old.get(*key) != new.get(*key)).cloned().collect();
+        old.retain(|key, _| changed.contains(key));
+        new.retain(|key, _| changed.contains(key));
+    }
+    let (old, new) = (Value::Object(old), Value::Object(new));
+    Some(audit_log::change(ctx, Actor::User(by.user), action, Target::Market(before.id), &old, &new))
+}
+
+/// What the audit log tells of a market.
+fn told(market: &Market) -> Map<String, Value> {
+    let weights = |weights: &Weights| -> Value {
+        let named = market.outcomes.iter().zip(weights.as_slice());
+        named.map(|(outcome, mills)| (outcome.name.clone(), json!(mills))).collect::<Map<_, _>>().into()
+    };
+    let resolution = market.resolution.as_ref();
+    let fields = [
+        ("status", json!(market.status.as_str())),
+        ("question", json!(market.question)),
+        ("description", json!(market.description)),
+        ("category", json!(market.category)),
+        ("tags", json!(market.tags)),
+        ("closesAt", json!(market.closes_at.to_string())),
+        ("proposedMills", json!(market.proposal.as_ref().map(|proposal| weights(&proposal.weights)))),
+        ("decidedMills", json!(resolution.map(|resolution| weights(&resolution.weights)))),
+        ("reason", json!(resolution.and_then(|resolution| resolution.reason.as_ref()))),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Actor, Target};
 use bellwether_domain::ids::SessionId;
 use bellwether_domain::ports::{Changes, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
@@ -11,7 +12,7 @@ use bellwether_domain::user::{User, UserStatus};
 
 use super::{SignedIn, ids, issue, lifetime};
 use crate::atomically::{Script, Step, atomically};
-use crate::{Context, Error};
+use crate::{Context, Error, audit_log};
 
 /// Begins a session of a user whose password was just checked. Where the user has too many
 /// already, those that were not seen for longest end.
@@ -64,6 +65,7 @@ impl Script for BeginSession {
             new_sessions: vec![session.clone()],
             new_refresh_tokens: vec![token],
             sessions: surplus,
+            events: vec![audit_log::event(ctx, Actor::User(user.id), Action::SignedIn, Some(Target::Session(id)))],
             ..Changes::default()
         };
         unit.write(&changes).await?;

@@ -8,6 +8,7 @@ mod memory;
 mod refresh;
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Actor, Event, Target};
 use bellwether_domain::ids::{SessionId, UserId};
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{AccessClaims, Changes, OpaqueToken, UnitOfWork};
@@ -15,9 +16,10 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::{EndReason, Lifetime, Session};
 use bellwether_domain::user::User;
 use jiff::Timestamp;
+use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
-use crate::{Caller, Context, Error};
+use crate::{Caller, Context, Error, audit_log};
 
 pub(crate) use begin::begin;
 use memory::LiveSession;
@@ -90,24 +92,33 @@ pub async fn revoke(ctx: &Context, caller: Caller, user: UserId, session: Sessio
     if !caller.may(Permission::EndSessions, caller.user == user) {
         return Err(Refusal::UserNotFound.into());
     }
-    let ended = end(ctx, Which::One(user, session), EndReason::Revoked).await?;
+    let ended = end(ctx, Some(caller), Which::One(user, session), EndReason::Revoked).await?;
     if ended == 0 { Err(Refusal::SessionNotFound.into()) } else { Ok(()) }
+}
+
+/// Ends all sessions of a user: one's own, or anybody's for an administrator.
+pub async fn revoke_all(ctx: &Context, caller: Caller, user: UserId) -> Result<(), Error> {
+    if !caller.may(Permission::EndSessions, caller.user == user) {
+        return Err(Refusal::UserNotFound.into());
+    }
+    ctx.queries.user(user).await?.ok_or(Refusal::UserNotFound)?;
+    end(ctx, Some(caller), Which::OfUser(user), EndReason::Revoked).await.map(drop)
 }
 
 /// Signs out of one session.
 pub async fn log_out(ctx: &Context, who: Identity) -> Result<(), Error> {
-    end(ctx, Which::One(who.caller.user, who.session), EndReason::LoggedOut).await.map(drop)
+    end(ctx, Some(who.caller), Which::One(who.caller.user, who.session), EndReason::LoggedOut).await.map(drop)
 }
 
 /// Signs out of the session of a refresh token, whatever has become of the token. A token that
 /// nobody has is no error: there is nothing left to sign out of.
 pub async fn log_out_by_token(ctx: &Context, token: &OpaqueToken) -> Result<(), Error> {
-    end(ctx, Which::OfToken(ctx.opaque_tokens.hash(token)), EndReason::LoggedOut).await.map(drop)
+    end(ctx, None, Which::OfToken(ctx.opaque_tokens.hash(token)), EndReason::LoggedOut).await.map(drop)
 }
 
 /// Signs out of every session.
 pub async fn log_out_everywhere(ctx: &Context, caller: Caller) -> Result<(), Error> {
-    end(ctx, Which::OfUser(caller.user), EndReason::LoggedOut).await.map(drop)
+    end(ctx, Some(caller), Which::OfUser(caller.user), EndReason::LoggedOut).await.map(drop)
 }
 
 /// Forgets sessions that are over and refresh tokens that have expired, a bounded number in each
@@ -171,14 +182,15 @@ enum Which {
     OfUser(UserId),
 }
 
-/// Ends sessions; how many were still live.
-async fn end(ctx: &Context, which: Which, reason: EndReason) -> Result<usize, Error> {
-    let ended = atomically(ctx, EndSessions { which, reason }).await?;
+/// Ends sessions; how many were still live. Who has nothing but a token of a session is its user.
+async fn end(ctx: &Context, by: Option<Caller>, which: Which, reason: EndReason) -> Result<usize, Error> {
+    let ended = atomically(ctx, EndSessions { by, which, reason }).await?;
     ctx.session_memory.end(&ended).await;
     Ok(ended.len())
 }
 
 struct EndSessions {
+    by: Option<Caller>,
     which: Which,
     reason: EndReason,
 }
@@ -202,9 +214,30 @@ impl Script for EndSessions {
             return Ok(Step::Discard(Vec::new()));
         }
         sessions.iter_mut().for_each(|session| session.end(self.reason, now));
-        let ended = ids(&sessions);
-        unit.write(&Changes { sessions, ..Changes::default() }).await?;
+        let (ended, events) = (ids(&sessions), self.event(ctx, &sessions).into_iter().collect());
+        unit.write(&Changes { sessions, events, ..Changes::default() }).await?;
         Ok(Step::Commit(ended))
+    }
+}
+
+impl EndSessions {
+    /// All that end at once are of one user.
+    fn event(&self, ctx: &Context, ended: &[Session]) -> Option<Event> {
+        let first = ended.first()?;
+        let by = Actor::User(self.by.map_or(first.user, |caller| caller.user));
+        let event = match self.which {
+            Which::One(..) | Which::OfToken(_) => {
+                let is_own = self.reason == EndReason::LoggedOut;
+                let action = if is_own { Action::SignedOut } else { Action::SessionRevoked };
+                let of = json!({ "userId": first.user.to_string() });
+                audit_log::with(ctx, by, action, Target::Session(first.id), &of)
+            }
+            Which::OfUser(user) => {
+                let count = json!({ "sessions": ended.len() });
+                audit_log::with(ctx, by, Action::SessionsEnded, Target::User(user), &count)
+            }
+        };
+        Some(event)
     }
 }
 

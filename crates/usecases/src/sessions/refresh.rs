@@ -5,16 +5,18 @@
 //! at the same time, all get the same successor, and the session has one live branch.
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Actor, Target};
 use bellwether_domain::ids::{SessionId, UserId};
 use bellwether_domain::ports::{Changes, OpaqueToken, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::{Device, EndReason, Lifetime, Presented, RefreshToken, Session};
 use bellwether_domain::user::{User, UserStatus};
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::{SignedIn, issue, lifetime};
 use crate::atomically::{Script, Step, atomically};
-use crate::{Context, Error};
+use crate::{Context, Error, audit_log};
 
 /// Spends a refresh token. Refused with [`BadRefreshToken`](Refusal::BadRefreshToken); one that was
 /// spent before ends its session.
@@ -64,7 +66,7 @@ impl Script for Refresh {
                 Ok(Step::Commit(Refreshed::Issued { user, session: session.id, rest }))
             }
             (Presented::Expired, _) => Err(Refusal::BadRefreshToken.into()),
-            (Presented::Replay | Presented::Again, _) => end(unit, session, now).await,
+            (Presented::Replay | Presented::Again, _) => end(ctx, unit, session, now).await,
         }
     }
 }
@@ -94,9 +96,17 @@ impl Refresh {
     }
 }
 
-async fn end(unit: &mut dyn UnitOfWork, mut session: Session, now: Timestamp) -> Result<Step<Refreshed>, Error> {
+/// Somebody has a copy of a token; nobody knows which of the two is the thief.
+async fn end(
+    ctx: &Context,
+    unit: &mut dyn UnitOfWork,
+    mut session: Session,
+    now: Timestamp,
+) -> Result<Step<Refreshed>, Error> {
     let replayed = Refreshed::Replayed { user: session.user, session: session.id };
     session.end(EndReason::Replayed, now);
-    unit.write(&Changes { sessions: vec![session], ..Changes::default() }).await?;
+    let (target, of) = (Target::Session(session.id), json!({ "userId": session.user.to_string() }));
+    let events = vec![audit_log::with(ctx, Actor::Stranger, Action::SessionReused, target, &of)];
+    unit.write(&Changes { sessions: vec![session], events, ..Changes::default() }).await?;
     Ok(Step::Commit(replayed))
 }

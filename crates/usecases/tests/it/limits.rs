@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::FailedSignIns;
 use bellwether_domain::mail::{MailToken, TokenPurpose};
 use bellwether_domain::ports::{
     MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, OpaqueToken, PasswordError, PasswordHasher,
@@ -61,6 +62,7 @@ fn unit() -> Unit {
     unit.users.expect_lock().returning(|_| Ok(vec![user(1)]));
     unit.sessions.expect_lock_of_user().returning(|_| Ok(Vec::new()));
     unit.mail_tokens.expect_of_user().returning(|_| Ok(vec![reset_token()]));
+    unit.failures.expect_count().returning(|key, at, _| Ok(FailedSignIns { key: key.clone(), count: 2, last_at: at }));
     unit.unit.expect_write().returning(|_| Ok(()));
     unit.unit.expect_commit().returning(|| Ok(()));
     unit.unit.expect_rollback().returning(|| Ok(()));

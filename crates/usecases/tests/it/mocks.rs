@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ids::{AccountId, FreshIds, MarketId, SessionId, UserId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
@@ -97,6 +98,7 @@ pub struct Unit {
     pub answers: MockAnswers,
     pub sessions: MockSessions,
     pub mail_tokens: MockMailTokens,
+    pub failures: MockFailures,
     pub api_keys: MockApiKeys,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
@@ -117,6 +119,7 @@ impl Unit {
         unit.expect_sessions().return_var(Box::new(self.sessions) as Box<dyn Sessions>);
         unit.expect_api_keys().return_var(Box::new(self.api_keys) as Box<dyn ApiKeys>);
         unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
+        unit.expect_failures().return_var(Box::new(self.failures) as Box<dyn Failures>);
         Box::new(OneByOne(unit, self.durable))
     }
 
@@ -161,6 +164,9 @@ impl UnitOfWork for OneByOne {
     }
     fn mail_tokens(&mut self) -> &mut dyn MailTokens {
         self.0.mail_tokens()
+    }
+    fn failures(&mut self) -> &mut dyn Failures {
+        self.0.failures()
     }
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self.0.api_keys()
@@ -292,6 +298,7 @@ pub fn context_with(
         session_memory: SessionMemory::default(),
         key_memory: KeyMemory::default(),
         policy: Policy::default(),
+        origin: Origin::default(),
     }
 }
 

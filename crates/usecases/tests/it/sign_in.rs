@@ -1,5 +1,6 @@
 //! Sign-up and sign-in.
 
+use bellwether_domain::audit_log::{Action, Actor, FailedSignIns, FailureKey};
 use bellwether_domain::ids::AccountId;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::money::Credits;
@@ -12,11 +13,31 @@ use bellwether_domain::session::Device;
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 use bellwether_usecases::users::{
-    Password, SignUp, UserPatch, create_admin, deactivate_user, log_in, sign_up, update_user,
+    Password, SignUp, Standing, UserPatch, create_admin, deactivate_user, log_in, set_role, set_status, sign_up,
+    update_user,
 };
 use bellwether_usecases::{Answered, Caller, Context, Error};
 
 use crate::mocks::{Unit, context_with, now, store, user, user_id};
+
+/// A store in which one failed sign-in is counted, of this user; the first of its kind is told.
+fn counts_a_failure(of: Option<u128>) -> MockStore {
+    store(1, move |_| {
+        let mut unit = Unit::default();
+        let is_of = move |key: &FailureKey| key.user == of.map(user_id);
+        unit.failures
+            .expect_count()
+            .times(1)
+            .withf(move |key, _, _| is_of(key))
+            .returning(|key, at, _| Ok(FailedSignIns { key: key.clone(), count: 1, last_at: at }));
+        let is_told = |changes: &Changes| {
+            changes.events.iter().map(|event| event.action).eq([Action::SignInFailed])
+                && changes.events[0].actor == Actor::Stranger
+        };
+        unit.unit.expect_write().times(1).withf(is_told).returning(|_| Ok(()));
+        unit.commits()
+    })
+}
 
 fn request() -> SignUp {
     SignUp {
@@ -93,11 +114,11 @@ async fn every_failed_sign_in_verifies_once_and_answers_the_same() {
         });
         queries
     };
-    for (queries, email, is_right, has_hash) in [
-        (known(), "user1@example.org", false, true),
-        (unknown(), "nobody@example.org", false, false),
-        (MockQueries::new(), "no address at all", false, false),
-        (suspended(), "user1@example.org", true, true),
+    for (queries, email, is_right, has_hash, counted_for) in [
+        (known(), "user1@example.org", false, true, Some(1)),
+        (unknown(), "nobody@example.org", false, false, None),
+        (MockQueries::new(), "no address at all", false, false, None),
+        (suspended(), "user1@example.org", true, true, Some(1)),
     ] {
         let mut hasher = MockPasswordHasher::new();
         hasher
@@ -105,7 +126,7 @@ async fn every_failed_sign_in_verifies_once_and_answers_the_same() {
             .times(1)
             .withf(move |_, hash| hash.is_some() == has_hash)
             .returning(move |_, _| Ok(is_right));
-        let ctx = context_with(MockStore::new(), queries, hasher, MockTokenSigner::new());
+        let ctx = context_with(counts_a_failure(counted_for), queries, hasher, MockTokenSigner::new());
         let error = log_in(&ctx, email, &Password("whatever".to_owned()), Device::default()).await.unwrap_err();
         assert!(matches!(error, Error::Refused(Refusal::BadCredentials)), "{email}");
     }
@@ -119,16 +140,21 @@ async fn an_impossible_password_is_wrong_and_takes_as_long() {
     let mut hasher = MockPasswordHasher::new();
     hasher.expect_verify().times(1).withf(|_, hash| hash.is_some()).returning(|_, _| Err(PasswordError::TooLong));
     hasher.expect_verify().times(1).withf(|_, hash| hash.is_none()).returning(|_, _| Ok(false));
-    let ctx = context_with(MockStore::new(), queries, hasher, MockTokenSigner::new());
+    let ctx = context_with(counts_a_failure(Some(1)), queries, hasher, MockTokenSigner::new());
     let error = log_in(&ctx, "user1@example.org", &Password("x".repeat(100)), Device::default()).await.unwrap_err();
     assert!(matches!(error, Error::Refused(Refusal::BadCredentials)));
+}
+
+fn admin(n: u128) -> User {
+    User { role: Role::Admin, ..user(n) }
 }
 
 #[tokio::test]
 async fn the_last_administrator_stays() {
     let store = store(1, |_| {
         let mut unit = Unit::default();
-        unit.users.expect_lock_admins().returning(|| Ok(vec![user(1)]));
+        unit.users.expect_lock_admins().returning(|| Ok(vec![admin(1)]));
+        unit.users.expect_lock().returning(|_| Ok(vec![admin(1)]));
         unit.rolls_back()
     });
     let ctx = context_with(store, MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new());
@@ -215,4 +241,95 @@ async fn an_unfit_password_is_refused_for_all_reasons_before_it_is_hashed() {
     for refused in [sign_up(&ctx, unfit.clone(), None).await.err(), create_admin(&ctx, unfit).await.err()] {
         assert!(matches!(refused, Some(Error::Refused(Refusal::UnfitPassword(_)))), "{refused:?}");
     }
+}
+
+/// A unit in which these are the administrators, and user 1 is as given.
+fn managing(admins: Vec<User>, found: User) -> Unit {
+    let mut unit = Unit::default();
+    unit.users.expect_lock_admins().times(1).returning(move || Ok(admins.clone()));
+    unit.users.expect_lock().returning(move |_| Ok(vec![found.clone()]));
+    unit.sessions.expect_lock_of_user().returning(|_| Ok(Vec::new()));
+    unit.mail_tokens.expect_of_user().returning(|_| Ok(Vec::new()));
+    unit
+}
+
+fn managed_by(caller: Role, make: impl Fn(u32) -> Unit + Send + Sync + 'static, times: usize) -> (Context, Caller) {
+    let ctx = context_with(store(times, make), MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new());
+    (ctx, Caller::signed_in(user_id(2), caller))
+}
+
+/// Threat 16.
+#[tokio::test]
+async fn a_role_is_changed_and_told_once_and_a_suspension_with_its_reason() {
+    let promotes = |_| {
+        let mut unit = managing(vec![admin(2)], user(1));
+        let is_right = |changes: &Changes| {
+            let [changed] = &changes.users[..] else { return false };
+            changed.role == Role::Moderator
+                && changed.version == 2
+                && changes.events.iter().map(|event| event.action).eq([Action::RoleChanged])
+        };
+        unit.unit.expect_write().times(1).withf(is_right).returning(|_| Ok(()));
+        unit.commits()
+    };
+    let (ctx, caller) = managed_by(Role::Admin, promotes, 1);
+    set_role(&ctx, caller, user_id(1), Role::Moderator, Some(1)).await.unwrap();
+
+    let suspends = |_| {
+        let mut unit = managing(vec![admin(2)], user(1));
+        let is_right = |changes: &Changes| {
+            let [event] = &changes.events[..] else { return false };
+            changes.users[0].status == UserStatus::Suspended
+                && event.action == Action::Suspended
+                && event.actor == Actor::User(user_id(2))
+                && event.after.as_ref().is_some_and(|json| json.contains("a bot"))
+        };
+        unit.unit.expect_write().times(1).withf(is_right).returning(|_| Ok(()));
+        unit.commits()
+    };
+    let (ctx, caller) = managed_by(Role::Admin, suspends, 1);
+    let standing = Standing { is_suspended: true, reason: "a bot".to_owned() };
+    set_status(&ctx, caller, user_id(1), standing, None).await.unwrap();
+
+    // What is so already is no change.
+    let (ctx, caller) = managed_by(Role::Admin, |_| managing(vec![admin(2)], user(1)).rolls_back(), 1);
+    assert_eq!(set_role(&ctx, caller, user_id(1), Role::User, None).await.unwrap().version, 1);
+}
+
+#[tokio::test]
+async fn nobody_takes_the_last_administrator_away() {
+    let standing = Standing { is_suspended: true, reason: "a mistake".to_owned() };
+    for demotes in [true, false] {
+        let (ctx, mut caller) = managed_by(Role::Admin, |_| managing(vec![admin(1)], admin(1)).rolls_back(), 1);
+        caller.user = user_id(1);
+        let refused = if demotes {
+            set_role(&ctx, caller, user_id(1), Role::Moderator, None).await
+        } else {
+            set_status(&ctx, caller, user_id(1), standing.clone(), None).await
+        };
+        assert!(matches!(refused, Err(Error::Refused(Refusal::LastAdmin))), "{refused:?}");
+    }
+}
+
+/// Threat 16: nor does a token help whose user is no administrator any more.
+#[tokio::test]
+async fn only_who_is_an_administrator_still_manages_users() {
+    let (ctx, caller) = managed_by(Role::Moderator, |_| Unit::default(), 0);
+    let refused = set_role(&ctx, caller, user_id(2), Role::Admin, None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::Forbidden(_)))), "{refused:?}");
+
+    let demoted_meanwhile = |_| {
+        let mut unit = Unit::default();
+        unit.users.expect_lock_admins().returning(|| Ok(vec![admin(1)]));
+        unit.rolls_back()
+    };
+    let (ctx, caller) = managed_by(Role::Admin, demoted_meanwhile, 1);
+    let refused = set_role(&ctx, caller, user_id(1), Role::User, None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::Forbidden(_)))), "{refused:?}");
+
+    let deleted = User { status: UserStatus::Deactivated, ..user(1) };
+    let (ctx, caller) = managed_by(Role::Admin, move |_| managing(vec![admin(2)], deleted.clone()).rolls_back(), 1);
+    let standing = Standing { is_suspended: false, reason: "please".to_owned() };
+    let refused = set_status(&ctx, caller, user_id(1), standing, None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::UserNotFound))), "{refused:?}");
 }

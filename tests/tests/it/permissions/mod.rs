@@ -217,6 +217,8 @@ fn body_of(route: &Route, things: &Things) -> Option<Value> {
             json!({ "email": email, "displayName": "New", "password": PASSWORD })
         }
         ("PUT", "/users/{id}") => json!({ "email": things.owner.email, "displayName": "Renamed" }),
+        ("PUT", "/users/{id}/role") => json!({ "role": "moderator" }),
+        ("PUT", "/users/{id}/status") => json!({ "status": "suspended", "reason": "a test" }),
         ("PATCH", "/users/{id}") => json!({ "displayName": "Renamed" }),
         (_, "/users/{id}/bots") => json!({ "displayName": "Robo" }),
         (_, "/api-keys") => json!({ "name": "another key", "scopes": ["read"] }),
