@@ -24,7 +24,8 @@ pub(crate) fn allow(origin: HeaderValue, answer: &mut HeaderMap) {
     answer.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
-            "ETag, Location, Retry-After, X-Request-Id, Idempotency-Replayed, RateLimit, RateLimit-Policy",
+            "ETag, Location, Retry-After, X-Request-Id, Idempotency-Replayed, RateLimit, RateLimit-Policy, Deprecation, \
+             Sunset, Link",
         ),
     );
     answer.append(VARY, HeaderValue::from_static("Origin"));

@@ -3,7 +3,7 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION,
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LINK, LOCATION,
     TryIntoHeaderValue as _,
 };
 use actix_web::http::{Method, StatusCode};
@@ -62,11 +62,27 @@ pub(crate) struct Reply {
     etag: Option<Etag>,
     caching: Caching,
     is_replay: bool,
+    successor: Option<String>,
 }
+
+/// Since when answers of version 1 that version 2 has in another shape are deprecated (RFC 9745): the start
+/// of 2026-11-21.
+const DEPRECATED_SINCE: &str = "@1795219200";
+/// Until when they are given at least (RFC 8594).
+const GIVEN_UNTIL: &str = "Sun, 21 Nov 2027 00:00:00 GMT";
 
 impl Reply {
     fn new(status: StatusCode, data: Option<String>) -> Self {
-        Self { status, data, pagination: None, location: None, etag: None, caching: Caching::NoStore, is_replay: false }
+        Self {
+            status,
+            data,
+            pagination: None,
+            location: None,
+            etag: None,
+            caching: Caching::NoStore,
+            is_replay: false,
+            successor: None,
+        }
     }
 
     /// 200 with data.
@@ -121,6 +137,11 @@ impl Reply {
         Self { caching: Caching::Revalidate, ..self }
     }
 
+    /// In a shape that is deprecated; there is another at that path.
+    pub(crate) fn superseded_by(self, path: String) -> Self {
+        Self { successor: Some(path), ..self }
+    }
+
     /// The tag as the client sent it, where the client has this very answer already.
     fn known_tag(&self, request: &HttpRequest) -> Option<String> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -148,6 +169,11 @@ impl Responder for Reply {
         }
         if let Some(tag) = known_tag.or_else(|| self.etag.as_ref().map(Etag::header)) {
             response.insert_header((ETAG, tag));
+        }
+        if let Some(path) = self.successor {
+            response.insert_header(("Deprecation", DEPRECATED_SINCE));
+            response.insert_header(("Sunset", GIVEN_UNTIL));
+            response.insert_header((LINK, format!("<{path}>; rel=\"successor-version\"")));
         }
         if self.is_replay {
             response.insert_header(("Idempotency-Replayed", "true"));

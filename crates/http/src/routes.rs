@@ -157,6 +157,8 @@ routes! {
 
     "/api/v1/positions" { get positions::list: Needs(P::ReadPositions); }
     "/api/v1/trades" { get trades::list: Needs(P::ReadTrades); }
+
+    "/api/v2/users/{id}" { get users::show_2: Needs(P::ReadProfile); }
 }
 
 async fn nothing_here() -> Result<&'static str, Fault> {

@@ -16,7 +16,7 @@ use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, Node, Place, read};
 use crate::idempotency::reply;
 use crate::paging::Wanted;
-use crate::wire::user::{FIELDS, UserWire, render_new_user};
+use crate::wire::user::{FIELDS, FIELDS_2, UserWire, UserWire2, render_new_user};
 use crate::wire::user_body;
 use crate::wire::view::View;
 
@@ -67,18 +67,35 @@ fn filter(query: &Fields<'_>) -> Option<UserFilter> {
     })
 }
 
-/// `GET /users/{id}`.
+/// `GET /users/{id}`. Version 2 shows more.
 pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let id = call.user_id(caller)?;
     let view = call.query(|query| View::read(query, FIELDS, &[]))?;
-    let user = load(&call, id).await?;
+    let user = load_shown(&call, caller).await?;
+    Ok(answer(caller, &user, &view)?.superseded_by(format!("/api/v2/users/{}", user.id)))
+}
+
+/// `GET /users/{id}` of version 2: with how the user has traded.
+pub(crate) async fn show_2(call: Call) -> Result<Reply, Fault> {
+    let caller = call.caller().await?;
+    let view = call.query(|query| View::read(query, FIELDS_2, &[]))?;
+    let user = load_shown(&call, caller).await?;
+    let (ctx, id) = (call.ctx(), user.id);
+    let statistics = call.app().run(async move { ctx.queries.statistics(id).await }).await?;
+    let shown = UserWire2::of(seen_by(caller, &user), &statistics);
+    Ok(Reply::json(view.show(&shown)?).tagged(user.version))
+}
+
+/// The user in the path, if the caller may know of it.
+async fn load_shown(call: &Call, caller: Caller) -> Result<User, Fault> {
+    let id = call.user_id(caller)?;
+    let user = load(call, id).await?;
     let is_shown = user.email_verified || user.owner.is_some() || !call.app().ctx().policy.conceal_existing_accounts;
     if !is_shown && !caller.may(Permission::ReadUser, id == caller.user) {
         // Else a sign-up that did something could be told from one that was answered as if it did.
         return Err(Refusal::UserNotFound.into());
     }
-    answer(caller, &user, &view)
+    Ok(user)
 }
 
 /// `PUT /users/{id}`.
@@ -162,7 +179,10 @@ async fn load(call: &Call, id: UserId) -> Result<User, Fault> {
 }
 
 fn answer(caller: Caller, user: &User, view: &View) -> Result<Reply, Fault> {
+    Ok(Reply::json(view.show(&seen_by(caller, user))?).tagged(user.version))
+}
+
+fn seen_by(caller: Caller, user: &User) -> UserWire<'_> {
     let is_private = caller.may(Permission::ReadUser, user.belongs_to(caller.user));
-    let shown = if is_private { UserWire::private(user) } else { UserWire::public(user) };
-    Ok(Reply::json(view.show(&shown)?).tagged(user.version))
+    if is_private { UserWire::private(user) } else { UserWire::public(user) }
 }

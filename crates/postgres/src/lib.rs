@@ -24,6 +24,7 @@ mod queries;
 mod schema;
 mod sessions;
 mod sql;
+mod statistics;
 mod store;
 mod trades;
 mod unit;

@@ -35,6 +35,7 @@ mod readers;
 mod schema;
 mod sessions;
 mod sql;
+mod statistics;
 mod store;
 mod trades;
 mod unit;

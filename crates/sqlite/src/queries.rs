@@ -12,7 +12,7 @@ use bellwether_domain::ports::{
     AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, Link, MarketFilter,
     MarketKey, MarketSort, OrderFilter, OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort,
     Queries, SessionOfUser, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter, UserSort,
-    Violation,
+    UserStatistics, Violation,
 };
 use bellwether_domain::position::Position;
 use bellwether_domain::session::Session;
@@ -23,7 +23,8 @@ use jiff::Timestamp;
 use crate::sql::Sql;
 use crate::store::SqliteStore;
 use crate::{
-    accounts, api_keys, audit, audit_log, due, mail_tokens, markets, orders, positions, sessions, trades, users,
+    accounts, api_keys, audit, audit_log, due, mail_tokens, markets, orders, positions, sessions, statistics, trades,
+    users,
 };
 
 #[async_trait]
@@ -161,6 +162,10 @@ impl Queries for SqliteStore {
 
     async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError> {
         self.readers.read(move |connection| accounts::chains(connection, after, limit)).await
+    }
+
+    async fn statistics(&self, user: UserId) -> Result<UserStatistics, StoreError> {
+        self.readers.read(move |connection| statistics::of_user(connection, user)).await
     }
 
     async fn audit_log(&self, filter: &AuditFilter, page: &PageRequest<AuditSort>) -> Result<Page<Entry>, StoreError> {

@@ -1,4 +1,4 @@
-//! What administrators see and do: the audit log, and the administration of users.
+//! What administrators see and do: the audit log, and the administration of users; and users as version 2 shows them.
 
 use std::sync::Arc;
 
@@ -427,6 +427,94 @@ async fn every_fault_of_what_administrators_send_is_named() {
             answer.refused(code, name);
             assert_eq!(answer.fields(), [field], "{query}");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn version_2_shows_how_a_user_has_traded_and_version_1_says_so() {
+    on_each_store(|server| async move {
+        let (api, admin) = (server.api(), server.admin().await);
+        let (ann, ben) = (api.sign_up("Ann").await, api.sign_up("Ben").await);
+        let (old, new) = (format!("/users/{}", ann.id), format!("//api/v2/users/{}", ann.id));
+        let first = api.get(&new, &ben).await.expect(200);
+        let none = json!({ "trades": 0, "volume": "0.000", "profit": "0.000", "openPositions": 0, "brierScore": null });
+        assert_eq!(first.data()["statistics"], none);
+
+        // Ann takes ten shares of YES at 0.6 and five of NO at 0.3, of Ben.
+        let markets = [api.open_market(&ben, json!({})).await, api.open_market(&ben, json!({})).await];
+        let orders = [
+            (&ben, limit(&markets[0], "NO", "buy", "0.4", 10)),
+            (&ann, limit(&markets[0], "YES", "buy", "0.6", 10)),
+            (&ben, limit(&markets[1], "YES", "buy", "0.7", 5)),
+            (&ann, limit(&markets[1], "NO", "buy", "0.3", 5)),
+        ];
+        for (user, order) in orders {
+            api.post("/orders", user, order).await.expect(201);
+        }
+        let statistics = async |user: &User| {
+            api.get(&format!("//api/v2/users/{}", user.id), admin).await.expect(200).data()["statistics"].clone()
+        };
+        // Both books are those of YES: ten shares at 0.6, five at 0.7.
+        let open = json!({ "trades": 2, "volume": "9.500", "profit": "0.000", "openPositions": 2, "brierScore": null });
+        assert_eq!((statistics(&ann).await, statistics(&ben).await), (open.clone(), open));
+
+        // YES is right in the first market, and nobody knows about the second.
+        for (market, decision) in
+            [(&markets[0], json!({ "outcome": "YES" })), (&markets[1], json!({ "reason": "unclear" }))]
+        {
+            let verb = if decision.get("outcome").is_some() { "resolve" } else { "void" };
+            api.post(&format!("/markets/{market}/close"), &ben, json!({})).await.expect(200);
+            api.post(&format!("/markets/{market}/{verb}"), admin, decision).await.expect(200);
+            api.settled(market).await;
+        }
+        let (of_ann, of_ben) = (statistics(&ann).await, statistics(&ben).await);
+        // Ten shares that cost 6 pay 10; five that cost 1.5 pay their last price. (0.6 - 1)² = 0.16.
+        assert_eq!((&of_ann["profit"], &of_ann["brierScore"]), (&json!("4.000"), &json!(0.16)));
+        assert_eq!((&of_ben["profit"], &of_ben["brierScore"]), (&json!("-4.000"), &Value::Null));
+        assert_eq!((&of_ann["openPositions"], &of_ben["openPositions"]), (&json!(0), &json!(0)));
+        assert_eq!((&of_ann["trades"], &of_ben["trades"]), (&json!(2), &json!(2)));
+
+        // The old shape stays, and says where the new one is.
+        let shown = api.get(&old, &ann).await.expect(200);
+        assert_eq!(shown.data()["statistics"], Value::Null);
+        assert_eq!(shown.header("deprecation"), "@1795219200");
+        assert_eq!(shown.header("sunset"), "Sun, 21 Nov 2027 00:00:00 GMT");
+        assert_eq!(shown.header("link"), format!("</api/v2/users/{}>; rel=\"successor-version\"", ann.id));
+        let newer = api.get("//api/v2/users/me", &ann).await.expect(200);
+        assert!(!newer.headers.contains_key("deprecation") && !newer.headers.contains_key("sunset"));
+        for field in
+            ["id", "email", "displayName", "role", "status", "emailVerified", "createdAt", "updatedAt", "version"]
+        {
+            assert_eq!(newer.data()[field], shown.data()[field], "{field}");
+        }
+        // What others see has no address, in any version; its tag is that of its data and guards changes.
+        assert_eq!(api.get(&new, &ben).await.expect(200).data()["email"], Value::Null);
+        assert_ne!(newer.header("etag"), shown.header("etag"));
+        let known = api.request("GET", "//api/v2/users/me").by(&ann).header("If-None-Match", newer.header("etag"));
+        known.send().await.expect(304);
+        let change = api.request("PATCH", "/users/me").by(&ann).header("If-Match", newer.header("etag"));
+        change.json(&json!({ "displayName": "Anna" })).send().await.expect(200);
+
+        let part = api.get("//api/v2/users/me?fields=id,statistics", &ann).await.expect(200);
+        assert_eq!(part.data().as_object().map(serde_json::Map::len), Some(2));
+        for (path, status, code) in [
+            ("//api/v2/users/x", 400, "BAD_ID"),
+            ("//api/v2/users/0193a5e0-0000-7000-8000-000000000000", 404, "USER_NOT_FOUND"),
+            ("//api/v2/users/me?colour=red", 400, "UNKNOWN_PARAMETER"),
+            ("//api/v2/users/me?fields=passwordHash", 400, "UNKNOWN_PARAMETER"),
+            ("//api/v2/users", 404, "NOT_FOUND"),
+            ("//api/v2/markets", 404, "NOT_FOUND"),
+        ] {
+            api.get(path, &ann).await.refused(status, code);
+        }
+        api.request("PUT", "//api/v2/users/me")
+            .by(&ann)
+            .json(&json!({}))
+            .send()
+            .await
+            .refused(405, "METHOD_NOT_ALLOWED");
+        api.request("GET", &new).send().await.refused(401, "UNAUTHENTICATED");
     })
     .await;
 }

@@ -101,6 +101,7 @@ macro_rules! each_case {
                 active_administrators_are_locked_in_id_order,
                 of_administrators_who_remove_each_other_one_stays,
                 emails_are_found_by_their_key_in_any_script,
+                statistics_are_what_trades_and_positions_come_to,
             }
             books {
                 a_book_comes_best_price_first_then_by_sequence,

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use bellwether_domain::ids::UserId;
-use bellwether_domain::ports::{Changes, StoreError};
+use bellwether_domain::market::MarketStatus;
+use bellwether_domain::ports::{Changes, MarketKey, PositionFilter, StoreError, TradeFilter, UserStatistics};
 use bellwether_domain::text::Email;
 use bellwether_domain::user::{Role, User, UserStatus};
 
 use tokio::sync::Barrier;
 
 use crate::fixtures::{self, nth};
+use crate::pages::first_page;
+use crate::scene;
 use crate::world::{World, all, retried};
 
 /// Active ones only, by id.
@@ -32,6 +35,65 @@ pub async fn active_administrators_are_locked_in_id_order(world: World) -> anyho
     unit.rollback().await?;
     ensure!(admins.len() == 2 && locked == admins, "{locked:#?} was locked where {admins:#?} was right");
     Ok(())
+}
+
+/// What the lists of its trades and positions come to, for everybody in a busy exchange and for nobody.
+pub async fn statistics_are_what_trades_and_positions_come_to(world: World) -> anyhow::Result<()> {
+    let nobody = world.queries.statistics(UserId(world.id())).await?;
+    ensure!(nobody == UserStatistics::default(), "nobody has {nobody:?}");
+    let scene = scene::set(&world).await?;
+    let mut seen = UserStatistics::default();
+    for user in &scene.users {
+        let (found, wanted) = (world.queries.statistics(*user).await?, added_up(&world, *user).await?);
+        let scores = found.brier_score.zip(wanted.brier_score);
+        ensure!(
+            found.brier_score.is_some() == wanted.brier_score.is_some()
+                && scores.is_none_or(|(found, wanted)| (found - wanted).abs() < 1e-9),
+            "{found:?} has another score than {wanted:?}"
+        );
+        ensure!(UserStatistics { brier_score: None, ..found } == UserStatistics { brier_score: None, ..wanted });
+        seen.trades += found.trades;
+        seen.open_positions += found.open_positions;
+        seen.profit = seen.profit.plus(found.profit)?;
+        seen.brier_score = seen.brier_score.or(found.brier_score);
+    }
+    ensure!(
+        seen.trades > 8 && seen.open_positions > 3 && seen.brier_score.is_some(),
+        "the scene is too dull: {seen:?}"
+    );
+    let before = world.statements();
+    world.queries.statistics(*nth(&scene.users, 0)?).await?;
+    ensure!(world.statements() - before == 1, "it takes more than one query");
+    Ok(())
+}
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "the numbers of a test are small")]
+async fn added_up(world: &World, user: UserId) -> anyhow::Result<UserStatistics> {
+    let mut sums = UserStatistics::default();
+    let (mut missed, mut shares) = (0_i64, 0_i64);
+    let filter = TradeFilter { user: Some(user), ..TradeFilter::default() };
+    for trade in world.queries.trades(&filter, &first_page()).await?.items {
+        sums.trades += 1;
+        sums.volume = sums.volume.plus(trade.cost)?;
+        let market = world.queries.market(&MarketKey::Id(trade.market)).await?.context("a trade has a market")?;
+        let resolution = market.resolution.filter(|_| market.status == MarketStatus::Resolved);
+        if let Some(resolution) = resolution.filter(|_| trade.taker == user) {
+            let weight = i64::from(*nth(resolution.weights.as_slice(), trade.outcome.index())?);
+            missed += trade.quantity.count() * (trade.price.mills() - weight).pow(2);
+            shares += trade.quantity.count();
+        }
+    }
+    let filter = PositionFilter { user: Some(user), market: None };
+    for held in world.queries.positions(&filter, &first_page()).await?.items {
+        let position = held.position;
+        if position.settled_at.is_some() {
+            sums.profit = sums.profit.plus(position.received.minus(position.spent)?)?;
+        } else if position.holdings.iter().any(|holding| holding.quantity.is_positive()) {
+            sums.open_positions += 1;
+        }
+    }
+    sums.brier_score = (shares > 0).then(|| missed as f64 / shares as f64 / 1e6);
+    Ok(sums)
 }
 
 /// One unit: lock the administrators, and take one away unless it is the last.

@@ -353,6 +353,22 @@ pub struct DueWork {
     pub orders_of_deactivated: Vec<OrderId>,
 }
 
+/// How a user has traded.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct UserStatistics {
+    /// Fills that it was a side of; one with itself is one.
+    pub trades: u64,
+    /// What the shares of those cost, in mills.
+    pub volume: Credits,
+    /// What it received less what it spent, over the markets that have paid it, in mills.
+    pub profit: Credits,
+    /// Markets that have not paid it yet in which it has shares.
+    pub open_positions: u64,
+    /// The mean over the shares that it took in markets that were resolved (not voided) of `(price - weight)²`,
+    /// both as parts of one: 0 is best, 1 worst. None where there are no such shares.
+    pub brier_score: Option<f64>,
+}
+
 /// A broken invariant: which, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -447,6 +463,8 @@ pub trait Queries: Send + Sync {
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError>;
     /// Transfers in order of payer and number, after that payer and number; for the check of the chains.
     async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError>;
+    /// How a user has traded, in one query; all zero for one that has not, or that there is not.
+    async fn statistics(&self, user: UserId) -> Result<UserStatistics, StoreError>;
     /// A list of entries of the audit log.
     async fn audit_log(&self, filter: &AuditFilter, page: &PageRequest<AuditSort>) -> Result<Page<Entry>, StoreError>;
     /// The end of the audit log's chain.

@@ -1,6 +1,8 @@
 //! Users.
 
 use bellwether_domain::ids::UserId;
+use bellwether_domain::money::Credits;
+use bellwether_domain::ports::UserStatistics;
 use bellwether_domain::user::User;
 use bellwether_usecases::Rendered;
 use jiff::Timestamp;
@@ -62,6 +64,49 @@ impl<'a> UserWire<'a> {
             updated_at: user.updated_at,
             version: user.version,
         }
+    }
+}
+
+/// The fields of a user in version 2 of the API.
+pub(crate) const FIELDS_2: &[&str] = &[
+    "id",
+    "email",
+    "displayName",
+    "role",
+    "status",
+    "emailVerified",
+    "createdAt",
+    "updatedAt",
+    "version",
+    "statistics",
+];
+
+/// A user in version 2 of the API: with how it has traded.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UserWire2<'a> {
+    #[serde(flatten)]
+    user: UserWire<'a>,
+    statistics: StatisticsWire,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatisticsWire {
+    trades: u64,
+    volume: Shown<Credits>,
+    profit: Shown<Credits>,
+    open_positions: u64,
+    brier_score: Option<f64>,
+}
+
+impl<'a> UserWire2<'a> {
+    pub(crate) fn of(user: UserWire<'a>, statistics: &UserStatistics) -> Self {
+        let UserStatistics { trades, volume, profit, open_positions, brier_score } = *statistics;
+        // No more digits than mean anything, and the same from every store.
+        let brier_score = brier_score.map(|score| (score * 1e6).round() / 1e6);
+        let (volume, profit) = (Shown(volume), Shown(profit));
+        Self { user, statistics: StatisticsWire { trades, volume, profit, open_positions, brier_score } }
     }
 }
 

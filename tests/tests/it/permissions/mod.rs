@@ -191,7 +191,7 @@ fn path_of(route: &Route, things: &Things) -> String {
         Some(path) => path.to_owned(),
         None => format!("/{}", route.path),
     };
-    let id = match path.split('/').nth(1) {
+    let id = match route.path.split('/').nth(3) {
         Some("users" | "accounts") => &things.owner.id,
         Some("transfers") => &things.transfer,
         Some("markets") => &things.market,
