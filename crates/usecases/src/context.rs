@@ -10,6 +10,7 @@ use bellwether_domain::ports::{
 use bellwether_domain::user::Role;
 use jiff::SignedDuration;
 
+use crate::limits::{Limiter, Limits};
 use crate::mail::MailBell;
 use crate::sessions::SessionMemory;
 
@@ -36,6 +37,8 @@ pub struct Context {
     pub mail_tokens: Arc<dyn OpaqueTokens>,
     /// Wakes who sends mails.
     pub mail_bell: MailBell,
+    /// How often what was done.
+    pub limiter: Limiter,
     /// What this process remembers of sessions.
     pub session_memory: SessionMemory,
     /// The house's rules.
@@ -67,6 +70,8 @@ pub struct Policy {
     /// Whether nobody is told that an address has an account: a sign-up with one is answered as any
     /// other, and an account cannot be signed in to before its address was verified.
     pub conceal_existing_accounts: bool,
+    /// How often what may be done.
+    pub limits: Limits,
     /// How long answers are kept for idempotency keys.
     pub answers_kept: SignedDuration,
 }
@@ -84,6 +89,7 @@ impl Default for Policy {
             refresh_token_ttl: SignedDuration::from_hours(7 * 24),
             max_sessions: 50,
             conceal_existing_accounts: false,
+            limits: Limits::default(),
             answers_kept: SignedDuration::from_hours(24),
         }
     }

@@ -6,6 +6,8 @@ use bellwether_domain::ports::{NoRandomness, PasswordError, StoreError};
 use bellwether_domain::refusal::Refusal;
 use thiserror::Error;
 
+use crate::limits::Exceeded;
+
 /// Why a use case did not do what was asked.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -21,6 +23,9 @@ pub enum Error {
     /// There are no random numbers.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
+    /// More often than is allowed.
+    #[error(transparent)]
+    Limited(#[from] Exceeded),
     /// A token could not be signed: a fault of the set-up.
     #[error("an access token could not be signed")]
     Signing,

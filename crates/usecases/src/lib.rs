@@ -10,6 +10,7 @@ pub mod context;
 pub mod error;
 mod groups;
 pub mod idempotency;
+pub mod limits;
 pub mod mail;
 pub mod markets;
 pub mod recovery;

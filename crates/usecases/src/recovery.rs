@@ -48,17 +48,18 @@ pub(crate) async fn put_aside(ctx: &Context, occasion: Occasion, to: Email) -> R
 
 /// Sets a new password by a token that was sent by mail: all of the user's sessions end, and its address
 /// is shown to be its own. Refused with [`UnfitPassword`](Refusal::UnfitPassword) too, and then the
-/// token can be used again.
-pub async fn reset_password(ctx: &Context, token: &OpaqueToken, password: &Password) -> Result<(), Error> {
+/// token can be used again. Returns the user as it was.
+pub async fn reset_password(ctx: &Context, token: &OpaqueToken, password: &Password) -> Result<User, Error> {
     let hash = ctx.mail_tokens.hash(token);
     // Before the password is hashed, which is a lot of work.
     let user = holder(ctx, hash, TokenPurpose::ResetPassword).await?;
     let email = user.email.as_ref().ok_or(Refusal::BadMailToken)?;
     check_fitness(ctx, password, email, &user.display_name)?;
     let password_hash = ctx.hasher.hash(&password.0).await?;
-    let ended = atomically(ctx, Redeem { hash, token_of: user, new: New::Password(password_hash) }).await?;
+    let redeem = Redeem { hash, token_of: user.clone(), new: New::Password(password_hash) };
+    let ended = atomically(ctx, redeem).await?;
     ctx.session_memory.end(&ended).await;
-    Ok(())
+    Ok(user)
 }
 
 /// Shows by a token that was sent by mail that an address is the user's own.

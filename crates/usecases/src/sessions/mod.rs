@@ -27,7 +27,7 @@ pub use refresh::refresh;
 /// How many sessions and refresh tokens one unit of work forgets.
 const FORGOTTEN_AT_ONCE: u32 = 500;
 /// The most sessions of a user that are listed; no policy allows more.
-const MOST_LISTED: u32 = 100;
+pub(crate) const MOST_LISTED: u32 = 100;
 
 /// What a client gets when it signs in or refreshes.
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! A context of mocks, and rows to put into them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bellwether_domain::ids::{AccountId, FreshIds, MarketId, SessionId, UserId};
@@ -12,6 +13,7 @@ use bellwether_domain::ports::*;
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
@@ -218,6 +220,36 @@ pub fn session(n: u128, of: u128, seconds_ago: i64) -> Session {
     Session::begin(id, user_id(of), Device::default(), lifetime)
 }
 
+/// A limiter that counts, at a time that stands still.
+#[derive(Default)]
+pub struct Counting(Mutex<HashMap<LimitKey, u32>>);
+
+fn standing(used: u32, quota: Quota) -> Standing {
+    let frees_in = if used > 0 { quota.window } else { SignedDuration::ZERO };
+    Standing { is_allowed: used < quota.limit, remaining: quota.limit.saturating_sub(used), frees_in }
+}
+
+#[async_trait]
+impl RateLimiter for Counting {
+    async fn take(&self, key: LimitKey, quota: Quota, _: Timestamp) -> Standing {
+        tokio::task::yield_now().await;
+        let mut counts = self.0.lock().unwrap();
+        let used = counts.entry(key).or_default();
+        let before = standing(*used, quota);
+        *used += u32::from(before.is_allowed);
+        Standing { is_allowed: before.is_allowed, ..standing(*used, quota) }
+    }
+    async fn look(&self, key: LimitKey, quota: Quota, _: Timestamp) -> Standing {
+        standing(self.0.lock().unwrap().get(&key).copied().unwrap_or_default(), quota)
+    }
+    async fn give_back(&self, key: LimitKey, _: Quota, _: Timestamp) {
+        *self.0.lock().unwrap().get_mut(&key).unwrap() -= 1;
+    }
+    async fn forget(&self, key: LimitKey) {
+        self.0.lock().unwrap().remove(&key);
+    }
+}
+
 /// A context on that store; every other port is a mock without expectations but the clock, the ids and the opaque tokens.
 pub fn context(store: MockStore) -> Context {
     context_with(store, MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new())
@@ -245,6 +277,7 @@ pub fn context_with(
         opaque_tokens: Arc::new(opaque_tokens()),
         mail_tokens: Arc::new(opaque_tokens()),
         mail_bell: MailBell::default(),
+        limiter: Limiter::new(Arc::new(Counting::default())),
         session_memory: SessionMemory::default(),
         policy: Policy::default(),
     }

@@ -1,0 +1,186 @@
+//! Attempts that count only by what comes of them.
+//!
+//! A place is taken before, and given back after: who guesses at many passwords at the same time gets
+//! no more answers than one after the other. Where the last places are taken by attempts that are
+//! still under way, the next one waits for what comes of them, so that people behind one address can
+//! all sign in at the same moment.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bellwether_domain::ports::{Clock, LimitKey, PasswordError, RateLimiter, Standing};
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore};
+
+use super::{Exceeded, Rule, Subject};
+use crate::Error;
+
+/// How many attempts wait for others in this process; one more is told to come back.
+const MOST_WAITING: usize = 64;
+
+/// The limiter, and what this process has under way. Clones are the same.
+#[derive(Clone)]
+pub struct Limiter {
+    port: Arc<dyn RateLimiter>,
+    under_way: Arc<UnderWay>,
+}
+
+/// How many attempts of each key are under way.
+struct UnderWay {
+    turn: tokio::sync::Mutex<()>,
+    counts: Mutex<HashMap<LimitKey, u32>>,
+    ended: Notify,
+    waiting: Semaphore,
+}
+
+/// What makes an attempt count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// That it failed.
+    Failed,
+    /// That it succeeded.
+    Succeeded,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It succeeded.
+    Succeeded,
+    /// It failed as a wrong guess does.
+    Failed,
+    /// It told its maker nothing.
+    Void,
+}
+
+/// A rule that an attempt is held to, and for whom.
+#[derive(Clone, Copy)]
+pub(super) struct Claim {
+    rule: Rule,
+    key: LimitKey,
+    counts: Counts,
+}
+
+impl Claim {
+    pub(super) fn new(rule: Rule, subject: &Subject, counts: Counts) -> Self {
+        Self { rule, key: rule.key(subject.as_bytes()), counts }
+    }
+}
+
+impl Limiter {
+    /// Over that port.
+    #[must_use]
+    pub fn new(port: Arc<dyn RateLimiter>) -> Self {
+        let under_way = UnderWay {
+            turn: tokio::sync::Mutex::default(),
+            counts: Mutex::default(),
+            ended: Notify::new(),
+            waiting: Semaphore::new(MOST_WAITING),
+        };
+        Self { port, under_way: Arc::new(under_way) }
+    }
+
+    /// Counts one use by a subject, if the rule allows it.
+    pub async fn count(&self, rule: Rule, subject: &[u8], now: Timestamp) -> Standing {
+        self.port.take(rule.key(subject), rule.quota, now).await
+    }
+
+    /// Forgets what was counted for a subject.
+    pub(super) async fn forget(&self, rule: Rule, subject: &Subject) {
+        self.port.forget(rule.key(subject.as_bytes())).await;
+    }
+
+    /// Takes a place under each claim, or none. Refused with [`Error::Limited`] where one has none left;
+    /// waits where attempts that are under way have taken the last ones.
+    pub(super) async fn reserve(&self, clock: &dyn Clock, claims: &[Claim]) -> Result<Reserved, Error> {
+        loop {
+            let mut ended = pin!(self.under_way.ended.notified());
+            // From here on no end is missed.
+            ended.as_mut().enable();
+            let (exceeded, is_for_now) = match self.try_reserve(clock.now(), claims).await {
+                Ok(reserved) => return Ok(reserved),
+                Err(refused) => refused,
+            };
+            if !is_for_now {
+                return Err(exceeded.into());
+            }
+            let _place = self.under_way.waiting.try_acquire().map_err(|_| PasswordError::Busy)?;
+            ended.await;
+        }
+    }
+
+    /// The places; or the rule that has none, and whether attempts that are under way may give some back.
+    async fn try_reserve(&self, at: Timestamp, claims: &[Claim]) -> Result<Reserved, (Exceeded, bool)> {
+        // One at a time: whoever is refused a place knows by whom it was taken.
+        let _turn = self.under_way.turn.lock().await;
+        let busy = self.under_way.among(claims);
+        for (place, claim) in claims.iter().enumerate() {
+            let standing = self.port.take(claim.key, claim.rule.quota, at).await;
+            if !standing.is_allowed {
+                self.give_back(claims.iter().take(place), at).await;
+                return Err((Exceeded { rule: claim.rule, standing }, busy.contains(&claim.key)));
+            }
+        }
+        claims.iter().for_each(|claim| self.under_way.begin(claim.key));
+        Ok(Reserved { limiter: self.clone(), at, claims: claims.to_vec() })
+    }
+
+    async fn give_back(&self, claims: impl Iterator<Item = &Claim>, at: Timestamp) {
+        for claim in claims {
+            self.port.give_back(claim.key, claim.rule.quota, at).await;
+        }
+    }
+}
+
+impl UnderWay {
+    fn counts(&self) -> MutexGuard<'_, HashMap<LimitKey, u32>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The keys of those claims that attempts are under way of.
+    fn among(&self, claims: &[Claim]) -> Vec<LimitKey> {
+        let counts = self.counts();
+        claims.iter().map(|claim| claim.key).filter(|key| counts.contains_key(key)).collect()
+    }
+
+    fn begin(&self, key: LimitKey) {
+        *self.counts().entry(key).or_default() += 1;
+    }
+
+    fn end(&self, key: &LimitKey) {
+        let mut counts = self.counts();
+        if let Some(count) = counts.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(key);
+            }
+        }
+    }
+}
+
+/// Places that were taken. Where it is dropped unsettled, the attempt counts.
+pub(super) struct Reserved {
+    limiter: Limiter,
+    at: Timestamp,
+    claims: Vec<Claim>,
+}
+
+impl Reserved {
+    /// Keeps the places that count, and gives the others back.
+    pub(super) async fn settle(self, outcome: Outcome) {
+        let is_given_back = |claim: &&Claim| match outcome {
+            Outcome::Succeeded => claim.counts == Counts::Failed,
+            Outcome::Failed => claim.counts == Counts::Succeeded,
+            Outcome::Void => true,
+        };
+        self.limiter.give_back(self.claims.iter().filter(is_given_back), self.at).await;
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.claims.iter().for_each(|claim| self.limiter.under_way.end(&claim.key));
+        self.limiter.under_way.ended.notify_waiters();
+    }
+}

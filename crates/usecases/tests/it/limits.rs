@@ -1,0 +1,329 @@
+//! Guessing within limits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use bellwether_domain::mail::{MailToken, TokenPurpose};
+use bellwether_domain::ports::{
+    MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, OpaqueToken, PasswordError, PasswordHasher,
+    StoreError, Unique,
+};
+use bellwether_domain::refusal::Refusal;
+use bellwether_domain::session::{Device, Lifetime};
+use bellwether_domain::text::{DisplayName, Email};
+use bellwether_domain::user::{PasswordHash, Role};
+use bellwether_usecases::limits::{
+    self, AddressBlock, forgot_password, log_in, refresh, reset_password, send_verification, sign_up, update_user,
+    verify_email,
+};
+use bellwether_usecases::users::{Password, SignUp, UserPatch};
+use bellwether_usecases::{Caller, Context, Error};
+use futures_util::future::join_all;
+use jiff::SignedDuration;
+
+use crate::mocks::{Unit, context_with, hash_of, now, session, user, user_id};
+
+/// The address of a number.
+fn at(number: u32) -> AddressBlock {
+    limits::Limits::default().block(std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into())
+}
+
+/// Takes its time, as bcrypt does. Two passwords are right, one of which takes longer, and one finds it too busy.
+#[derive(Default)]
+struct Hasher {
+    checked: AtomicU32,
+}
+
+#[async_trait]
+impl PasswordHasher for Hasher {
+    async fn hash(&self, _: &str) -> Result<PasswordHash, PasswordError> {
+        Ok(PasswordHash::new("hashed".to_owned()))
+    }
+    async fn verify<'a>(&self, password: &str, _: Option<&'a PasswordHash>) -> Result<bool, PasswordError> {
+        for _ in 0..if password == "slow" { 2000 } else { 20 } {
+            tokio::task::yield_now().await;
+        }
+        if password == "busy" {
+            return Err(PasswordError::Busy);
+        }
+        self.checked.fetch_add(1, Ordering::SeqCst);
+        Ok(matches!(password, "right" | "slow"))
+    }
+    fn is_outdated(&self, _: &PasswordHash) -> bool {
+        false
+    }
+}
+
+/// A unit in which anything can be done to user 1.
+fn unit() -> Unit {
+    let mut unit = Unit::default();
+    unit.users.expect_lock().returning(|_| Ok(vec![user(1)]));
+    unit.sessions.expect_lock_of_user().returning(|_| Ok(Vec::new()));
+    unit.mail_tokens.expect_of_user().returning(|_| Ok(vec![reset_token()]));
+    unit.unit.expect_write().returning(|_| Ok(()));
+    unit.unit.expect_commit().returning(|| Ok(()));
+    unit.unit.expect_rollback().returning(|| Ok(()));
+    unit
+}
+
+fn reset_token() -> MailToken {
+    let lifetime = Lifetime { from: now(), until: now() + SignedDuration::from_hours(1) };
+    let (hash, sent_to) = (hash_of("good"), "user1@example.org".to_owned());
+    MailToken { hash, user: user_id(1), purpose: TokenPurpose::ResetPassword, sent_to, lifetime }
+}
+
+/// A context in which user 1 exists, and is signed in at address 1.
+fn context() -> (Context, Arc<Hasher>) {
+    let mut queries = MockQueries::new();
+    let find = |key: &str| Ok((key == "user1@example.org").then(|| user(1)));
+    queries.expect_user_by_email().returning(find);
+    queries.expect_user().returning(|_| Ok(Some(user(1))));
+    queries.expect_mail_token().returning(|hash| Ok(Some(reset_token()).filter(|token| token.hash == hash)));
+    queries.expect_sessions_of().returning(|_, _, _| {
+        let mut session = session(1, 1, 0);
+        session.device.address = Some("10.0.0.1".to_owned());
+        Ok(vec![session])
+    });
+    let mut store = MockStore::new();
+    store.expect_begin().returning(|| Ok(unit().boxed()));
+    let mut signer = MockTokenSigner::new();
+    signer.expect_sign().returning(|_, _| Ok("access".to_owned()));
+    let (mut ctx, hasher) =
+        (context_with(store, queries, MockPasswordHasher::new(), signer), Arc::new(Hasher::default()));
+    ctx.hasher = hasher.clone();
+    (ctx, hasher)
+}
+
+/// Tries to sign in; the name of what came of it.
+async fn try_to(ctx: &Context, from: AddressBlock, email: &str, password: &str) -> &'static str {
+    name_of(&log_in(ctx, from, email, &Password(password.to_owned()), Device::default()).await)
+}
+
+fn name_of<T>(result: &Result<T, Error>) -> &'static str {
+    match result {
+        Ok(_) => "done",
+        Err(Error::Limited(exceeded)) => exceeded.rule.name,
+        Err(Error::Refused(Refusal::BadCredentials)) => "wrong",
+        Err(Error::Refused(Refusal::EmailTaken)) => "taken",
+        Err(Error::Refused(Refusal::BadMailToken | Refusal::BadRefreshToken)) => "bad token",
+        Err(Error::Password(PasswordError::Busy)) => "busy",
+        Err(_) => "failed",
+    }
+}
+
+const ANN: &str = "user1@example.org";
+
+/// Threat 12.
+#[tokio::test]
+async fn after_five_failures_not_even_the_right_password_is_looked_at() {
+    let (ctx, hasher) = context();
+    for _ in 0..5 {
+        assert_eq!(try_to(&ctx, at(2), ANN, "guess").await, "wrong");
+    }
+    assert_eq!(try_to(&ctx, at(2), ANN, "right").await, "login_address");
+    assert_eq!(hasher.checked.load(Ordering::SeqCst), 5);
+    assert_eq!(try_to(&ctx, at(3), ANN, "right").await, "done", "elsewhere the owner signs in");
+}
+
+/// Threat 12: the limit of an address may be higher than that of one account there.
+#[tokio::test]
+async fn one_account_is_limited_at_one_address_however_it_is_written() {
+    let (mut ctx, _) = context();
+    ctx.policy.limits.login_address.quota.limit = 100;
+    for email in [ANN, "USER1@example.org", " user1@EXAMPLE.org ", "user1@ＥＸＡＭＰＬＥ.org", ANN] {
+        assert_eq!(try_to(&ctx, at(2), email, "guess").await, "wrong", "{email}");
+    }
+    assert_eq!(try_to(&ctx, at(2), ANN, "right").await, "login");
+    assert_eq!(try_to(&ctx, at(2), "another@example.org", "guess").await, "wrong");
+}
+
+/// Threat 1: an account that there is not is limited like any other.
+#[tokio::test]
+async fn an_unknown_account_is_limited_as_a_known_one_is() {
+    for email in ["nobody@example.org", "no address at all"] {
+        let (ctx, _) = context();
+        for _ in 0..5 {
+            assert_eq!(try_to(&ctx, at(2), email, "guess").await, "wrong");
+        }
+        assert_eq!(try_to(&ctx, at(2), email, "guess").await, "login_address");
+    }
+}
+
+#[tokio::test]
+async fn successes_and_what_told_nothing_are_not_counted() {
+    let (ctx, _) = context();
+    for _ in 0..20 {
+        assert_eq!(try_to(&ctx, at(2), ANN, "right").await, "done");
+        assert_eq!(try_to(&ctx, at(2), ANN, "busy").await, "busy");
+    }
+    for _ in 0..5 {
+        assert_eq!(try_to(&ctx, at(2), ANN, "guess").await, "wrong");
+    }
+}
+
+/// Threat 12: many guesses at the same moment get no more answers than one after the other.
+#[tokio::test]
+async fn of_many_guesses_at_once_only_as_many_are_looked_at_as_may_fail() {
+    let (ctx, hasher) = context();
+    let names = join_all((0..40).map(|_| try_to(&ctx, at(2), ANN, "guess"))).await;
+    let count = |name| names.iter().filter(|other| **other == name).count();
+    assert_eq!((count("wrong"), count("login_address")), (5, 35), "{names:?}");
+    assert_eq!(hasher.checked.load(Ordering::SeqCst), 5);
+}
+
+/// People behind one address sign in at the same moment.
+#[tokio::test]
+async fn many_right_passwords_at_once_are_all_let_in() {
+    let (ctx, _) = context();
+    let names = join_all((0..60).map(|_| try_to(&ctx, at(2), ANN, "right"))).await;
+    assert_eq!(names, ["done"; 60]);
+}
+
+#[tokio::test]
+async fn a_crowd_that_would_wait_too_long_is_told_to_come_back() {
+    let (ctx, _) = context();
+    let names = join_all((0..200).map(|_| try_to(&ctx, at(2), ANN, "slow"))).await;
+    let count = |name| names.iter().filter(|other| **other == name).count();
+    assert!(count("busy") > 0 && count("done") >= 60 && count("busy") + count("done") == 200, "{names:?}");
+}
+
+/// Threat 12: a hundred failures from wherever, and the owner is not locked out where it is signed in.
+#[tokio::test]
+async fn guesses_from_many_addresses_close_an_account_but_not_to_its_owner() {
+    let (ctx, _) = context();
+    for number in 0..100 {
+        assert_eq!(try_to(&ctx, at(100 + number / 4), ANN, "guess").await, "wrong");
+    }
+    assert_eq!(try_to(&ctx, at(500), ANN, "right").await, "login_account");
+    assert_eq!(try_to(&ctx, at(1), ANN, "right").await, "done", "there it is signed in already");
+    for _ in 0..5 {
+        assert_eq!(try_to(&ctx, at(1), ANN, "guess").await, "wrong");
+    }
+    assert_eq!(try_to(&ctx, at(1), ANN, "right").await, "login_address", "there too one can guess only so often");
+
+    reset_password(&ctx, at(500), &OpaqueToken::new("good".to_owned()), &Password("a pass phrase".to_owned()))
+        .await
+        .unwrap();
+    assert_eq!(try_to(&ctx, at(500), ANN, "right").await, "done", "who has the mail has the account");
+}
+
+fn newcomer() -> SignUp {
+    SignUp {
+        email: Email::parse("new@example.org").unwrap(),
+        display_name: DisplayName::parse("New").unwrap(),
+        password: Password("correct horse".to_owned()),
+    }
+}
+
+/// Threat 2: whether an address has an account can be asked only so often.
+#[tokio::test]
+async fn sign_ups_that_meet_a_taken_address_are_limited() {
+    let (mut ctx, _) = context();
+    ctx.policy.signup_grant = bellwether_domain::money::Credits::ZERO;
+    let mut store = MockStore::new();
+    store.expect_begin().returning(|| {
+        let mut unit = Unit::default();
+        unit.unit.expect_write().returning(|changes| match changes.new_users.is_empty() {
+            true => Ok(()),
+            false => Err(StoreError::Duplicate(Unique::Email)),
+        });
+        unit.unit.expect_commit().returning(|| Ok(()));
+        unit.unit.expect_rollback().returning(|| Ok(()));
+        Ok(unit.boxed())
+    });
+    ctx.store = Arc::new(store);
+    for _ in 0..5 {
+        assert_eq!(name_of(&sign_up(&ctx, at(2), newcomer(), None).await), "taken");
+    }
+    assert_eq!(name_of(&sign_up(&ctx, at(2), newcomer(), None).await), "sign_up");
+    assert_eq!(name_of(&sign_up(&ctx, at(3), newcomer(), None).await), "taken");
+}
+
+#[tokio::test]
+async fn only_so_many_users_sign_up_from_one_address() {
+    let (mut ctx, _) = context();
+    ctx.policy.signup_grant = bellwether_domain::money::Credits::ZERO;
+    for _ in 0..30 {
+        assert_eq!(name_of(&sign_up(&ctx, at(2), newcomer(), None).await), "done");
+    }
+    assert_eq!(name_of(&sign_up(&ctx, at(2), newcomer(), None).await), "new_users");
+    assert_eq!(name_of(&sign_up(&ctx, at(3), newcomer(), None).await), "done");
+}
+
+/// Whoever has found somebody's access token cannot find the password with it.
+#[tokio::test]
+async fn the_current_password_is_guessed_at_only_so_often() {
+    let (ctx, hasher) = context();
+    let caller = Caller { user: user_id(1), role: Role::User };
+    let patch = |password: &str| UserPatch {
+        email: Some(Email::parse("other@example.org").unwrap()),
+        current_password: Some(Password(password.to_owned())),
+        ..UserPatch::default()
+    };
+    for _ in 0..5 {
+        assert_eq!(name_of(&update_user(&ctx, caller, user_id(1), patch("guess"), None).await), "wrong");
+    }
+    assert_eq!(name_of(&update_user(&ctx, caller, user_id(1), patch("right"), None).await), "login");
+    assert_eq!(hasher.checked.load(Ordering::SeqCst), 5);
+    let name = UserPatch { display_name: Some(DisplayName::parse("Other").unwrap()), ..UserPatch::default() };
+    assert_eq!(name_of(&update_user(&ctx, caller, user_id(1), name, None).await), "done", "that needs no password");
+}
+
+/// Beyond the limit of an account its owner gets no more mails, and nobody is told.
+#[tokio::test]
+async fn mails_are_asked_for_only_so_often() {
+    let (mut ctx, _) = context();
+    let begun = Arc::new(AtomicU32::new(0));
+    let (mut store, counted) = (MockStore::new(), begun.clone());
+    store.expect_begin().returning(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Ok(unit().boxed())
+    });
+    ctx.store = Arc::new(store);
+    for number in 0..50 {
+        assert_eq!(name_of(&forgot_password(&ctx, at(number), ANN).await), "done");
+    }
+    assert_eq!(begun.load(Ordering::SeqCst), 5, "five mails");
+    for number in 0..4 {
+        assert_eq!(name_of(&forgot_password(&ctx, at(1), &format!("user{number}@example.net")).await), "done");
+    }
+    assert_eq!(name_of(&forgot_password(&ctx, at(1), "another@example.net").await), "reset");
+
+    let caller = Caller { user: user_id(1), role: Role::User };
+    for _ in 0..5 {
+        assert_eq!(name_of(&send_verification(&ctx, caller).await), "done");
+    }
+    assert_eq!(name_of(&send_verification(&ctx, caller).await), "reset");
+}
+
+#[tokio::test]
+async fn tokens_of_mails_are_guessed_at_only_so_often() {
+    let (ctx, _) = context();
+    let (bad, password) = (OpaqueToken::new("bad".to_owned()), Password("a pass phrase".to_owned()));
+    for _ in 0..3 {
+        assert_eq!(name_of(&reset_password(&ctx, at(2), &bad, &password).await), "bad token");
+    }
+    for _ in 0..2 {
+        assert_eq!(name_of(&verify_email(&ctx, at(2), &bad).await), "bad token");
+    }
+    assert_eq!(name_of(&reset_password(&ctx, at(2), &bad, &password).await), "reset");
+    assert_eq!(name_of(&verify_email(&ctx, at(2), &bad).await), "reset");
+}
+
+#[tokio::test]
+async fn refreshes_are_counted_whether_they_succeed_or_not() {
+    let (mut ctx, _) = context();
+    let mut store = MockStore::new();
+    store.expect_begin().times(60).returning(|| {
+        let mut unit = Unit::default().rolls_back();
+        unit.sessions.expect_lock_by_token().returning(|_| Ok(None));
+        Ok(unit.boxed())
+    });
+    ctx.store = Arc::new(store);
+    let token = OpaqueToken::new("bad".to_owned());
+    for _ in 0..60 {
+        assert_eq!(name_of(&refresh(&ctx, at(2), &token, Device::default()).await), "bad token");
+    }
+    assert_eq!(name_of(&refresh(&ctx, at(2), &token, Device::default()).await), "refresh");
+}
