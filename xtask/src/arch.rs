@@ -38,6 +38,7 @@ const TABLE: &[Row] = &[
     Row { package: "bellwether-postgres",    normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
     Row { package: "bellwether-security",    normal: &["bellwether-domain"], dev: &[],                         build: &[] },
     Row { package: "bellwether-local",       normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
+    Row { package: "bellwether-redis",       normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
     Row { package: "bellwether-notify",      normal: &["bellwether-domain"], dev: &[],                         build: &[] },
     Row { package: "bellwether-http",        normal: &["bellwether-domain", "bellwether-usecases"],
                                                                              dev: &["bellwether-domain"],      build: &[] },
@@ -368,8 +369,15 @@ mod tests {
 
     #[test]
     fn lets_no_adapter_depend_on_another() {
-        let adapters =
-            ["bellwether-sqlite", "bellwether-postgres", "bellwether-security", "bellwether-notify", "bellwether-http"];
+        let adapters = [
+            "bellwether-sqlite",
+            "bellwether-postgres",
+            "bellwether-local",
+            "bellwether-redis",
+            "bellwether-security",
+            "bellwether-notify",
+            "bellwether-http",
+        ];
         for row in TABLE.iter().filter(|row| row.package != "bellwether") {
             for edges in [row.normal, row.dev, row.build] {
                 assert!(edges.iter().all(|to| !adapters.contains(to)), "{}", row.package);
