@@ -39,6 +39,14 @@ pub async fn remove(name: &str) {
         .expect("the database can be dropped");
 }
 
+/// Executes statements in a database.
+///
+/// # Panics
+/// When they cannot be.
+pub(crate) async fn execute(url: &str, statements: &str) {
+    connect(url).await.batch_execute(statements).await.expect("the statements can be executed");
+}
+
 async fn connect(url: &str) -> Client {
     let (client, connection) =
         tokio_postgres::connect(url, NoTls).await.unwrap_or_else(|e| panic!("DATABASE_URL cannot be used: {e}"));

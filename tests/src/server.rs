@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
+use diesel::sqlite::SqliteConnection;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -43,6 +46,19 @@ pub struct Installation {
     settings: Vec<(String, String)>,
 }
 
+/// All tests come from one address. Those of limits set their own.
+const UNLIMITED: [(&str, &str); 9] = [
+    ("LIMIT_PUBLIC", "1000000000/1m"),
+    ("LIMIT_USER", "1000000000/1m"),
+    ("LIMIT_LOGIN", "1000000000/1m"),
+    ("LIMIT_LOGIN_ADDRESS", "1000000000/1m"),
+    ("LIMIT_LOGIN_ACCOUNT", "1000000000/1m"),
+    ("LIMIT_RESET", "1000000000/1m"),
+    ("LIMIT_REFRESH", "1000000000/1m"),
+    ("LIMIT_SIGNUP", "1000000000/1m"),
+    ("LIMIT_NEW_USERS", "1000000000/1m"),
+];
+
 impl Installation {
     /// A fresh one with these settings. None, and a line that says why, where the store is not at hand.
     ///
@@ -63,6 +79,7 @@ impl Installation {
         let folder = temporary_folder();
         let settings = [("PASSWORD_COST", "4"), ("TICK_INTERVAL", "50ms"), ("LOG_FORMAT", "json")]
             .iter()
+            .chain(&UNLIMITED)
             .chain(settings)
             .map(|(name, value)| (format!("BELLWETHER_{name}"), (*value).to_owned()))
             .collect();
@@ -174,6 +191,21 @@ impl Installation {
             .await
             .unwrap_or_else(|_| panic!("{arguments:?} does not end"))
             .expect("the command can be waited for")
+    }
+
+    /// Changes what is stored behind the server's back, by statements that both stores understand: for
+    /// what no request can bring about.
+    ///
+    /// # Panics
+    /// When the store refuses.
+    pub async fn execute_sql(&self, statements: &str) {
+        if let Some(url) = self.database_url() {
+            return database::execute(url, statements).await;
+        }
+        let path = self.data_dir().join("bellwether.db");
+        let mut connection = SqliteConnection::establish(&path.to_string_lossy()).expect("the database can be opened");
+        let patient = format!("PRAGMA busy_timeout = 10000; {statements}");
+        connection.batch_execute(&patient).expect("the statements can be executed");
     }
 
     /// Checks every invariant of what is stored.

@@ -9,6 +9,7 @@ mod closed_loop;
 mod connection;
 mod latency;
 mod load;
+mod logins;
 mod machine;
 mod measured;
 mod open_loop;
@@ -33,6 +34,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::bench::load::Load;
+use crate::bench::logins::LoginsReport;
 use crate::bench::measured::{Figures, Measured, Name};
 use crate::bench::pgbench::Baseline;
 use crate::bench::psql::Database;
@@ -68,6 +70,9 @@ pub(crate) struct Options {
     /// Compare an empty store with one of so many open orders, instead of all else.
     #[arg(long, value_name = "ORDERS", value_parser = clap::value_parser!(u32).range(1000..))]
     scale: Option<u32>,
+    /// Measure sign-ins instead of all else.
+    #[arg(long, conflicts_with = "scale")]
+    logins: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -109,6 +114,12 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
         report.write(&cargo::workspace_root())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if bench.options.logins {
+        let report = bench.logins(&binary).await?;
+        print_report(&report.text());
+        report.write(&cargo::workspace_root())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let figures = bench.run(&binary).await?;
     let report = Report::new(bench.options.command(), figures);
     print_report(&report.text());
@@ -126,9 +137,10 @@ impl Options {
     fn command(&self) -> String {
         let clients: Vec<String> = self.clients.iter().map(ToString::to_string).collect();
         let store = self.store.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let logins = if self.logins { " --logins" } else { "" };
         let scale = self.scale.map_or_else(String::new, |orders| format!(" --scale {orders}"));
         format!(
-            "cargo xtask bench --seconds {} --clients {} --store {store} --seed {}{scale}",
+            "cargo xtask bench --seconds {} --clients {} --store {store} --seed {}{scale}{logins}",
             self.seconds,
             clients.join(","),
             self.seed
@@ -248,6 +260,31 @@ impl Bench<'_> {
         self.remove_databases().await?;
         let (command, busy_before) = (self.options.command(), self.busy_before);
         Ok(ScaleReport { command, cores: machine::cores(), busy_before, orders, stores })
+    }
+
+    /// Measures sign-ins on each store.
+    async fn logins(&self, binary: &Path) -> anyhow::Result<LoginsReport> {
+        eprintln!("bench: hashes without a server");
+        let hashes_per_second = self.interrupts.or(logins::hashes_per_second(self.length())).await?;
+        let mut stores = Vec::new();
+        // What a commit for each request costs is no question of sign-ins.
+        for (name, database) in self.options.store.subjects().filter(|(name, _)| *name != Name::PostgresAlone) {
+            let database = match database {
+                Some(database) => Some(self.server.fresh(database, self.interrupts).await?),
+                None => None,
+            };
+            let (seed, length) = (self.options.seed, self.length());
+            stores.push(logins::measure(name, binary, database.as_ref(), seed, length, self.interrupts).await?);
+        }
+        self.remove_databases().await?;
+        Ok(LoginsReport {
+            command: self.options.command(),
+            cores: machine::cores(),
+            busy_before: self.busy_before,
+            cost: logins::COST,
+            hashes_per_second,
+            stores,
+        })
     }
 
     /// Measures a store in its state, in the open loop at the rate of the state that it is compared with.

@@ -9,6 +9,7 @@ mod cargo;
 mod ci;
 mod interrupts;
 mod kill;
+mod permissions;
 mod process;
 mod services;
 mod test;
@@ -39,6 +40,8 @@ enum Task {
     Ci,
     /// Kill the server under load, again and again, and look for what it lost or did twice.
     Kill(kill::Options),
+    /// Print who may do what, as Markdown, or hold docs/permissions.md against it.
+    Permissions(permissions::Options),
     /// Start throw-away PostgreSQL and Redis servers, for a command or until Ctrl-C.
     Services(services::Options),
     /// Run every test, against throw-away PostgreSQL and Redis servers.
@@ -80,6 +83,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             Task::Bench(options) => bench::run(options, &interrupts).await,
             Task::Ci => ci::run(&interrupts).await,
             Task::Kill(options) => kill::run(options, &interrupts).await,
+            Task::Permissions(options) => permissions::run(options, &interrupts).await,
             Task::Services(options) => services::run(options, &interrupts).await,
             Task::Test { args } => test::run(&args, &interrupts).await,
         }

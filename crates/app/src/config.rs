@@ -10,10 +10,12 @@ use std::time::Duration;
 use anyhow::bail;
 use bellwether_domain::mail::Sender;
 use bellwether_domain::money::Credits;
+use bellwether_domain::ports::Quota;
 use bellwether_domain::text::Email;
-use bellwether_http::HttpOptions;
+use bellwether_http::{ForwardedHeader, HttpOptions, Network, Proxies};
 use bellwether_notify::SmtpMailer;
 use bellwether_usecases::Policy;
+use bellwether_usecases::limits::{Limits, Rule};
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
@@ -85,6 +87,8 @@ pub(crate) struct Config {
     pub(crate) mail: MailConfig,
     /// How the HTTP server behaves.
     pub(crate) http: HttpOptions,
+    /// How many keys the rate limiter holds.
+    pub(crate) limit_keys: usize,
     /// How often it is looked for what is due.
     pub(crate) tick_interval: Duration,
 }
@@ -140,6 +144,7 @@ impl Config {
                 SignedDuration::from_hours(8760),
             ),
             max_sessions: reader.number("max_sessions", 1, 100),
+            limits: reader.limits(),
             conceal_existing_accounts: reader.flag("conceal_existing_accounts"),
             ..Policy::default()
         };
@@ -157,6 +162,14 @@ impl Config {
             body_timeout: reader.std_duration("body_timeout", TENTH, SignedDuration::from_mins(10)),
             keep_alive: reader.std_duration("keep_alive", SignedDuration::from_secs(1), SignedDuration::from_hours(1)),
             allowed_origins: list(settings.get("allowed_origins")),
+            proxies: Proxies {
+                networks: reader.read("trusted_proxies", "networks such as 10.0.0.0/8, separated by commas", networks),
+                header: reader.read("forwarded_header", "x-forwarded-for or forwarded", |t| match t {
+                    "x-forwarded-for" => Some(ForwardedHeader::XForwardedFor),
+                    "forwarded" => Some(ForwardedHeader::Forwarded),
+                    _ => None,
+                }),
+            },
             currency: reader.read("currency", "1 to 20 characters", |t| {
                 (1..=20).contains(&t.chars().count()).then(|| t.to_owned())
             }),
@@ -181,6 +194,7 @@ impl Config {
                 |t| EnvFilter::try_new(t).is_ok().then(|| t.to_owned()),
             ),
             password_cost: reader.number("password_cost", 4, 31),
+            limit_keys: reader.number("limit_keys", 1000, 100_000_000),
             tick_interval: reader.std_duration(
                 "tick_interval",
                 SignedDuration::from_millis(10),
@@ -284,6 +298,18 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
+fn networks(text: &str) -> Option<Vec<Network>> {
+    list(text).iter().map(|network| network.parse().ok()).collect()
+}
+
+fn quota(text: &str) -> Option<Quota> {
+    let (limit, window) = text.split_once('/')?;
+    let (limit, window) = (limit.trim().parse().ok()?, window.trim().parse().ok()?);
+    let is_allowed = (1..=1_000_000_000).contains(&limit)
+        && (SignedDuration::from_secs(1)..=SignedDuration::from_hours(24)).contains(&window);
+    is_allowed.then(|| Quota::new(limit, window))
+}
+
 /// Reads settings and gathers what is wrong with them. A bad value is replaced by the type's
 /// default, which nobody sees: with a fault there is no configuration.
 struct Reader<'a> {
@@ -310,6 +336,10 @@ stand_in! {
     SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
     Database => Database::Sqlite(PathBuf::new()),
     LogFormat => LogFormat::Auto,
+    Vec<Network> => Vec::new(),
+    ForwardedHeader => ForwardedHeader::default(),
+    Quota => Quota::new(0, SignedDuration::ZERO),
+    u8 => 0,
     Option<String> => None,
     Sender => Sender { address: Email::of_the_house(), name: None },
 }
@@ -336,6 +366,26 @@ impl Reader<'_> {
     fn duration(&mut self, key: &str, least: SignedDuration, most: SignedDuration) -> SignedDuration {
         let allowed = format!("a duration such as 30s, 15m or 24h, from {least:#} to {most:#}");
         self.read(key, &allowed, |t| t.parse().ok().filter(|d| (least..=most).contains(d)))
+    }
+
+    fn limits(&mut self) -> Limits {
+        let default = Limits::default();
+        Limits {
+            public: self.rule("limit_public", default.public),
+            user: self.rule("limit_user", default.user),
+            login: self.rule("limit_login", default.login),
+            login_address: self.rule("limit_login_address", default.login_address),
+            login_account: self.rule("limit_login_account", default.login_account),
+            sign_up: self.rule("limit_signup", default.sign_up),
+            new_users: self.rule("limit_new_users", default.new_users),
+            reset: self.rule("limit_reset", default.reset),
+            refresh: self.rule("limit_refresh", default.refresh),
+            ipv6_prefix: self.number("limit_ipv6_prefix", 32, 128),
+        }
+    }
+
+    fn rule(&mut self, key: &str, rule: Rule) -> Rule {
+        rule.with(self.read(key, "a limit such as 5/15m: 1 to 1000000000 within 1s to 24h", quota))
     }
 
     fn std_duration(&mut self, key: &str, least: SignedDuration, most: SignedDuration) -> Duration {
@@ -394,6 +444,28 @@ mod tests {
             "flag --listen",
         ] {
             assert!(error.contains(key), "{key} in {error}");
+        }
+    }
+
+    #[test]
+    fn the_default_limits_are_those_of_the_rules() {
+        let config = config(&[], "").unwrap();
+        assert_eq!(format!("{:?}", config.policy.limits), format!("{:?}", Limits::default()));
+        assert!(config.http.proxies.networks.is_empty());
+    }
+
+    #[test]
+    fn limits_and_networks_are_read_or_named() {
+        let file = "limit_login = \"7 / 90s\"\ntrusted_proxies = \"10.0.0.0/8, ::1\"\nforwarded_header = \"forwarded\"";
+        let good = config(&[], file).unwrap();
+        assert_eq!(good.policy.limits.login.quota, Quota::new(7, SignedDuration::from_secs(90)));
+        assert_eq!((good.http.proxies.networks.len(), good.http.proxies.header), (2, ForwardedHeader::Forwarded));
+        for bad in ["limit_user = \"0/1m\"", "limit_user = \"5\"", "limit_user = \"5/500ms\"", "limit_user = \"5/48h\""]
+        {
+            assert!(config(&[], bad).unwrap_err().to_string().contains("a limit such as 5/15m"), "{bad}");
+        }
+        for bad in ["trusted_proxies = \"everybody\"", "forwarded_header = \"x-real-ip\"", "limit_ipv6_prefix = 8"] {
+            assert!(config(&[], bad).is_err(), "{bad}");
         }
     }
 

@@ -139,7 +139,7 @@ async fn open(ctx: &Context, plan: &Plan, creator: &User) -> anyhow::Result<Mark
         liquidity,
         opening_order: None,
     };
-    match open_market(ctx, Caller { user: creator.id, role: creator.role }, request, None).await? {
+    match open_market(ctx, Caller::signed_in(creator.id, creator.role), request, None).await? {
         Answered::Fresh(opened) => Ok(opened.market),
         Answered::Replayed(_) => bail!("a market was opened twice"),
     }
@@ -179,7 +179,7 @@ async fn trade(
 }
 
 async fn submit(trading: &Trading, command: Command) -> anyhow::Result<bool> {
-    let answered = trading.submit(Request { commands: vec![command], keyed: None }).await?;
+    let answered = trading.submit(Request { commands: vec![command], keyed: None, key: None }).await?;
     Ok(matches!(answered, Answered::Fresh(outcomes) if outcomes.iter().all(Result::is_ok)))
 }
 
@@ -219,7 +219,7 @@ async fn finish(ctx: &Context, users: &[User]) -> anyhow::Result<()> {
     for (plan, resolves) in MARKETS.iter().skip(MARKETS.len() - 2).zip([true, false]) {
         let market = markets.iter().find(|m| m.question == plan.0).context("a market of the demonstration")?;
         let creator = users.iter().find(|u| u.id == market.creator).context("its creator")?;
-        let caller = Caller { user: creator.id, role: creator.role };
+        let caller = Caller::signed_in(creator.id, creator.role);
         close_market(ctx, caller, market.id).await?;
         if resolves {
             resolve_market(ctx, caller, market.id, Verdict::Outcome("NO".to_owned())).await?;

@@ -108,6 +108,51 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "",
         "what links in mails begin with, such as `https://markets.example.org`; by default where the server listens",
     ),
+    setting(
+        "trusted_proxies",
+        "",
+        "networks of the proxies that are believed for whom they ask, such as `10.0.0.0/8, 2001:db8::1`, separated by commas; see [rate limits](rate-limits.md)",
+    ),
+    setting(
+        "forwarded_header",
+        "x-forwarded-for",
+        "the header in which those proxies say for whom they ask: `x-forwarded-for` or `forwarded`; the other one is never read",
+    ),
+    setting(
+        "limit_public",
+        "1200/1m",
+        "requests of one address without a good access token: how many within how long, 1 to 1000000000 within `1s` to `24h`",
+    ),
+    setting("limit_user", "6000/1m", "requests of one user"),
+    setting(
+        "limit_login",
+        "5/15m",
+        "failed sign-ins to one account from one address; also wrong passwords of one user who changes its own",
+    ),
+    setting("limit_login_address", "5/15m", "failed sign-ins from one address, whatever the accounts"),
+    setting(
+        "limit_login_account",
+        "100/15m",
+        "failed sign-ins to one account, whatever the addresses; does not hold where its owner is signed in",
+    ),
+    setting("limit_signup", "5/15m", "sign-ups from one address that meet an e-mail address which is taken"),
+    setting("limit_new_users", "30/1h", "users who sign up from one address"),
+    setting(
+        "limit_reset",
+        "5/15m",
+        "mails to set a password or verify an address, for one account and from one address; also tokens from mails that are not good",
+    ),
+    setting("limit_refresh", "60/1m", "refreshes from one address"),
+    setting(
+        "limit_ipv6_prefix",
+        "56",
+        "how many leading bits of an IPv6 address are counted as one address, 32 to 128",
+    ),
+    setting(
+        "limit_keys",
+        "100000",
+        "how many users, accounts and addresses are counted at a time, 1000 to 100000000; about 250 bytes each, 2 KiB at the most",
+    ),
     setting("workers", "0", "threads that speak HTTP, 0 to 256; 0 for one a core"),
     setting("max_connections", "10000", "the most connections of one worker, 1 to 1000000"),
     setting(
@@ -290,7 +335,7 @@ impl Settings {
 /// The setting whose name is most like `key`.
 fn suggestion(key: &str) -> String {
     let shares = |other: &str| other.split('_').filter(|word| key.contains(word)).count();
-    let nearest = SETTINGS.iter().max_by_key(|s| shares(s.key)).filter(|s| shares(s.key) > 0);
+    let nearest = SETTINGS.iter().rev().max_by_key(|s| shares(s.key)).filter(|s| shares(s.key) > 0);
     nearest.map_or_else(String::new, |s| format!("; did you mean {:?}?", s.key))
 }
 

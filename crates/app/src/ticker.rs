@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bellwether_usecases::api_keys::write_last_uses;
 use bellwether_usecases::idempotency::forget_old_answers;
 use bellwether_usecases::recovery::forget_old_mail_tokens;
 use bellwether_usecases::sessions::forget_old_sessions;
@@ -27,6 +28,10 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
             if let Err(error) = guarded(async move { forget(&forgetting).await }).await {
                 tracing::error!(error = %format_args!("{error:#}"), "old answers, sessions and tokens could not be forgotten; it is tried again later");
             }
+        }
+        let using = ctx.clone();
+        if let Err(error) = guarded(async move { write_last_uses(&using).await }).await {
+            tracing::warn!(error = %format_args!("{error:#}"), "the last uses of API keys could not be written");
         }
         let ticking = ctx.clone();
         let wait = match guarded(async move { tick(&ticking).await }).await {

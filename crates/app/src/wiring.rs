@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bellwether_domain::ports::{Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
+use bellwether_local::LocalLimiter;
 use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_postgres::{PgOptions, PgStore};
 use bellwether_security::{
     BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
 };
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
+use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::{Delivery, MailBell};
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
@@ -179,8 +182,11 @@ pub(crate) fn context(
         signer,
         opaque_tokens: Arc::new(RandomTokens::of_sessions(master)?),
         mail_tokens: Arc::new(RandomTokens::of_mails(master)?),
+        api_key_tokens: Arc::new(RandomTokens::of_api_keys(master)?),
         mail_bell: MailBell::default(),
+        limiter: Limiter::new(Arc::new(LocalLimiter::new(config.limit_keys))),
         session_memory: SessionMemory::default(),
+        key_memory: KeyMemory::default(),
         policy,
     })
 }

@@ -148,6 +148,7 @@ pub(crate) fn order(
         post_only: false,
         self_trade_prevention: SelfTradePrevention::CancelNewest,
         client_order_id: None,
+        counted_by: None,
         status: OrderStatus::Open,
         end_reason: None,
         book,

@@ -108,7 +108,7 @@ impl Exchange {
 
     /// Runs the flow; how many trades were made.
     fn run(mut self, acts: &[Act]) -> usize {
-        let limits = Limits { max_open_orders: u32::MAX, max_fills: 10_000 };
+        let limits = Limits { max_open_orders: u32::MAX, max_fills: 10_000, key: None };
         let moment = Moment { now: now(), limits };
         let mut placed: Vec<Option<(OrderId, UserId)>> = Vec::with_capacity(acts.len());
         let mut trades = 0;

@@ -33,6 +33,8 @@ id!(/// An account of the ledger.
     AccountId);
 id!(/// A signed-in session.
     SessionId);
+id!(/// An API key.
+    ApiKeyId);
 id!(/// A job.
     JobId);
 

@@ -1,13 +1,14 @@
 //! What Bellwether knows about prediction markets, as plain Rust without I/O.
 //!
 //! - Numbers and texts: [`money`], [`ids`], [`text`].
-//! - Things: [`user`], [`session`], [`mail`], [`job`], [`ledger`], [`market`], [`order`], [`position`], [`trade`].
+//! - Things: [`user`], [`session`], [`api_key`], [`mail`], [`job`], [`ledger`], [`market`], [`order`], [`position`], [`trade`].
 //! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
 //!   [`settlement`] (payouts), [`permissions`], [`password`].
 //! - [`ports`]: what the domain needs of the world, as traits.
 //!
 //! Everything that decides is a pure function of loaded state, a command, the time and fresh ids.
 
+pub mod api_key;
 pub mod book;
 pub mod exchange;
 pub mod ids;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::ids::{MarketId, OrderId, UserId};
+use crate::ids::{ApiKeyId, MarketId, OrderId, UserId};
 use crate::market::OutcomeId;
 use crate::money::{Credits, Overflow, Price, Shares};
 
@@ -210,6 +210,9 @@ pub struct Order {
     pub self_trade_prevention: SelfTradePrevention,
     /// The owner's own id for it, unique among the owner's orders.
     pub client_order_id: Option<String>,
+    /// The API key that it counts against: the one that placed or last amended it, where that has a limit
+    /// of spending or of open orders.
+    pub counted_by: Option<ApiKeyId>,
     /// How it stands.
     pub status: OrderStatus,
     /// Why it ended before everything was filled.

@@ -5,6 +5,7 @@
 
 use thiserror::Error;
 
+use crate::api_key::Scope;
 use crate::ledger::LedgerError;
 use crate::market::MarketStatus;
 use crate::money::{Credits, Overflow, Shares};
@@ -52,6 +53,40 @@ pub enum Refusal {
     /// No such session, or not for this caller to know.
     #[error("there is no such session")]
     SessionNotFound,
+    /// The API key lacks the scope; none where no key may do this.
+    #[error("{}", out_of_scope(.0))]
+    OutOfScope(Option<Scope>),
+    /// No such API key, or not for this caller to know.
+    #[error("there is no such API key")]
+    ApiKeyNotFound,
+    /// The API key was revoked or has expired since the request began.
+    #[error("the API key has expired or was revoked")]
+    KeyInactive,
+    /// The API key is for other markets.
+    #[error("this API key may not trade in this market")]
+    KeyNotForMarket,
+    /// More than the API key may spend in a day. Money in mills.
+    #[error("this API key may spend {limit} credits a day: {required} are needed and {available} are left")]
+    KeySpendingLimit {
+        /// What it may spend in a day.
+        limit: Credits,
+        /// What is needed: to be paid, and to be reserved.
+        required: Credits,
+        /// What is left.
+        available: Credits,
+    },
+    /// The API key has as many open orders as it may.
+    #[error("this API key may have {limit} open orders; cancel some first")]
+    KeyOpenOrders {
+        /// How many it may have.
+        limit: u32,
+    },
+    /// Too many API keys.
+    #[error("at most {limit} API keys are allowed; delete some first")]
+    TooManyKeys {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The password may not be set, for all of these reasons.
     #[error("the password cannot be used: it {}", list(.0))]
     UnfitPassword(Vec<PasswordFault>),
@@ -183,6 +218,13 @@ pub enum Refusal {
     /// The idempotency key was used with another request.
     #[error("this Idempotency-Key was used with a different request")]
     IdempotencyMismatch,
+}
+
+fn out_of_scope(scope: &Option<Scope>) -> String {
+    match scope {
+        Some(scope) => format!("this needs an API key with the scope {}", scope.as_str()),
+        None => "no API key may do this; sign in".to_owned(),
+    }
 }
 
 fn list(faults: &[PasswordFault]) -> String {

@@ -14,6 +14,7 @@ use bellwether_usecases::transfers::Payments;
 use tokio::runtime::Handle;
 use tracing::Instrument as _;
 
+use crate::client::Proxies;
 use crate::faults::Fault;
 
 /// How the HTTP server behaves.
@@ -37,6 +38,8 @@ pub struct HttpOptions {
     pub shutdown_timeout: Duration,
     /// The origins whose pages may call; none by default.
     pub allowed_origins: Vec<String>,
+    /// The proxies that say for whom they ask; none by default.
+    pub proxies: Proxies,
     /// What the credit is called.
     pub currency: String,
 }
@@ -53,6 +56,7 @@ impl Default for HttpOptions {
             max_body: 256 * 1024,
             shutdown_timeout: Duration::from_secs(30),
             allowed_origins: Vec::new(),
+            proxies: Proxies::default(),
             currency: "credit".to_owned(),
         }
     }

@@ -1,11 +1,18 @@
 //! Who asks: the bearer token of a request.
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use bellwether_domain::ports::OpaqueToken;
+use bellwether_usecases::sessions::{self, Identity};
+use bellwether_usecases::{Caller, api_keys};
+use uuid::Uuid;
 
+use crate::app::App;
 use crate::faults::Fault;
 
 /// No token of ours is longer.
 const LONGEST: usize = 4096;
+/// What API keys begin with, as no access token does.
+const API_KEY: &str = "bw_live_";
 
 /// The token of `Authorization: Bearer …`.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
@@ -27,7 +34,72 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
         .ok_or_else(invalid_token)
 }
 
-/// 401 for a token that is forged, expired, or of somebody who may no longer act.
+/// Who a token speaks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bearer {
+    /// Somebody who is signed in.
+    Session(Identity),
+    /// A user with an API key, which is always there.
+    Key(Caller),
+}
+
+impl Bearer {
+    /// Who asks.
+    pub(crate) const fn caller(self) -> Caller {
+        match self {
+            Self::Session(who) => who.caller,
+            Self::Key(caller) => caller,
+        }
+    }
+
+    /// Whose requests are counted together: those of a user who is signed in, wherever; each API key's by themselves.
+    pub(crate) fn subject(self) -> Uuid {
+        let caller = self.caller();
+        caller.key.map_or(caller.user.0, |key| key.id.0)
+    }
+}
+
+/// Who the token of a request speaks for, if anybody; in its extensions from when it was counted, unless
+/// the store failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known(pub(crate) Option<Bearer>);
+
+/// Who a token speaks for; none where it speaks for nobody.
+pub(crate) async fn identify(app: &App, token: &str) -> Result<Option<Bearer>, Fault> {
+    if is_api_key(token) {
+        return by_key(app, OpaqueToken::new(token.to_owned())).await;
+    }
+    if let Some(known) = sessions::recall(app.ctx(), token).await {
+        return Ok(known.map(Bearer::Session));
+    }
+    let (ctx, token) = (app.ctx().clone(), token.to_owned());
+    let who = app.run(async move { sessions::authenticate(&ctx, &token).await }).await?;
+    Ok(who.map(Bearer::Session))
+}
+
+async fn by_key(app: &App, key: OpaqueToken) -> Result<Option<Bearer>, Fault> {
+    if let Some(known) = api_keys::recall(app.ctx(), &key).await {
+        return Ok(known.map(Bearer::Key));
+    }
+    let ctx = app.ctx().clone();
+    let caller = app.run(async move { api_keys::authenticate(&ctx, &key).await }).await?;
+    Ok(caller.map(Bearer::Key))
+}
+
+fn is_api_key(token: &str) -> bool {
+    token.starts_with(API_KEY)
+}
+
+/// 401 for a token that is good for nothing: forged, expired, revoked, or of somebody who may no longer act.
+pub(crate) fn invalid(token: &str) -> Fault {
+    if is_api_key(token) {
+        let message = "the API key is not valid, has expired or was revoked";
+        return Fault::unauthenticated(message, "Bearer error=\"invalid_token\"");
+    }
+    invalid_token()
+}
+
+/// The same for an access token.
 pub(crate) fn invalid_token() -> Fault {
     Fault::unauthenticated(
         "the access token is not valid or has expired; sign in again",

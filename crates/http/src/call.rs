@@ -7,36 +7,57 @@ use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{MarketKey, Sealer};
+use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::Device;
 use bellwether_domain::text::Slug;
-use bellwether_usecases::sessions::{self, Identity};
+use bellwether_usecases::limits::AddressBlock;
+use bellwether_usecases::sessions::Identity;
 use bellwether_usecases::{Caller, Context, Rendered};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, Bearer, Known};
 use crate::body::{self, Body};
 use crate::etag::required_version;
 use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, Place, parse_id, read};
 use crate::idempotency::{self, Guarded, Need};
+use crate::limits::Client;
 use crate::query::read_query;
+use crate::routes::Access;
 
 /// A request. All handlers take one and answer `Result<Reply, Fault>`.
 pub(crate) struct Call {
     app: web::Data<App>,
     request: HttpRequest,
     payload: Payload,
+    access: Access,
 }
 
-impl FromRequest for Call {
+/// A request whose route is not known yet. The table of routes alone makes a [`Call`] of it, so no
+/// handler runs without what its route needs.
+pub(crate) struct Arrived {
+    app: web::Data<App>,
+    request: HttpRequest,
+    payload: Payload,
+}
+
+impl Arrived {
+    /// The call to a route that needs this.
+    pub(crate) fn to(self, access: Access) -> Call {
+        let Self { app, request, payload } = self;
+        Call { app, request, payload, access }
+    }
+}
+
+impl FromRequest for Arrived {
     type Error = Fault;
     type Future = Ready<Result<Self, Fault>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let app = request.app_data::<web::Data<App>>().cloned();
-        let call = |app| Self { app, request: request.clone(), payload: payload.take() };
-        ready(app.map(call).ok_or_else(|| Fault::internal("the application is not set up")))
+        let arrived = |app| Self { app, request: request.clone(), payload: payload.take() };
+        ready(app.map(arrived).ok_or_else(|| Fault::internal("the application is not set up")))
     }
 }
 
@@ -58,33 +79,59 @@ impl Call {
         self.app.sealer()
     }
 
-    /// Who asks; 401 where nobody is signed in.
+    /// Who asks, by an access token or an API key: 401 where nobody is signed in, 403 where the permission
+    /// that the route needs is not the caller's at all, whosever things it is about.
     pub(crate) async fn caller(&self) -> Result<Caller, Fault> {
-        self.identity().await.map(|who| who.caller)
+        self.bearer().await.and_then(|who| self.admit(who.caller()))
     }
 
-    /// Who asks, and in which session; 401 where nobody is signed in.
+    /// [`caller`](Self::caller), and in which session. No API key is in one.
     pub(crate) async fn identity(&self) -> Result<Identity, Fault> {
-        let token = auth::bearer(self.request.headers())?;
-        let who = match sessions::recall(self.app.ctx(), token).await {
-            Some(known) => known,
-            None => {
-                let (ctx, token) = (self.ctx(), token.to_owned());
-                self.app.run(async move { sessions::authenticate(&ctx, &token).await }).await?
+        match self.bearer().await? {
+            Bearer::Session(who) => {
+                self.admit(who.caller)?;
+                Ok(who)
             }
+            Bearer::Key(_) => Err(Refusal::OutOfScope(None).into()),
+        }
+    }
+
+    /// Whose token the request bears; 401 where it bears none that is good.
+    async fn bearer(&self) -> Result<Bearer, Fault> {
+        let token = auth::bearer(self.request.headers())?;
+        let known = self.request.extensions().get::<Known>().copied();
+        let who = match known {
+            Some(Known(who)) => who,
+            None => auth::identify(&self.app, token).await?,
         };
-        let who = who.ok_or_else(auth::invalid_token)?;
-        self.request.extensions_mut().insert(AskedBy(who.caller.user));
-        Ok(who)
+        who.ok_or_else(|| auth::invalid(token))
+    }
+
+    /// Lets a caller in who has what the route needs.
+    fn admit(&self, caller: Caller) -> Result<Caller, Fault> {
+        self.request.extensions_mut().insert(AskedBy(caller.user));
+        if let Access::Needs(permission) = self.access {
+            caller.require(permission, true)?;
+        }
+        Ok(caller)
     }
 
     /// From where the request comes, as a session remembers it.
     pub(crate) fn device(&self) -> Device {
         let agent = self.request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::trim);
         Device {
-            address: self.request.peer_addr().map(|peer| peer.ip().to_canonical().to_string()),
+            address: self.client().0.map(|address| address.to_string()),
             agent: agent.filter(|a| !a.is_empty()).map(|a| a.chars().take(Device::LONGEST_AGENT).collect()),
         }
+    }
+
+    /// From where it comes, as it is counted.
+    pub(crate) fn from(&self) -> AddressBlock {
+        self.client().block(&self.app.ctx().policy.limits)
+    }
+
+    fn client(&self) -> Client {
+        self.request.extensions().get::<Client>().copied().unwrap_or(Client(None))
     }
 
     /// The id in the path.

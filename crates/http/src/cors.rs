@@ -23,7 +23,9 @@ pub(crate) fn allow(origin: HeaderValue, answer: &mut HeaderMap) {
     answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     answer.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("ETag, Location, Retry-After, X-Request-Id, Idempotency-Replayed"),
+        HeaderValue::from_static(
+            "ETag, Location, Retry-After, X-Request-Id, Idempotency-Replayed, RateLimit, RateLimit-Policy",
+        ),
     );
     answer.append(VARY, HeaderValue::from_static("Origin"));
 }

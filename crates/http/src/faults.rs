@@ -1,6 +1,7 @@
 //! Why a request was not answered as asked, and the one table that gives each reason its status,
 //! its code and its details.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -54,7 +55,7 @@ struct Inner {
     code: &'static str,
     message: String,
     details: Vec<Detail>,
-    headers: Vec<(HeaderName, &'static str)>,
+    headers: Vec<(HeaderName, Cow<'static, str>)>,
     closes: bool,
     data: Option<String>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
@@ -99,6 +100,11 @@ impl Fault {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message).with_header(WWW_AUTHENTICATE, challenge)
     }
 
+    /// 429: more than is allowed.
+    pub(crate) fn limited(message: String) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message)
+    }
+
     /// 503, asking to try again.
     pub(crate) fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).with_header(RETRY_AFTER, RETRY_AFTER_S)
@@ -137,8 +143,8 @@ impl Fault {
     }
 
     /// With that header.
-    pub(crate) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.0.headers.push((name, value));
+    pub(crate) fn with_header(mut self, name: HeaderName, value: impl Into<Cow<'static, str>>) -> Self {
+        self.0.headers.push((name, value.into()));
         self
     }
 
@@ -160,7 +166,7 @@ impl Fault {
         self
     }
 
-    fn with_facts(self, facts: Value) -> Self {
+    pub(crate) fn with_facts(self, facts: Value) -> Self {
         let Value::Object(facts) = facts else { return self };
         let detail = Detail { field: None, code: self.code(), message: self.message().to_owned(), facts };
         self.with_details(vec![detail])
@@ -182,7 +188,7 @@ impl Fault {
         &self.0.details
     }
 
-    pub(crate) fn headers(&self) -> &[(HeaderName, &'static str)] {
+    pub(crate) fn headers(&self) -> &[(HeaderName, Cow<'static, str>)] {
         &self.0.headers
     }
 
@@ -237,6 +243,7 @@ impl From<Error> for Fault {
             Error::Refused(refusal) => refusal.into(),
             Error::Store(error) => error.into(),
             Error::Password(error) => error.into(),
+            Error::Limited(exceeded) => exceeded.into(),
             Error::Signing | Error::Payload | Error::NoRandomness(_) => Self::internal(error),
         }
     }
@@ -318,6 +325,13 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::OrderNotFound => (NOT_FOUND, "ORDER_NOT_FOUND"),
         R::OutcomeNotFound { .. } => (INVALID, "OUTCOME_NOT_FOUND"),
         R::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+        R::OutOfScope(_) => (StatusCode::FORBIDDEN, "KEY_SCOPE_MISSING"),
+        R::ApiKeyNotFound => (NOT_FOUND, "API_KEY_NOT_FOUND"),
+        R::KeyInactive => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+        R::KeyNotForMarket => (StatusCode::FORBIDDEN, "KEY_NOT_FOR_MARKET"),
+        R::KeySpendingLimit { .. } => (CONFLICT, "KEY_SPENDING_LIMIT"),
+        R::KeyOpenOrders { .. } => (CONFLICT, "KEY_OPEN_ORDERS"),
+        R::TooManyKeys { .. } => (CONFLICT, "TOO_MANY_API_KEYS"),
         R::UserInactive => (StatusCode::FORBIDDEN, "USER_INACTIVE"),
         R::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
         R::BadRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
@@ -363,6 +377,11 @@ fn facts(refusal: &Refusal) -> Option<Value> {
         Refusal::InsufficientFunds { required, available } => {
             json!({ "required": required.to_string(), "available": available.to_string() })
         }
+        Refusal::KeySpendingLimit { limit, required, available } => {
+            json!({ "limit": limit.to_string(), "required": required.to_string(), "available": available.to_string() })
+        }
+        Refusal::KeyOpenOrders { limit } => json!({ "limit": limit }),
+        Refusal::TooManyKeys { limit } => json!({ "limit": limit }),
         Refusal::InsufficientShares { outcome, required, available } => {
             json!({ "outcome": outcome, "required": required.count(), "available": available.count() })
         }

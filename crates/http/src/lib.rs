@@ -8,11 +8,13 @@
 //! What is not here: rules and permissions (the domain's and the use cases'), and storage.
 
 mod accounts;
+mod api_keys;
 mod app;
 mod auth;
 mod body;
 mod books;
 mod call;
+mod client;
 mod cors;
 mod cursor;
 mod decimal;
@@ -24,6 +26,7 @@ mod health;
 mod idempotency;
 mod json;
 mod keys;
+mod limits;
 mod markets;
 mod middleware;
 mod orders;
@@ -41,5 +44,6 @@ mod users;
 mod wire;
 
 pub use app::{App, HttpOptions};
-pub use routes::configure;
+pub use client::{ForwardedHeader, Network, Proxies};
+pub use routes::{Access, ROUTES, Route, configure};
 pub use server::{server, service};

@@ -19,6 +19,7 @@ use crate::call::AskedBy;
 use crate::envelope::{Stamp, failure, header_value};
 use crate::etag::encoded_tag;
 use crate::faults::Fault;
+use crate::limits::{Client, Counted};
 use crate::{cors, trace};
 
 const METHODS: [Method; 7] =
@@ -39,11 +40,18 @@ pub(crate) async fn around(
     let span = span_of(&request, &stamp);
     let origin = cors::allowed_origin(request.headers(), &app.options().allowed_origins);
     let admitted = app.admit();
+    let client = Client::of(&request, &app);
+    request.extensions_mut().insert(client);
+    let mut counted = None;
     let response = if origin.is_some() && cors::is_preflight(request.method(), request.headers()) {
         let mut answer = HttpResponse::NoContent().finish();
         cors::allow_preflight(answer.headers_mut());
         request.into_response(answer)
     } else if let Some(fault) = refusal(&request, admitted.is_some()) {
+        request.error_response(fault)
+    } else if !is_probe(&request)
+        && let Some(fault) = counted.insert(Counted::of(&request, &app, client, stamp.received_at).await).fault()
+    {
         request.error_response(fault)
     } else {
         next.call(request).instrument(span.clone()).await?.map_into_boxed_body()
@@ -51,6 +59,9 @@ pub(crate) async fn around(
     drop(admitted);
     let mut response = span.in_scope(|| enclose(response, &stamp));
     finish_headers(response.headers_mut(), &stamp);
+    if let Some(counted) = counted {
+        counted.write(response.headers_mut());
+    }
     if let Some(origin) = origin {
         cors::allow(origin, response.headers_mut());
     }
@@ -64,10 +75,13 @@ fn refusal(request: &ServiceRequest, is_admitted: bool) -> Option<Fault> {
         let fault = Fault::of_status(StatusCode::METHOD_NOT_ALLOWED).closing();
         return Some(fault.with_header(ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
-    // Whether the process lives must be known above all when it has too much to do.
-    let is_probe = matches!(request.path(), "/livez" | "/readyz" | "/health");
-    (!is_admitted && !is_probe)
+    (!is_admitted && !is_probe(request))
         .then(|| Fault::unavailable("OVERLOADED", "too many requests are being worked on; try again in a moment"))
+}
+
+/// Whether the process lives must be known above all when it has too much to do.
+fn is_probe(request: &ServiceRequest) -> bool {
+    matches!(request.path(), "/livez" | "/readyz" | "/health" | "/api/v1/health")
 }
 
 fn span_of(request: &ServiceRequest, stamp: &Stamp) -> Span {
@@ -107,7 +121,9 @@ fn enclose(response: ServiceResponse<BoxBody>, stamp: &Stamp) -> ServiceResponse
         }
         head.headers.insert(CONTENT_TYPE, kind);
         for (name, value) in headers {
-            head.headers.insert(name, HeaderValue::from_static(value));
+            if let Some(value) = header_value(&value) {
+                head.headers.insert(name, value);
+            }
         }
         if closes {
             head.set_connection_type(ConnectionType::Close);

@@ -2,9 +2,10 @@
 
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::order::OrderStatus;
+use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{MarketKey, OrderFilter, OrderSort};
 use bellwether_usecases::trading::{self, Command, Outcome, Placed, Request};
-use bellwether_usecases::{Answered, Error, Keyed, markets};
+use bellwether_usecases::{Answered, Caller, Error, Keyed, markets};
 
 use crate::app::RunningKey;
 use crate::call::Call;
@@ -25,7 +26,7 @@ pub(crate) async fn place(mut call: Call) -> Result<Reply, Fault> {
     let body = call.body().await?;
     let guarded = call.guard::<[Outcome]>(Need::Required, caller, &body, render_placed)?;
     let order = read(&body.json, Place::Body, |fields| order_body::place_order(fields, caller.user))?;
-    match submit(&call, vec![Command::Place(order)], guarded.keyed, guarded.guard).await? {
+    match submit(&call, caller, vec![Command::Place(order)], guarded.keyed, guarded.guard).await? {
         Answered::Replayed(kept) => Reply::replayed(kept),
         Answered::Fresh(outcomes) => {
             let outcomes = [Ok(only(outcomes)?)];
@@ -41,7 +42,7 @@ pub(crate) async fn place_batch(mut call: Call) -> Result<Reply, Fault> {
     let guarded = call.guard::<[Outcome]>(Need::Required, caller, &body, render_batch)?;
     let orders = read(&body.json, Place::Body, |fields| order_body::batch(fields, caller.user))?;
     let commands = orders.into_iter().map(Command::Place).collect();
-    match submit(&call, commands, guarded.keyed, guarded.guard).await? {
+    match submit(&call, caller, commands, guarded.keyed, guarded.guard).await? {
         Answered::Replayed(kept) => Reply::replayed(kept),
         Answered::Fresh(outcomes) => Reply::rendered(render_batch(&outcomes)),
     }
@@ -50,14 +51,15 @@ pub(crate) async fn place_batch(mut call: Call) -> Result<Reply, Fault> {
 /// Executes commands; the key stays taken until they are done, whoever still waits for them.
 async fn submit(
     call: &Call,
+    caller: Caller,
     commands: Vec<Command>,
     keyed: Option<Keyed<[Outcome]>>,
     guard: Option<RunningKey>,
 ) -> Result<Answered<Vec<Outcome>>, Fault> {
-    let trading = call.app().trading().clone();
+    let (trading, key) = (call.app().trading().clone(), caller.limited_key());
     let work = async move {
         let _guard = guard;
-        trading.submit(Request { commands, keyed }).await
+        trading.submit(Request { commands, keyed, key }).await
     };
     call.app().run(work).await
 }
@@ -101,7 +103,7 @@ pub(crate) async fn amend(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let id = call.id().map(OrderId)?;
     let amendment = call.command(|fields| order_body::amend_order(fields, id, caller.user)).await?;
-    let placed = execute(&call, Command::Amend(amendment)).await?;
+    let placed = execute(&call, caller, Command::Amend(amendment)).await?;
     Reply::ok(&PlacedWire::of(&placed))
 }
 
@@ -110,12 +112,12 @@ pub(crate) async fn cancel(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let order = call.id().map(OrderId)?;
     call.no_body().await?;
-    let placed = execute(&call, Command::Cancel { order, user: caller.user }).await?;
+    let placed = execute(&call, caller, Command::Cancel { order, user: caller.user }).await?;
     Reply::ok(&OrderWire::placed(&placed))
 }
 
-async fn execute(call: &Call, command: Command) -> Result<Placed, Fault> {
-    match submit(call, vec![command], None, None).await? {
+async fn execute(call: &Call, caller: Caller, command: Command) -> Result<Placed, Fault> {
+    match submit(call, caller, vec![command], None, None).await? {
         Answered::Fresh(outcomes) => only(outcomes),
         Answered::Replayed(_) => Err(Fault::internal("an answer without a key")),
     }
@@ -126,7 +128,7 @@ pub(crate) async fn cancel_all(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let market = call.query(|query| query.optional("marketId", |n| n.id().map(MarketId)))?;
     let trading = call.app().trading().clone();
-    let cancelled = call.app().run(async move { trading.cancel_all(caller.user, market).await }).await?;
+    let cancelled = call.app().run(async move { trading.cancel_all(caller, market).await }).await?;
     Reply::ok(&CancelledWire::of(&cancelled))
 }
 
@@ -139,7 +141,7 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
 /// `GET /users/{id}/orders`.
 pub(crate) async fn list_of_user(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let user = users::whose_lists(&call, caller).await?;
+    let user = users::whose_lists(&call, caller, Permission::ReadOrders).await?;
     list_filtered(&call, user).await
 }
 

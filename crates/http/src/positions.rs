@@ -21,7 +21,7 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
 /// `GET /users/{id}/positions`.
 pub(crate) async fn list_of_user(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let user = users::whose_lists(&call, caller).await?;
+    let user = users::whose_lists(&call, caller, Permission::ReadPositions).await?;
     list_filtered(&call, PositionFilter { user: Some(user), market: None }).await
 }
 
@@ -31,7 +31,7 @@ pub(crate) async fn list_of_market(call: Call) -> Result<Reply, Fault> {
     let key = call.market_key()?;
     let ctx = call.ctx();
     let market = call.app().run::<_, Error, _>(async move { markets::get_market(&ctx, &key).await }).await?;
-    let sees_all = Permission::ReadHolders.allows(caller.role, market.creator == caller.user);
+    let sees_all = caller.may(Permission::ReadHolders, market.creator == caller.user);
     let user = (!sees_all).then_some(caller.user);
     list_filtered(&call, PositionFilter { user, market: Some(market.id) }).await
 }

@@ -1,8 +1,9 @@
 //! What is done by mail: setting a password that was forgotten, and verifying an address.
 
+use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{CommonPasswords, OpaqueToken};
 use bellwether_domain::refusal::Refusal;
-use bellwether_usecases::recovery;
+use bellwether_usecases::limits;
 use bellwether_usecases::users::Password;
 use serde::Serialize;
 
@@ -31,8 +32,8 @@ fn new_credentials(fields: &Fields<'_>, common: &dyn CommonPasswords) -> Option<
 /// `POST /auth/password/forgot`: the same answer for every address.
 pub(crate) async fn forgot(mut call: Call) -> Result<Reply, Fault> {
     let email = call.command(|fields| fields.required("email", |node| node.string().map(str::to_owned))).await?;
-    let ctx = call.ctx();
-    call.app().run(async move { recovery::forgot_password(&ctx, &email).await }).await?;
+    let (ctx, from) = (call.ctx(), call.from());
+    call.app().run(async move { limits::forgot_password(&ctx, from, &email).await }).await?;
     Reply::accepted(&Accepted { message: "if an account has this address, a mail to it is on its way" })
 }
 
@@ -40,26 +41,27 @@ pub(crate) async fn forgot(mut call: Call) -> Result<Reply, Fault> {
 pub(crate) async fn reset(mut call: Call) -> Result<Reply, Fault> {
     let ctx = call.ctx();
     let (token, password) = call.command(|fields| new_credentials(fields, &*ctx.common_passwords)).await?;
-    call.app().run(async move { recovery::reset_password(&ctx, &token, &password).await }).await?;
+    let from = call.from();
+    call.app().run(async move { limits::reset_password(&ctx, from, &token, &password).await }).await?;
     Ok(Reply::no_content())
 }
 
 /// `POST /auth/email/verify`.
 pub(crate) async fn verify(mut call: Call) -> Result<Reply, Fault> {
     let token = call.command(|fields| fields.required("token", token)).await?;
-    let ctx = call.ctx();
-    call.app().run(async move { recovery::verify_email(&ctx, &token).await }).await?;
+    let (ctx, from) = (call.ctx(), call.from());
+    call.app().run(async move { limits::verify_email(&ctx, from, &token).await }).await?;
     Ok(Reply::no_content())
 }
 
 /// `POST /users/{id}/email/verification`: for oneself.
 pub(crate) async fn send_verification(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    if call.user_id(caller)? != caller.user {
+    if !caller.may(Permission::VerifyEmail, call.user_id(caller)? == caller.user) {
         return Err(Refusal::UserNotFound.into());
     }
     call.no_body().await?;
     let ctx = call.ctx();
-    call.app().run(async move { recovery::send_verification(&ctx, caller).await }).await?;
+    call.app().run(async move { limits::send_verification(&ctx, caller).await }).await?;
     Reply::accepted(&Accepted { message: "a mail to your address is on its way" })
 }

@@ -1,82 +1,151 @@
-//! The table of routes. What is not in it is answered 404, or 405 with the methods that are.
+//! The table of routes: for each path its methods, and for each of these a handler and what it needs.
+//! What is not in it is answered 404, or 405 with the methods that are.
 
 use actix_web::web::{self, ServiceConfig};
+use bellwether_domain::permissions::Permission;
 
+use crate::call::Arrived;
 use crate::faults::Fault;
-use crate::{accounts, books, health, keys, markets, orders, positions, recovery, sessions, trades, transfers, users};
+use crate::{
+    accounts, api_keys, books, health, keys, markets, orders, positions, recovery, sessions, trades, transfers, users,
+};
 
-/// Adds one row: a path, and a handler for each of its methods. `GET` answers `HEAD` too.
-macro_rules! row {
-    ($config:expr, $path:literal, $($method:ident => $handler:path),+) => {{
-        let resource = web::resource($path);
-        $(let resource = row!(@ resource, $method, $handler);)+
-        $config.service(resource);
-    }};
-    (@ $resource:expr, get, $handler:path) => {
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody; nobody need be signed in.
+    Public,
+    /// Whoever has the permission. Where it reaches no further than one's own, the handler or its use
+    /// case knows what is whose.
+    Needs(Permission),
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The method. What takes `GET` takes `HEAD` too.
+    pub method: &'static str,
+    /// The path, with the names of its parameters in braces.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+}
+
+macro_rules! routes {
+    ($($path:literal { $($method:ident $handler:path: $access:expr;)+ })+) => {
+        /// Every route that there is.
+        pub const ROUTES: &[Route] = &[
+            $($(Route { method: routes!(@ name $method), path: $path, access: $access },)+)+
+        ];
+
+        /// Adds every route. The application must be given as `web::Data<App>`.
+        pub fn configure(config: &mut ServiceConfig) {
+            $(
+                let resource = web::resource($path);
+                $(let resource = routes!(@ add $method, resource, |arrived: Arrived| $handler(arrived.to($access)));)+
+                config.service(resource);
+            )+
+            config.default_service(web::to(nothing_here));
+        }
+    };
+    (@ add get, $resource:expr, $handler:expr) => {
         $resource.route(web::get().to($handler)).route(web::head().to($handler))
     };
-    (@ $resource:expr, $method:ident, $handler:path) => {
+    (@ add $method:ident, $resource:expr, $handler:expr) => {
         $resource.route(web::$method().to($handler))
     };
+    (@ name get) => { "GET" };
+    (@ name post) => { "POST" };
+    (@ name put) => { "PUT" };
+    (@ name patch) => { "PATCH" };
+    (@ name delete) => { "DELETE" };
 }
 
-/// Adds every route. The application must be given as `web::Data<App>`.
-pub fn configure(config: &mut ServiceConfig) {
-    row!(config, "/health", get => health::health);
-    row!(config, "/livez", get => health::alive);
-    row!(config, "/readyz", get => health::ready);
-    row!(config, "/.well-known/jwks.json", get => keys::show);
-    config.service(web::scope("/api/v1").configure(version_1));
-    config.default_service(web::to(nothing_here));
-}
+use Access::{Needs, Public};
+use Permission as P;
 
-fn version_1(config: &mut ServiceConfig) {
-    row!(config, "/health", get => health::health);
+routes! {
+    "/health" { get health::health: Public; }
+    "/livez" { get health::alive: Public; }
+    "/readyz" { get health::ready: Public; }
+    "/.well-known/jwks.json" { get keys::show: Public; }
+    "/api/v1/health" { get health::health: Public; }
 
-    row!(config, "/auth/login", post => sessions::log_in);
-    row!(config, "/auth/refresh", post => sessions::refresh);
-    row!(config, "/auth/logout", post => sessions::log_out);
-    row!(config, "/auth/logout-all", post => sessions::log_out_everywhere);
-    row!(config, "/auth/password/forgot", post => recovery::forgot);
-    row!(config, "/auth/password/reset", post => recovery::reset);
-    row!(config, "/auth/email/verify", post => recovery::verify);
+    "/api/v1/auth/login" { post sessions::log_in: Public; }
+    "/api/v1/auth/refresh" { post sessions::refresh: Public; }
+    // Needs nobody who is signed in where the body has a refresh token.
+    "/api/v1/auth/logout" { post sessions::log_out: Needs(P::EndSessions); }
+    "/api/v1/auth/logout-all" { post sessions::log_out_everywhere: Needs(P::EndSessions); }
+    "/api/v1/auth/password/forgot" { post recovery::forgot: Public; }
+    "/api/v1/auth/password/reset" { post recovery::reset: Public; }
+    "/api/v1/auth/email/verify" { post recovery::verify: Public; }
 
-    row!(config, "/users", post => users::sign_up, get => users::list);
-    row!(config, "/users/{id}", get => users::show, put => users::replace, patch => users::change, delete => users::deactivate);
-    row!(config, "/users/{id}/orders", get => orders::list_of_user);
-    row!(config, "/users/{id}/positions", get => positions::list_of_user);
-    row!(config, "/users/{id}/transfers", get => transfers::list_of_user);
-    row!(config, "/users/{id}/email/verification", post => recovery::send_verification);
-    row!(config, "/users/{id}/sessions", get => sessions::list);
-    row!(config, "/users/{id}/sessions/{session}", delete => sessions::revoke);
+    "/api/v1/users" {
+        post users::sign_up: Public;
+        get users::list: Needs(P::ListUsers);
+    }
+    "/api/v1/users/{id}" {
+        get users::show: Needs(P::ReadProfile);
+        put users::replace: Needs(P::WriteUser);
+        patch users::change: Needs(P::WriteUser);
+        delete users::deactivate: Needs(P::DeleteUser);
+    }
+    "/api/v1/users/{id}/orders" { get orders::list_of_user: Needs(P::ReadOrders); }
+    "/api/v1/users/{id}/positions" { get positions::list_of_user: Needs(P::ReadPositions); }
+    "/api/v1/users/{id}/transfers" { get transfers::list_of_user: Needs(P::ReadTransfer); }
+    "/api/v1/users/{id}/email/verification" { post recovery::send_verification: Needs(P::VerifyEmail); }
+    "/api/v1/users/{id}/sessions" { get sessions::list: Needs(P::ReadSessions); }
+    "/api/v1/users/{id}/sessions/{session}" { delete sessions::revoke: Needs(P::EndSessions); }
 
-    row!(config, "/accounts/{id}", get => accounts::show);
-    row!(config, "/accounts/{id}/transfers", get => transfers::list_of_account);
-    row!(config, "/transfers", post => transfers::pay);
-    row!(config, "/transfers/{id}", get => transfers::show);
-    row!(config, "/admin/grants", post => transfers::grant);
+    "/api/v1/api-keys" {
+        post api_keys::create: Needs(P::MakeKey);
+        get api_keys::list: Needs(P::ReadKeys);
+    }
+    "/api/v1/api-keys/{id}" { delete api_keys::revoke: Needs(P::RevokeKey); }
 
-    row!(config, "/markets", post => markets::open, get => markets::list);
-    row!(config, "/markets/{id}", get => markets::show, put => markets::replace, patch => markets::change, delete => markets::delete);
-    row!(config, "/markets/{id}/halt", post => markets::halt);
-    row!(config, "/markets/{id}/reopen", post => markets::reopen);
-    row!(config, "/markets/{id}/close", post => markets::close);
-    row!(config, "/markets/{id}/propose", post => markets::propose);
-    row!(config, "/markets/{id}/dispute", post => markets::dispute);
-    row!(config, "/markets/{id}/resolve", post => markets::resolve);
-    row!(config, "/markets/{id}/void", post => markets::void);
-    row!(config, "/markets/{id}/book", get => books::show);
-    row!(config, "/markets/{id}/trades", get => trades::list_of_market);
-    row!(config, "/markets/{id}/candles", get => trades::candles);
-    row!(config, "/markets/{id}/positions", get => positions::list_of_market);
+    "/api/v1/accounts/{id}" { get accounts::show: Needs(P::ReadAccount); }
+    "/api/v1/accounts/{id}/transfers" { get transfers::list_of_account: Needs(P::ReadTransfer); }
+    "/api/v1/transfers" { post transfers::pay: Needs(P::Pay); }
+    "/api/v1/transfers/{id}" { get transfers::show: Needs(P::ReadTransfer); }
+    "/api/v1/admin/grants" { post transfers::grant: Needs(P::GrantCredits); }
 
-    row!(config, "/orders", post => orders::place, get => orders::list, delete => orders::cancel_all);
-    row!(config, "/orders/quote", post => orders::quote);
-    row!(config, "/orders/batch", post => orders::place_batch);
-    row!(config, "/orders/{id}", get => orders::show, patch => orders::amend, delete => orders::cancel);
+    "/api/v1/markets" {
+        post markets::open: Needs(P::OpenMarket);
+        get markets::list: Public;
+    }
+    "/api/v1/markets/{id}" {
+        get markets::show: Public;
+        put markets::replace: Needs(P::WriteMarket);
+        patch markets::change: Needs(P::WriteMarket);
+        delete markets::delete: Needs(P::DeleteMarket);
+    }
+    "/api/v1/markets/{id}/halt" { post markets::halt: Needs(P::HaltMarket); }
+    "/api/v1/markets/{id}/reopen" { post markets::reopen: Needs(P::HaltMarket); }
+    "/api/v1/markets/{id}/close" { post markets::close: Needs(P::CloseMarket); }
+    "/api/v1/markets/{id}/propose" { post markets::propose: Needs(P::ProposeOutcome); }
+    "/api/v1/markets/{id}/dispute" { post markets::dispute: Needs(P::DisputeOutcome); }
+    "/api/v1/markets/{id}/resolve" { post markets::resolve: Needs(P::ResolveMarket); }
+    "/api/v1/markets/{id}/void" { post markets::void: Needs(P::VoidMarket); }
+    "/api/v1/markets/{id}/book" { get books::show: Public; }
+    "/api/v1/markets/{id}/trades" { get trades::list_of_market: Public; }
+    "/api/v1/markets/{id}/candles" { get trades::candles: Public; }
+    "/api/v1/markets/{id}/positions" { get positions::list_of_market: Needs(P::ReadPositions); }
 
-    row!(config, "/positions", get => positions::list);
-    row!(config, "/trades", get => trades::list);
+    "/api/v1/orders" {
+        post orders::place: Needs(P::PlaceOrder);
+        get orders::list: Needs(P::ReadOrders);
+        delete orders::cancel_all: Needs(P::ChangeOrder);
+    }
+    "/api/v1/orders/quote" { post orders::quote: Needs(P::QuoteOrder); }
+    "/api/v1/orders/batch" { post orders::place_batch: Needs(P::PlaceOrder); }
+    "/api/v1/orders/{id}" {
+        get orders::show: Needs(P::ReadOrders);
+        patch orders::amend: Needs(P::ChangeOrder);
+        delete orders::cancel: Needs(P::ChangeOrder);
+    }
+
+    "/api/v1/positions" { get positions::list: Needs(P::ReadPositions); }
+    "/api/v1/trades" { get trades::list: Needs(P::ReadTrades); }
 }
 
 async fn nothing_here() -> Result<&'static str, Fault> {

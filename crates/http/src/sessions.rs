@@ -3,8 +3,8 @@
 use bellwether_domain::ids::SessionId;
 use bellwether_domain::ports::OpaqueToken;
 use bellwether_domain::session::Session;
+use bellwether_usecases::limits;
 use bellwether_usecases::sessions::{self, SignedIn};
-use bellwether_usecases::users;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -68,8 +68,8 @@ impl<'a> SessionWire<'a> {
 /// `POST /auth/login`.
 pub(crate) async fn log_in(mut call: Call) -> Result<Reply, Fault> {
     let (email, password) = call.command(user_body::log_in).await?;
-    let (ctx, device) = (call.ctx(), call.device());
-    signed_in(&call.app().run(async move { users::log_in(&ctx, &email, &password, device).await }).await?)
+    let (ctx, from, device) = (call.ctx(), call.from(), call.device());
+    signed_in(&call.app().run(async move { limits::log_in(&ctx, from, &email, &password, device).await }).await?)
 }
 
 fn opaque_token(node: &Node<'_>) -> Option<OpaqueToken> {
@@ -83,8 +83,8 @@ fn refresh_token(fields: &Fields<'_>) -> Option<OpaqueToken> {
 /// `POST /auth/refresh`.
 pub(crate) async fn refresh(mut call: Call) -> Result<Reply, Fault> {
     let token = call.command(refresh_token).await?;
-    let (ctx, device) = (call.ctx(), call.device());
-    signed_in(&call.app().run(async move { sessions::refresh(&ctx, &token, device).await }).await?)
+    let (ctx, from, device) = (call.ctx(), call.from(), call.device());
+    signed_in(&call.app().run(async move { limits::refresh(&ctx, from, &token, device).await }).await?)
 }
 
 /// `POST /auth/logout`: of the session of a refresh token, or else of the access token.

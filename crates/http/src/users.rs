@@ -5,6 +5,7 @@ use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{CommonPasswords, UserFilter, UserSort};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::{Role, User, UserStatus};
+use bellwether_usecases::limits;
 use bellwether_usecases::users::{self, UserPatch};
 use bellwether_usecases::{Caller, Error};
 
@@ -23,18 +24,17 @@ pub(crate) async fn sign_up(mut call: Call) -> Result<Reply, Fault> {
     let body = call.body().await?;
     let ctx = call.ctx();
     let request = read(&body.json, Place::Body, |fields| user_body::sign_up(fields, &*ctx.common_passwords))?;
-    let guarded = call.guard_secret(&body, render_new_user)?;
+    let (guarded, from) = (call.guard_secret(&body, render_new_user)?, call.from());
     let work = async move {
         let _guard = guarded.guard;
-        users::sign_up(&ctx, request, guarded.keyed).await
+        limits::sign_up(&ctx, from, request, guarded.keyed).await
     };
     reply(call.app().run(work).await?, render_new_user)
 }
 
 /// `GET /users`, for administrators.
 pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
-    let caller = call.caller().await?;
-    Permission::ListUsers.require(caller.role, false)?;
+    call.caller().await?;
     let (filter, wanted, view) = call.query(|query| {
         let wanted = Wanted::<UserSort>::read(query);
         let view = View::read(query, FIELDS, &[]);
@@ -97,7 +97,7 @@ async fn update(
         let message = "is required to change your address or password";
         return Err(Fault::invalid(vec![Detail::of("currentPassword", "required", message)]));
     }
-    let user = call.app().run(async move { users::update_user(&ctx, caller, id, patch, version).await }).await?;
+    let user = call.app().run(async move { limits::update_user(&ctx, caller, id, patch, version).await }).await?;
     answer(caller, &user, &View::default())
 }
 
@@ -112,10 +112,10 @@ pub(crate) async fn deactivate(mut call: Call) -> Result<Reply, Fault> {
     Ok(Reply::no_content())
 }
 
-/// The user in the path, if the caller may see its private lists; else there is none.
-pub(crate) async fn whose_lists(call: &Call, caller: Caller) -> Result<UserId, Fault> {
+/// The user in the path, if the caller has this permission over it; else there is none.
+pub(crate) async fn whose_lists(call: &Call, caller: Caller, permission: Permission) -> Result<UserId, Fault> {
     let id = call.user_id(caller)?;
-    if !Permission::ReadUser.allows(caller.role, id == caller.user) {
+    if !caller.may(permission, id == caller.user) {
         return Err(Refusal::UserNotFound.into());
     }
     if id != caller.user {
@@ -130,7 +130,7 @@ async fn load(call: &Call, id: UserId) -> Result<User, Fault> {
 }
 
 fn answer(caller: Caller, user: &User, view: &View) -> Result<Reply, Fault> {
-    let is_private = Permission::ReadUser.allows(caller.role, user.id == caller.user);
+    let is_private = caller.may(Permission::ReadUser, user.id == caller.user);
     let shown = if is_private { UserWire::private(user) } else { UserWire::public(user) };
     Ok(Reply::json(view.show(&shown)?).tagged(user.version))
 }

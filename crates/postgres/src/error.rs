@@ -60,6 +60,8 @@ fn broken_rule(constraint: &str) -> Option<Unique> {
         | "refresh_tokens_pkey"
         | "mail_tokens_pkey"
         | "jobs_pkey"
+        | "api_keys_pkey"
+        | "api_keys_hash_key"
         | "trades_pkey" => Unique::Id,
         _ => return None,
     })

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod answers;
+mod api_keys;
 mod audit;
 mod connection;
 mod due;

@@ -1,15 +1,16 @@
 //! The reading half of the ports: each on a connection of the pool.
 
 use async_trait::async_trait;
+use bellwether_domain::api_key::ApiKey;
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::mail::MailToken;
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    BestPrices, BookLevel, Candle, CandleRequest, DueWork, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort,
-    Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, SessionOfUser, StoreError, TradeFilter,
-    TradeSort, TransferFilter, TransferSort, UserFilter, UserSort, Violation,
+    BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, MarketFilter, MarketKey, MarketSort, OrderFilter,
+    OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Queries, SessionOfUser, StoreError,
+    TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter, UserSort, Violation,
 };
 use bellwether_domain::position::Position;
 use bellwether_domain::session::Session;
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 
 use crate::sql::Sql;
 use crate::store::PgStore;
-use crate::{accounts, audit, due, mail_tokens, markets, orders, positions, sessions, trades, users};
+use crate::{accounts, api_keys, audit, due, mail_tokens, markets, orders, positions, sessions, trades, users};
 
 /// How an audit begins: it sees one moment, and reads whole tables however that is done best.
 const AUDIT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
@@ -54,6 +55,14 @@ impl Queries for PgStore {
 
     async fn sessions_of(&self, user: UserId, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError> {
         sessions::list(&mut self.connection().await?, user, now, limit).await
+    }
+
+    async fn api_key(&self, hash: [u8; 32]) -> Result<Option<KeyOfUser>, StoreError> {
+        api_keys::of_hash(&mut self.connection().await?, hash).await
+    }
+
+    async fn api_keys_of(&self, user: UserId) -> Result<Vec<ApiKey>, StoreError> {
+        api_keys::list(&mut self.connection().await?, user).await
     }
 
     async fn mail_token(&self, hash: [u8; 32]) -> Result<Option<MailToken>, StoreError> {

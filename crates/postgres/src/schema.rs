@@ -111,10 +111,10 @@ pub(crate) const MARKET_TAGS: Table =
 pub(crate) const ORDERS: Table = Table {
     name: "orders",
     columns: "id, market_id, user_id, outcome, side, order_type, price, max_spend, backing, quantity, filled, remaining, \
-              reserved, cost, fee, time_in_force, expires_at, post_only, self_trade_prevention, client_order_id, status, \
-              end_reason, book, book_side, book_price, sequence, created_at, updated_at",
-    kinds: "uuuittiitiiiiiitzbttttitiizz",
-    changing_kinds: "uiiiiiiiizttiiz",
+              reserved, cost, fee, time_in_force, expires_at, post_only, self_trade_prevention, client_order_id, counted_by, \
+              status, end_reason, book, book_side, book_price, sequence, created_at, updated_at",
+    kinds: "uuuittiitiiiiiitzbttuttitiizz",
+    changing_kinds: "uiiiiiiiizuttiiz",
     changing: &[
         "id",
         "price",
@@ -126,6 +126,7 @@ pub(crate) const ORDERS: Table = Table {
         "cost",
         "fee",
         "expires_at",
+        "counted_by",
         "status",
         "end_reason",
         "book_price",
@@ -191,6 +192,27 @@ pub(crate) const JOBS: Table = Table {
     changing_kinds: "",
     changing: &[],
 };
+
+pub(crate) const API_KEYS: Table = Table {
+    name: "api_keys",
+    columns: "id, user_id, name, hash, scopes, markets, spend_per_day, max_open_orders, created_at, expires_at, revoked_at, \
+              last_used_at",
+    kinds: "uuthttiizzzz",
+    changing_kinds: "uz",
+    changing: &["id", "revoked_at"],
+};
+
+/// What a use changes of a key.
+pub(crate) const API_KEY_USES: Table = Table {
+    name: "api_keys",
+    columns: "id, last_used_at",
+    kinds: "uz",
+    changing_kinds: "uz",
+    changing: &["id", "last_used_at"],
+};
+
+pub(crate) const API_KEY_SPENDING: Table =
+    Table { name: "api_key_spending", columns: "key_id, day, spent", kinds: "uii", changing_kinds: "", changing: &[] };
 
 impl Table {
     /// `SELECT` and every column.

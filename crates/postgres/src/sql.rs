@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use bellwether_domain::ids::{AccountId, JobId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, ApiKeyId, JobId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId};
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::{Credits, Price, Shares};
 use bellwether_domain::ports::StoreError;
@@ -155,6 +155,7 @@ values! {
     TransferId => |v| v.0.into(),
     SessionId => |v| v.0.into(),
     JobId => |v| v.0.into(),
+    ApiKeyId => |v| v.0.into(),
     [u8; 32] => |v| Self::Hash(v),
     Credits => |v| Self::Int(v.mills()),
     Shares => |v| Self::Int(v.count()),

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, Changes, Decided, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError,
+    Accounts, Answers, ApiKeys, Changes, Decided, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError,
     UnitOfWork, Users, Wanted,
 };
 use diesel::result::{DatabaseErrorKind, Error};
@@ -18,7 +18,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use crate::connection::{Commit, Connection, Failure};
 use crate::error::store_error;
 use crate::sql::Sql;
-use crate::{accounts, answers, markets, orders, positions, users, write};
+use crate::{accounts, answers, api_keys, markets, orders, positions, users, write};
 
 /// A [`UnitOfWork`] on PostgreSQL.
 pub struct PgUnitOfWork {
@@ -78,6 +78,10 @@ impl UnitOfWork for PgUnitOfWork {
         self
     }
 
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self
+    }
+
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
         let (queries, order) = queries(&wanted)?;
         let mut rows = Vec::new();
@@ -97,6 +101,7 @@ impl UnitOfWork for PgUnitOfWork {
                 Kind::OpenCounts => loaded.open_counts = orders::found_counts(rows)?,
                 Kind::Accounts => loaded.accounts = accounts::found(rows)?,
                 Kind::Positions => loaded.positions = positions::found(rows)?,
+                Kind::KeyUsages => loaded.key_usages = api_keys::found_usages(rows)?,
             }
         }
         self.saw(&loaded.markets);
@@ -146,6 +151,7 @@ enum Kind {
     OpenCounts,
     Accounts,
     Positions,
+    KeyUsages,
 }
 
 /// The queries for what is wanted, in the order that was promised, and what each is for.
@@ -177,6 +183,9 @@ fn queries(wanted: &Wanted) -> Result<(Vec<Sql>, Vec<Kind>), StoreError> {
     }
     if !wanted.positions.is_empty() {
         queries.push((positions::wanted(&wanted.positions)?, Kind::Positions));
+    }
+    if !wanted.key_usages.is_empty() {
+        queries.push((api_keys::wanted_usages(&wanted.key_usages), Kind::KeyUsages));
     }
     Ok(queries.into_iter().unzip())
 }

@@ -10,11 +10,11 @@ use bellwether_domain::position::Position;
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, JOBS, MAIL_TOKENS, MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS,
-    REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
+    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, JOBS, MAIL_TOKENS, MARKET_COUNTERS, MARKET_TAGS,
+    MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
 };
 use crate::sql::{Sql, Values};
-use crate::{accounts, answers, jobs, mail_tokens, markets, orders, positions, sessions, trades, users};
+use crate::{accounts, answers, api_keys, jobs, mail_tokens, markets, orders, positions, sessions, trades, users};
 
 /// A statement and how many rows it must change.
 pub(crate) struct Step {
@@ -28,6 +28,7 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     let mut steps = Vec::new();
     insert(&mut steps, &USERS, "", &changes.new_users, users::bind)?;
     update(&mut steps, &USERS, &changes.users, users::bind_change)?;
+    insert(&mut steps, &API_KEYS, "", &changes.new_api_keys, api_keys::bind)?;
     insert(&mut steps, &ACCOUNTS, "", &changes.new_accounts, accounts::bind)?;
     update(&mut steps, &ACCOUNTS, &changes.accounts, accounts::bind_change)?;
     new_markets(&mut steps, &changes.new_markets)?;
@@ -47,6 +48,9 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     delete_mail_tokens(&mut steps, &changes.deleted_mail_tokens)?;
     insert(&mut steps, &MAIL_TOKENS, "", &changes.new_mail_tokens, mail_tokens::bind)?;
     insert(&mut steps, &JOBS, "", &changes.new_jobs, jobs::bind)?;
+    update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change)?;
+    update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use)?;
+    insert(&mut steps, &API_KEY_SPENDING, SPENDING_EXISTS, &changes.key_spending, api_keys::bind_spending)?;
     Ok(steps)
 }
 
@@ -82,6 +86,7 @@ fn of_existing(table: &Table, references: References) -> String {
     format!(" AS new ({}) WHERE {}", table.columns, conditions.join(" AND "))
 }
 
+const SPENDING_EXISTS: &str = " ON CONFLICT (key_id) DO UPDATE SET day = excluded.day, spent = excluded.spent";
 const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
                               name = excluded.name, last_price = excluded.last_price, probability = excluded.probability, \
                               sold = excluded.sold, proposed_weight = excluded.proposed_weight, weight = excluded.weight";

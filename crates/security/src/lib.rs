@@ -12,6 +12,7 @@ mod private_files;
 mod seals;
 mod signing_keys;
 mod tokens;
+mod workers;
 
 pub use clock::{SystemClock, UuidIds};
 pub use common_passwords::CommonPasswordList;

@@ -1,4 +1,4 @@
-//! Refresh tokens and those in mails: 256 random bits, and their successors by HMAC-SHA256.
+//! Refresh tokens, those in mails, and API keys: 256 random bits, and their successors by HMAC-SHA256.
 
 use aws_lc_rs::{digest, hmac, rand};
 use base64::Engine as _;
@@ -10,6 +10,7 @@ use crate::keys::{KeyError, MasterKey};
 /// What tokens begin with, so that people and scanners for secrets know one when they see it.
 const REFRESH: &str = "bw_refresh_";
 const MAIL: &str = "bw_mail_";
+const API_KEY: &str = "bw_live_";
 
 /// Draws from the system's randomness; successors follow by a key that is derived from the server's
 /// secret. So the answer to a refresh can be given again without being kept, and neither who reads
@@ -30,6 +31,11 @@ impl RandomTokens {
     /// The tokens in this server's mails.
     pub fn of_mails(master: &MasterKey) -> Result<Self, KeyError> {
         Ok(Self::new(MAIL, &master.derive(b"bellwether/mail/v1")?))
+    }
+
+    /// The API keys of this server.
+    pub fn of_api_keys(master: &MasterKey) -> Result<Self, KeyError> {
+        Ok(Self::new(API_KEY, &master.derive(b"bellwether/api-key/v1")?))
     }
 
     fn new(prefix: &'static str, key: &[u8; 32]) -> Self {
@@ -103,6 +109,13 @@ mod tests {
         assert!(token.expose().starts_with("bw_mail_") && token.expose().len() == 51, "{}", token.expose());
         let of_sessions = tokens(SECRET).successor(&seed);
         assert_ne!(token.expose().strip_prefix(MAIL), of_sessions.expose().strip_prefix(REFRESH));
+    }
+
+    #[test]
+    fn api_keys_say_what_they_are() {
+        let keys = RandomTokens::of_api_keys(&MasterKey::from_secret(SECRET).unwrap()).unwrap();
+        let key = keys.draw().unwrap();
+        assert!(key.expose().starts_with("bw_live_") && key.expose().len() == 51, "{}", key.expose());
     }
 
     /// Threat 71.

@@ -1,13 +1,13 @@
-//! Passwords, hashed with bcrypt in a bounded number of threads.
+//! Passwords, hashed with bcrypt on threads of their own.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use bellwether_domain::ports::{PasswordError, PasswordHasher};
 use bellwether_domain::user::PasswordHash;
-use tokio::sync::Semaphore;
+
+use crate::workers::{NotDone, Workers};
 
 /// The salt and the hash of a password that nobody has. Only how long it takes to check matters.
 const DUMMY: &str = "L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u";
@@ -16,63 +16,37 @@ const COSTS: RangeInclusive<u32> = 4..=31;
 /// How many may wait for each thread that hashes.
 const WAITING_PER_THREAD: usize = 32;
 
-/// Hashes with bcrypt. Hashing keeps a core busy for a quarter of a second at cost 12, so at most
-/// `threads` run at once, and of those who wait only so many that nobody waits for long.
+/// Hashes with bcrypt. Hashing keeps a core busy for a quarter of a second at cost 12, so it is done on
+/// `threads` threads of its own that give way to others, and of those who wait there are only so many
+/// that nobody waits for long.
 #[derive(Debug)]
 pub struct BcryptHasher {
     cost: u32,
     /// The highest cost that a hash has had so far, the configured one at least: to say no takes so long.
     highest: AtomicU32,
-    slots: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
-    most_waiting: usize,
+    workers: Workers,
 }
 
 impl BcryptHasher {
-    /// A hasher of that cost (each step doubles the work) on so many threads.
-    /// [`PasswordError::Failed`] where the cost is not within 4 to 31.
+    /// A hasher of that cost (each step doubles the work) on so many threads, at least one.
+    /// [`PasswordError::Failed`] where the cost is not within 4 to 31, or the system gives no threads.
     pub fn new(cost: u32, threads: usize) -> Result<Self, PasswordError> {
         if !COSTS.contains(&cost) {
             return Err(PasswordError::Failed);
         }
-        Ok(Self {
-            cost,
-            highest: AtomicU32::new(cost),
-            slots: Arc::new(Semaphore::new(threads.max(1))),
-            waiting: Arc::new(AtomicUsize::new(0)),
-            most_waiting: threads.max(1).saturating_mul(WAITING_PER_THREAD),
-        })
+        let threads = threads.max(1);
+        let workers = Workers::start(threads, threads.saturating_mul(WAITING_PER_THREAD));
+        Ok(Self { cost, highest: AtomicU32::new(cost), workers: workers.map_err(|_| PasswordError::Failed)? })
     }
 
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let place = Place::take(&self.waiting, self.most_waiting)?;
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| PasswordError::Failed)?;
-        drop(place);
-        let done = tokio::task::spawn_blocking(move || {
-            // The slot is kept by the work itself: a caller that goes away does not free the core.
-            let _slot = slot;
-            work()
-        });
-        done.await.map_err(|_| PasswordError::Failed)?
-    }
-}
-
-/// A place among those who wait.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(waiting: &Arc<AtomicUsize>, most: usize) -> Result<Self, PasswordError> {
-        let place = Self(Arc::clone(waiting));
-        if waiting.fetch_add(1, Ordering::Relaxed) < most { Ok(place) } else { Err(PasswordError::Busy) }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.workers.run(work).await.map_err(|not_done| match not_done {
+            NotDone::Busy => PasswordError::Busy,
+            NotDone::Failed => PasswordError::Failed,
+        })?
     }
 }
 
@@ -218,26 +192,5 @@ mod tests {
     #[test]
     fn a_cost_that_bcrypt_does_not_know_is_refused() {
         assert!(BcryptHasher::new(3, 1).is_err() && BcryptHasher::new(32, 1).is_err());
-    }
-
-    /// Threat 61.
-    #[tokio::test]
-    async fn more_than_can_be_served_soon_are_turned_away() {
-        let hasher = Arc::new(BcryptHasher::new(4, 1).unwrap());
-        let busy = Arc::clone(&hasher.slots).acquire_owned().await.unwrap();
-        let waiting: Vec<_> = (0..WAITING_PER_THREAD)
-            .map(|_| {
-                let hasher = Arc::clone(&hasher);
-                tokio::spawn(async move { hasher.hash("pass phrase").await })
-            })
-            .collect();
-        while hasher.waiting.load(Ordering::Relaxed) < WAITING_PER_THREAD {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(hasher.hash("pass phrase").await, Err(PasswordError::Busy));
-        drop(busy);
-        for task in waiting {
-            task.await.unwrap().unwrap();
-        }
     }
 }

@@ -16,6 +16,7 @@
 
 mod accounts;
 mod answers;
+mod api_keys;
 mod audit;
 mod checkpoints;
 mod connection;

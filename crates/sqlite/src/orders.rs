@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use bellwether_domain::ids::{MarketId, OrderId, UserId};
+use bellwether_domain::ids::{ApiKeyId, MarketId, OrderId, UserId};
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::Price;
 use bellwether_domain::order::{
@@ -41,6 +41,7 @@ pub(crate) fn bind(order: &Order, row: &mut Values) {
         .add(order.post_only)
         .add(order.self_trade_prevention.as_str())
         .add(order.client_order_id.as_ref())
+        .add(order.counted_by)
         .add(order.status.as_str())
         .add(order.end_reason.map(EndReason::as_str))
         .add(order.book)
@@ -63,6 +64,7 @@ pub(crate) fn bind_change(order: &Order, row: &mut Values) {
         .add(order.cost)
         .add(order.fee)
         .add(order.expires_at)
+        .add(order.counted_by)
         .add(order.status.as_str())
         .add(order.end_reason.map(EndReason::as_str))
         .add(order.book_price)
@@ -92,6 +94,7 @@ fn read(row: &mut Row) -> Result<Order, StoreError> {
         post_only: row.flag()?,
         self_trade_prevention: row.text_as("a prevention of self-trades", SelfTradePrevention::from_name)?,
         client_order_id: row.opt_text()?,
+        counted_by: row.opt_id()?.map(ApiKeyId),
         status: row.text_as("an order's status", OrderStatus::from_name)?,
         end_reason: row.opt_text_as("a reason", EndReason::from_name)?,
         book: row.outcome()?,

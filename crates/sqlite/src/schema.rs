@@ -104,9 +104,9 @@ pub(crate) const MARKET_TAGS: Table =
 pub(crate) const ORDERS: Table = Table {
     name: "orders",
     columns: "id, market_id, user_id, outcome, side, order_type, price, max_spend, backing, quantity, filled, remaining, \
-              reserved, cost, fee, time_in_force, expires_at, post_only, self_trade_prevention, client_order_id, status, \
-              end_reason, book, book_side, book_price, sequence, created_at, updated_at",
-    width: 28,
+              reserved, cost, fee, time_in_force, expires_at, post_only, self_trade_prevention, client_order_id, counted_by, \
+              status, end_reason, book, book_side, book_price, sequence, created_at, updated_at",
+    width: 29,
     changing: &[
         "id",
         "price",
@@ -118,6 +118,7 @@ pub(crate) const ORDERS: Table = Table {
         "cost",
         "fee",
         "expires_at",
+        "counted_by",
         "status",
         "end_reason",
         "book_price",
@@ -174,6 +175,21 @@ pub(crate) const JOBS: Table = Table {
     width: 8,
     changing: &[],
 };
+
+pub(crate) const API_KEYS: Table = Table {
+    name: "api_keys",
+    columns: "id, user_id, name, hash, scopes, markets, spend_per_day, max_open_orders, created_at, expires_at, revoked_at, \
+              last_used_at",
+    width: 12,
+    changing: &["id", "revoked_at"],
+};
+
+/// What a use changes of a key.
+pub(crate) const API_KEY_USES: Table =
+    Table { name: "api_keys", columns: "id, last_used_at", width: 2, changing: &["id", "last_used_at"] };
+
+pub(crate) const API_KEY_SPENDING: Table =
+    Table { name: "api_key_spending", columns: "key_id, day, spent", width: 3, changing: &[] };
 
 impl Table {
     /// `SELECT` and every column.

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, Changes, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError, UnitOfWork, Users,
-    Wanted,
+    Accounts, Answers, ApiKeys, Changes, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError,
+    UnitOfWork, Users, Wanted,
 };
 
 use crate::connection::Connection;
 use crate::error::Trouble;
 use crate::writer::Transaction;
-use crate::{accounts, answers, markets, orders, positions, users, write};
+use crate::{accounts, answers, api_keys, markets, orders, positions, users, write};
 
 /// A [`UnitOfWork`] on SQLite.
 pub struct SqliteUnitOfWork {
@@ -89,6 +89,10 @@ impl UnitOfWork for SqliteUnitOfWork {
         self
     }
 
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self
+    }
+
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
         let found = self.call(move |connection| load(connection, &wanted)).await?;
         for market in &found.markets {
@@ -132,5 +136,6 @@ fn load(connection: &mut Connection, wanted: &Wanted) -> Result<Found, StoreErro
         open_counts: orders::count_open(connection, &wanted.open_counts)?,
         accounts: accounts::by_ids(connection, &wanted.lock_accounts)?,
         positions: positions::by_pairs(connection, &wanted.positions)?,
+        key_usages: api_keys::usages(connection, &wanted.key_usages)?,
     })
 }

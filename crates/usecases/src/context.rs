@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use bellwether_domain::ids::UserId;
+use bellwether_domain::api_key::Scopes;
+use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::money::Credits;
+use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{
     Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner,
 };
+use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
 use jiff::SignedDuration;
 
+use crate::api_keys::KeyMemory;
 use crate::limits::{Limiter, Limits};
 use crate::mail::MailBell;
 use crate::sessions::SessionMemory;
@@ -35,12 +39,16 @@ pub struct Context {
     pub opaque_tokens: Arc<dyn OpaqueTokens>,
     /// Tokens in mails.
     pub mail_tokens: Arc<dyn OpaqueTokens>,
+    /// API keys.
+    pub api_key_tokens: Arc<dyn OpaqueTokens>,
     /// Wakes who sends mails.
     pub mail_bell: MailBell,
     /// How often what was done.
     pub limiter: Limiter,
     /// What this process remembers of sessions.
     pub session_memory: SessionMemory,
+    /// What this process remembers of API keys.
+    pub key_memory: KeyMemory,
     /// The house's rules.
     pub policy: Policy,
 }
@@ -102,4 +110,46 @@ pub struct Caller {
     pub user: UserId,
     /// What it may do.
     pub role: Role,
+    /// The API key that speaks for it; none for a signed-in session.
+    pub key: Option<CallerKey>,
+}
+
+/// An API key that speaks for its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerKey {
+    /// The key.
+    pub id: ApiKeyId,
+    /// For what it is good.
+    pub scopes: Scopes,
+    /// Whether it has limits, which are then looked at where it trades or pays.
+    pub is_limited: bool,
+}
+
+impl Caller {
+    /// A user who is signed in.
+    #[must_use]
+    pub const fn signed_in(user: UserId, role: Role) -> Self {
+        Self { user, role, key: None }
+    }
+
+    /// Whether it has the permission, given whether the thing is its own.
+    #[must_use]
+    pub fn may(self, permission: Permission, is_own: bool) -> bool {
+        self.require(permission, is_own).is_ok()
+    }
+
+    /// Refuses where [`may`](Self::may) says no: for want of the scope, or of the permission.
+    pub fn require(self, permission: Permission, is_own: bool) -> Result<(), Refusal> {
+        let scope = permission.row().scope;
+        match self.key {
+            Some(key) if !scope.is_some_and(|scope| key.scopes.contains(scope)) => Err(Refusal::OutOfScope(scope)),
+            _ => permission.require(self.role, is_own),
+        }
+    }
+
+    /// The API key whose limits count, if it has any.
+    #[must_use]
+    pub fn limited_key(self) -> Option<ApiKeyId> {
+        self.key.filter(|key| key.is_limited).map(|key| key.id)
+    }
 }

@@ -1,9 +1,10 @@
 //! One imperative for each thing that can be done, over ports only.
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
-//! [`users`], [`sessions`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
+//! [`users`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
+pub mod api_keys;
 mod atomically;
 pub mod audit;
 pub mod context;
@@ -14,12 +15,13 @@ pub mod limits;
 pub mod mail;
 pub mod markets;
 pub mod recovery;
+mod remembered;
 pub mod sessions;
 pub mod settling;
 pub mod trading;
 pub mod transfers;
 pub mod users;
 
-pub use context::{Caller, Context, Policy};
+pub use context::{Caller, CallerKey, Context, Policy};
 pub use error::Error;
 pub use idempotency::{Answered, Keyed, Rendered};

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bellwether_domain::ids::{AccountId, FreshIds, MarketId, TransferId, UserId};
+use bellwether_domain::api_key::{KeySpending, KeyUsage};
+use bellwether_domain::ids::{AccountId, ApiKeyId, FreshIds, MarketId, TransferId, UserId};
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
@@ -29,6 +30,8 @@ pub struct Pay {
     pub amount: Credits,
     /// A short text, at most 200 characters.
     pub memo: Option<String>,
+    /// The API key that sent it, if that has limits.
+    pub key: Option<ApiKeyId>,
 }
 
 /// One request to pay, and the key that came with it.
@@ -71,7 +74,7 @@ pub async fn grant(
     reason: Option<String>,
     keyed: Option<Keyed<Transfer>>,
 ) -> Result<Answered<Transfer>, Error> {
-    Permission::GrantCredits.require(caller.role, false)?;
+    caller.require(Permission::GrantCredits, false)?;
     atomically(ctx, GrantScript { to, amount, reason, keyed }).await
 }
 
@@ -79,7 +82,7 @@ pub async fn grant(
 pub async fn get_account(ctx: &Context, caller: Caller, id: AccountId) -> Result<Account, Error> {
     let account = ctx.queries.account(id).await?.ok_or(Refusal::AccountNotFound)?;
     let is_own = account.owner == Owner::User(caller.user);
-    if !Permission::ReadUser.allows(caller.role, is_own) {
+    if !caller.may(Permission::ReadAccount, is_own) {
         return Err(Refusal::AccountNotFound.into());
     }
     Ok(account)
@@ -89,7 +92,7 @@ pub async fn get_account(ctx: &Context, caller: Caller, id: AccountId) -> Result
 pub async fn get_transfer(ctx: &Context, caller: Caller, id: TransferId) -> Result<Transfer, Error> {
     let transfer = ctx.queries.transfer(id).await?.ok_or(Refusal::TransferNotFound)?;
     let own = AccountId::of_user(caller.user);
-    if !Permission::ReadUser.allows(caller.role, transfer.from == own || transfer.to == own) {
+    if !caller.may(Permission::ReadTransfer, transfer.from == own || transfer.to == own) {
         return Err(Refusal::TransferNotFound.into());
     }
     Ok(transfer)
@@ -163,13 +166,22 @@ impl Script for PayScript {
                 answers: self.group.iter().filter_map(|p| p.keyed.as_ref()).map(|k| k.key.clone()).collect(),
                 users: people.iter().copied().collect(),
                 lock_accounts: people.iter().map(|user| AccountId::of_user(*user)).collect(),
+                key_usages: self
+                    .group
+                    .iter()
+                    .filter_map(|p| p.request.key)
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect(),
                 ..Wanted::default()
             })
             .await?;
         let status = found.users.into_iter().map(|user| (user.id, user.status)).collect();
         let accounts = found.accounts.into_iter().map(|account| (account.id, account)).collect();
-        let mut till = Till { status, accounts, made: Vec::new(), kept: Vec::new() };
         let (now, mut ids) = (ctx.clock.now(), ctx.ids.fresh());
+        let mut keys: BTreeMap<ApiKeyId, KeyUsage> = found.key_usages.into_iter().map(|u| (u.key.id, u)).collect();
+        keys.values_mut().for_each(|usage| usage.turn_to(now));
+        let mut till = Till { status, accounts, keys, made: Vec::new(), kept: Vec::new(), spending: BTreeMap::new() };
         let mut answers = Vec::with_capacity(self.group.len());
         for Payment { request, keyed } in &self.group {
             let replay = keyed.as_ref().and_then(|keyed| keyed.replay(&found.answers).transpose());
@@ -191,8 +203,10 @@ impl Script for PayScript {
 struct Till {
     status: BTreeMap<UserId, UserStatus>,
     accounts: BTreeMap<AccountId, Account>,
+    keys: BTreeMap<ApiKeyId, KeyUsage>,
     made: Vec<Transfer>,
     kept: Vec<KeptAnswer>,
+    spending: BTreeMap<ApiKeyId, KeySpending>,
 }
 
 impl Till {
@@ -204,7 +218,8 @@ impl Till {
         ids: &mut FreshIds,
         now: Timestamp,
     ) -> Result<Transfer, Error> {
-        let Pay { from, to, amount, memo } = request.clone();
+        let Pay { from, to, amount, memo, key } = request.clone();
+        let usage = key.map(|key| self.use_key(key, amount, now)).transpose()?;
         if self.status.get(&from) != Some(&UserStatus::Active) {
             return Err(Refusal::UserInactive.into());
         }
@@ -221,9 +236,25 @@ impl Till {
         };
         let made = ledger::transfer(&mut payer, &mut payee, posting, now)?;
         self.accounts.extend([(payer.id, payer), (payee.id, payee)]);
+        if let Some(usage) = usage {
+            if usage.key.limits.counts() {
+                self.spending.insert(usage.key.id, usage.spending);
+            }
+            self.keys.insert(usage.key.id, usage);
+        }
         self.kept.extend(keyed.map(|keyed| keyed.keep(&made, now)));
         self.made.push(made.clone());
         Ok(made)
+    }
+
+    /// How the key would be used after the payment. Refused where it is no good, or allows no such sum.
+    fn use_key(&self, key: ApiKeyId, amount: Credits, now: Timestamp) -> Result<KeyUsage, Refusal> {
+        let before = self.keys.get(&key).ok_or(Refusal::KeyInactive)?;
+        before.check(None, now)?;
+        let mut after = before.clone();
+        after.spend(amount)?;
+        after.check_limits(before)?;
+        Ok(after)
     }
 
     fn account(&self, user: UserId) -> Result<Account, Error> {
@@ -235,7 +266,13 @@ impl Till {
     fn into_changes(self) -> Changes {
         let touched: BTreeSet<AccountId> = self.made.iter().flat_map(|made| [made.from, made.to]).collect();
         let accounts = self.accounts.into_values().filter(|account| touched.contains(&account.id));
-        Changes { accounts: accounts.collect(), transfers: self.made, answers: self.kept, ..Changes::default() }
+        Changes {
+            accounts: accounts.collect(),
+            transfers: self.made,
+            answers: self.kept,
+            key_spending: self.spending.into_values().collect(),
+            ..Changes::default()
+        }
     }
 }
 

@@ -181,7 +181,7 @@ pub async fn update_user(
     version: Option<i64>,
 ) -> Result<User, Error> {
     let is_own = caller.user == id;
-    Permission::WriteUser.require(caller.role, is_own)?;
+    caller.require(Permission::WriteUser, is_own)?;
     let guards_account = patch.email.is_some() || patch.new_password.is_some();
     if is_own && guards_account {
         check_current_password(ctx, id, patch.current_password.as_ref()).await?;
@@ -204,7 +204,7 @@ pub async fn update_user(
 
 /// Deactivates and anonymises a user, then cancels its open orders. The last administrator stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
-    Permission::DeleteUser.require(caller.role, caller.user == id)?;
+    caller.require(Permission::DeleteUser, caller.user == id)?;
     change_user(ctx, ChangeUser { id, version, change: Change::Deactivate }).await?;
     // The user can no longer place orders. What is not cancelled here, the next tick cancels.
     if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {

@@ -9,12 +9,17 @@
     reason = "in a test, what is not as expected must stop it, in its helpers too"
 )]
 
+mod api_keys;
+mod auth_bodies;
 mod bad_input;
 mod disk;
+mod enumeration;
 mod failpoints;
+mod forged_tokens;
 mod hostile_text;
 mod idempotency;
 mod life;
+mod limits;
 mod lists;
 mod mail;
 mod makers;
@@ -24,6 +29,7 @@ mod orders;
 mod outages;
 mod passwords;
 mod people;
+mod permissions;
 mod protocol;
 mod replay;
 mod sessions;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::bench::connection::Connection;
+use crate::bench::latency::Latency;
 use crate::bench::load::{Flow, Kind, Load, Step};
 use crate::bench::world::World;
 
@@ -25,6 +26,11 @@ impl Tally {
     /// How many requests of a kind were done.
     pub(super) fn count(&self, kind: Kind) -> usize {
         self.latencies.get(&kind).map_or(0, Vec::len)
+    }
+
+    /// How long requests of a kind took.
+    pub(super) fn latency(&mut self, kind: Kind) -> Latency {
+        Latency::of(self.latencies.entry(kind).or_default())
     }
 
     /// How many requests were answered without a failure.

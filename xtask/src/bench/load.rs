@@ -26,6 +26,8 @@ pub(super) enum Load {
     Transfers,
     /// Reads of one market.
     Reads,
+    /// Sign-ins with a password.
+    Logins,
 }
 
 impl Load {
@@ -36,6 +38,7 @@ impl Load {
             Self::Mixed => "mixed",
             Self::Transfers => "transfers",
             Self::Reads => "reads",
+            Self::Logins => "sign-ins",
         }
     }
 
@@ -45,6 +48,7 @@ impl Load {
             Self::Pairs | Self::Mixed => Kind::Order,
             Self::Transfers => Kind::Transfer,
             Self::Reads => Kind::Read,
+            Self::Logins => Kind::Login,
         }
     }
 }
@@ -56,6 +60,7 @@ pub(super) enum Kind {
     Cancel,
     Read,
     Transfer,
+    Login,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -156,6 +161,7 @@ impl Flow {
             Load::Mixed => self.mixed(world),
             Load::Transfers => self.transfer(world),
             Load::Reads => Step::read(format!("/markets/{}", world.read_market())),
+            Load::Logins => self.login(world),
         }
     }
 
@@ -165,6 +171,13 @@ impl Flow {
             self.remembered.pop_front();
         }
         self.remembered.push_back((owner, order));
+    }
+
+    fn login(&mut self, world: &World) -> Step {
+        let who = world.trader(world.anybody(&mut self.random));
+        let (kind, method, path) = (Kind::Login, "POST", "/auth/login".to_owned());
+        let body = who.map_or_else(String::new, User::credentials);
+        Step { kind, method, path, trader: None, idempotency_key: None, body, is_remembered: false }
     }
 
     /// A bid for `YES`, then one for `NO` at the complement, which fills it.

@@ -114,6 +114,7 @@ const HOW_TO_READ: &str = "\
 - PostgreSQL's log files were there before (120 of 16 MB), as on a server that has run for a while; that counts for pgbench too.
 - **Bytes written** are write-ahead log for PostgreSQL, and all that the server wrote for SQLite; of the orders in pairs.
 - The exchange alone, without server and store: [core.md](benchmarks/core.md).
+- Sign-ins, and what they cost those who read: [logins.md](benchmarks/logins.md).
 - The numbers behind the tables are in [latest.json](benchmarks/latest.json).
 ";
 

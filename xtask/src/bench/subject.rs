@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::bench::client::Tally;
-use crate::bench::latency::{Latency, float};
+use crate::bench::latency::float;
 use crate::bench::load::{Kind, Load};
 use crate::bench::machine::{self, Process};
 use crate::bench::measured::{Measured, Memory, Name};
@@ -16,7 +16,7 @@ use crate::bench::psql::Database;
 use crate::bench::world::World;
 use crate::bench::{closed_loop, open_loop, prefill};
 use crate::interrupts::Interrupts;
-use crate::kill::server::{Installation, Server};
+use crate::kill::server::{Installation, Server, UNLIMITED};
 
 /// The setting that bounds how many requests share a commit.
 const GROUP_LIMIT: (&str, &str) = ("BELLWETHER_GROUP_LIMIT", "1");
@@ -113,8 +113,7 @@ impl Subject {
         let (per_second, cancels_per_second, reads_per_second) =
             (rate(load.kind()), beside(Kind::Cancel), beside(Kind::Read));
         let done = tally.count(load.kind());
-        let mut none = Vec::new();
-        let latency = Latency::of(tally.latencies.get_mut(&load.kind()).unwrap_or(&mut none));
+        let latency = tally.latency(load.kind());
         Measured {
             subject: self.name,
             load,
@@ -204,6 +203,7 @@ fn settings(name: Name) -> Vec<(&'static str, &'static str)> {
         // Hundreds of people sign up, and passwords are not what is measured.
         ("BELLWETHER_PASSWORD_COST", "4"),
     ];
+    settings.extend(UNLIMITED);
     if name == Name::PostgresAlone {
         settings.push(GROUP_LIMIT);
     }

@@ -50,7 +50,8 @@ impl World {
         Self::of(address, seed, traders, pair_markets, mixed_markets)
     }
 
-    fn of(
+    /// A world of what is there already.
+    pub(super) fn of(
         address: &str,
         seed: u64,
         traders: Vec<User>,
@@ -80,6 +81,11 @@ impl World {
     /// The number of a random taker.
     pub(super) fn taker(random: &mut impl Rng) -> usize {
         random.random_range(SIDE..2 * SIDE)
+    }
+
+    /// The number of any trader.
+    pub(super) fn anybody(&self, random: &mut impl Rng) -> usize {
+        random.random_range(0..self.traders.len().max(1))
     }
 
     /// The trader of that number.

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 /// Longer than any answer takes; shorter than a test should wait for one that never comes.
 const LIMIT: Duration = Duration::from_secs(20);
-const PASSWORD: &str = "a passphrase for throw-away users";
+/// The password of everybody.
+pub(crate) const PASSWORD: &str = "a passphrase for throw-away users";
 /// Far enough for any run; a market must not close in the middle of one.
 const CLOSES_AT: &str = "2099-12-31T00:00:00Z";
 const PAGE_SIZE: u32 = 100;
@@ -80,6 +81,11 @@ impl User {
     /// The access token.
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// The body of a sign-in.
+    pub(crate) fn credentials(&self) -> String {
+        json!({ "email": self.email, "password": PASSWORD }).to_string()
     }
 }
 

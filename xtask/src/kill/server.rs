@@ -33,6 +33,16 @@ pub(crate) struct Installation {
     pub(crate) settings: Vec<(&'static str, &'static str)>,
 }
 
+/// Settings for a load that all comes from one address, and as often as possible.
+pub(crate) const UNLIMITED: [(&str, &str); 6] = [
+    ("BELLWETHER_LIMIT_PUBLIC", "1000000000/1m"),
+    ("BELLWETHER_LIMIT_USER", "1000000000/1m"),
+    ("BELLWETHER_LIMIT_LOGIN", "1000000000/1m"),
+    ("BELLWETHER_LIMIT_LOGIN_ADDRESS", "1000000000/1m"),
+    ("BELLWETHER_LIMIT_LOGIN_ACCOUNT", "1000000000/1m"),
+    ("BELLWETHER_LIMIT_NEW_USERS", "1000000000/1m"),
+];
+
 /// A life of the server. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Server {

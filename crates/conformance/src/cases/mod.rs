@@ -1,6 +1,7 @@
 //! The cases, in modules by what they are about; and the list of them.
 
 pub mod answers;
+pub mod api_keys;
 pub mod audit;
 pub mod books;
 pub mod candles;
@@ -141,6 +142,15 @@ macro_rules! each_case {
                 of_many_who_ask_at_once_each_job_goes_to_one,
                 dead_jobs_are_listed_and_forgotten_in_batches,
                 the_statements_for_jobs_do_not_grow_with_their_number,
+            }
+            api_keys {
+                api_keys_round_trip,
+                an_api_key_comes_with_the_role_and_the_status_of_its_user,
+                the_api_keys_of_a_user_are_those_that_were_not_revoked,
+                the_usage_of_api_keys_is_what_they_spent_and_what_their_orders_hold,
+                the_database_refuses_an_api_key_twice_and_one_of_nobody,
+                of_many_who_spend_by_one_api_key_nobodys_spending_is_lost,
+                the_statements_for_api_keys_do_not_grow_with_their_number,
             }
             ledger {
                 chains_come_in_order_of_payer_and_number,

@@ -249,6 +249,7 @@ impl Loads {
             open_counts: self.pairs.clone(),
             lock_accounts: self.accounts.clone(),
             positions: self.pairs.clone(),
+            key_usages: Vec::new(),
         }
     }
 }

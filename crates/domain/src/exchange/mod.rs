@@ -6,6 +6,7 @@
 //! work: [`State::into_changes`] gives everything that they changed, each row once.
 
 mod clearing;
+mod keys;
 mod plan;
 mod state;
 
@@ -14,7 +15,7 @@ use thiserror::Error;
 
 pub use state::{MarketState, State};
 
-use crate::ids::{AccountId, FreshIds, MarketId, OrderId, UserId};
+use crate::ids::{AccountId, ApiKeyId, FreshIds, MarketId, OrderId, UserId};
 use crate::ledger::LedgerError;
 use crate::lmsr::{Lmsr, LmsrError};
 use crate::market::{Market, MarketStatus, OutcomeId};
@@ -80,6 +81,8 @@ pub struct Limits {
     pub max_open_orders: u32,
     /// The most fills that one command may make.
     pub max_fills: u32,
+    /// The API key whose own limits count too, if it has any.
+    pub key: Option<ApiKeyId>,
 }
 
 /// When a command runs, and within which limits.
@@ -119,7 +122,7 @@ impl State {
     /// Places an order: it fills what it can, and rests, is cancelled or refused by its terms.
     pub fn place(&mut self, command: &PlaceOrder, ids: &mut FreshIds, moment: Moment) -> Result<Executed, Stop> {
         let (draft, id) = self.draft_place(command, ids, moment)?;
-        self.finish(draft, id)
+        self.finish(draft, id, moment.limits.key)
     }
 
     /// What [`place`](Self::place) would do. Changes nothing.
@@ -150,7 +153,7 @@ impl State {
         draft.market.next_sequence();
         let mut ids = FreshIds::starting_at(uuid::Uuid::nil());
         Clearing { state: self, draft: &mut draft, ids: &mut ids, now }.end(order, status, reason)?;
-        self.finish(draft, order)
+        self.finish(draft, order, None)
     }
 
     /// Amends an open order: see [`AmendOrder`].
@@ -166,6 +169,7 @@ impl State {
         row.quantity = amended.quantity;
         row.expires_at = amended.expires_at;
         row.updated_at = moment.now;
+        row.counted_by = moment.limits.key;
         if !amended.keeps_its_place {
             row.sequence = sequence;
             row.price = Some(amended.price);
@@ -185,15 +189,16 @@ impl State {
             };
             self.execute(&mut draft, old.id, &incoming, ids, moment)?;
         }
-        self.finish(draft, old.id)
+        self.finish(draft, old.id, moment.limits.key)
     }
 
     fn draft_place(&self, command: &PlaceOrder, ids: &mut FreshIds, moment: Moment) -> Result<(Draft, OrderId), Stop> {
         let market = self.tradable(command.market, moment.now)?;
         let mut draft = Draft::new(market.clone());
         let sequence = draft.market.next_sequence();
-        let (order, incoming) = new_order(command, market, OrderId(ids.next_uuid()), sequence, moment.now)?;
+        let (mut order, incoming) = new_order(command, market, OrderId(ids.next_uuid()), sequence, moment.now)?;
         self.check_client_id(&order)?;
+        order.counted_by = moment.limits.key;
         let id = order.id;
         draft.orders.insert(id, order);
         draft.new_order = Some(id);
@@ -321,9 +326,14 @@ impl State {
         if order.is_open() { Ok(order) } else { Err(Refusal::OrderNotOpen(order.status).into()) }
     }
 
-    fn finish(&mut self, draft: Draft, id: OrderId) -> Result<Executed, Stop> {
+    /// Makes the draft part of the state, unless it goes beyond what the key allows.
+    fn finish(&mut self, draft: Draft, id: OrderId, key: Option<ApiKeyId>) -> Result<Executed, Stop> {
         let executed = executed(draft.orders.get(&id), &draft.trades, &draft.market)?;
-        self.adopt(draft);
+        let usages = self.usages_after(&draft)?;
+        if let Some(key) = key {
+            self.check_key(&usages, key)?;
+        }
+        self.adopt(draft, usages);
         Ok(executed)
     }
 }
@@ -422,6 +432,7 @@ fn new_order(
         post_only: parts.post_only,
         self_trade_prevention: command.self_trade_prevention,
         client_order_id: command.client_order_id.clone(),
+        counted_by: None,
         status: OrderStatus::Open,
         end_reason: None,
         book,

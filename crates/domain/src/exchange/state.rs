@@ -5,8 +5,9 @@ use std::hash::Hash;
 
 use foldhash::{HashMap, HashSet};
 
+use crate::api_key::KeyUsage;
 use crate::book::BookSide;
-use crate::ids::{AccountId, MarketId, OrderId, UserId};
+use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, UserId};
 use crate::ledger::{Account, Transfer};
 use crate::market::{Market, OutcomeId};
 use crate::order::{Order, Side};
@@ -57,6 +58,7 @@ pub struct State {
     pub(super) positions: HashMap<(MarketId, UserId), Position>,
     pub(super) open_counts: HashMap<(MarketId, UserId), u64>,
     pub(super) client_ids: HashMap<(UserId, String), OrderId>,
+    pub(super) keys: HashMap<ApiKeyId, KeyUsage>,
     changed: Changed,
 }
 
@@ -67,6 +69,7 @@ struct Changed {
     new_orders: HashSet<OrderId>,
     orders: HashSet<OrderId>,
     positions: HashSet<(MarketId, UserId)>,
+    spending: HashSet<ApiKeyId>,
     trades: Vec<Trade>,
     transfers: Vec<Transfer>,
 }
@@ -110,6 +113,17 @@ impl State {
         self.client_ids.insert((user, client_order_id), order);
     }
 
+    /// Adds a limited API key: one that sends commands, or that an order that may be filled counts against.
+    pub fn add_key(&mut self, usage: KeyUsage) {
+        self.keys.insert(usage.key.id, usage);
+    }
+
+    /// A limited API key, as it is used now.
+    #[must_use]
+    pub fn key(&self, id: ApiKeyId) -> Option<&KeyUsage> {
+        self.keys.get(&id)
+    }
+
     /// A market, as it now stands.
     #[must_use]
     pub fn market(&self, id: MarketId) -> Option<&Market> {
@@ -145,14 +159,15 @@ impl State {
             accounts: sorted(changed.accounts).filter_map(|id| self.accounts.remove(&id)).collect(),
             markets: sorted(changed.markets).filter_map(|id| self.markets.remove(&id)).map(|s| s.market).collect(),
             positions: sorted(changed.positions).filter_map(|id| self.positions.remove(&id)).collect(),
+            key_spending: sorted(changed.spending).filter_map(|id| self.keys.remove(&id)).map(|u| u.spending).collect(),
             trades: changed.trades,
             transfers: changed.transfers,
             ..Changes::default()
         }
     }
 
-    /// Makes a draft's changes part of the state.
-    pub(super) fn adopt(&mut self, draft: Draft) {
+    /// Makes a draft's changes part of the state, with what they come to for API keys.
+    pub(super) fn adopt(&mut self, draft: Draft, usages: Vec<KeyUsage>) {
         let Draft { market, accounts, orders, new_order, positions, trades, transfers, requeued, .. } = draft;
         let market_id = market.id;
         if let Some(state) = self.markets.get_mut(&market_id) {
@@ -187,6 +202,12 @@ impl State {
         for (user, position) in positions {
             self.changed.positions.insert((market_id, user));
             self.positions.insert((market_id, user), position);
+        }
+        for usage in usages {
+            if self.keys.get(&usage.key.id).is_some_and(|before| before.spending != usage.spending) {
+                self.changed.spending.insert(usage.key.id);
+            }
+            self.keys.insert(usage.key.id, usage);
         }
         self.changed.trades.extend(trades);
         self.changed.transfers.extend(transfers);

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::api_key::ApiKey;
 use crate::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use crate::ledger::{Account, Transfer, TransferKind};
 use crate::mail::MailToken;
@@ -212,6 +213,17 @@ pub struct SessionOfUser {
     pub status: UserStatus,
 }
 
+/// An API key, and what its user may do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyOfUser {
+    /// The key.
+    pub key: ApiKey,
+    /// Its user's role.
+    pub role: Role,
+    /// Its user's status.
+    pub status: UserStatus,
+}
+
 /// A market by its id or its slug.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MarketKey {
@@ -332,6 +344,11 @@ pub trait Queries: Send + Sync {
     async fn session(&self, id: SessionId) -> Result<Option<SessionOfUser>, StoreError>;
     /// The sessions of a user that are live at `now`, the one seen last first, at most `limit`.
     async fn sessions_of(&self, user: UserId, now: Timestamp, limit: u32) -> Result<Vec<Session>, StoreError>;
+
+    /// The API key with this hash, and what its user may do now; revoked and expired ones too.
+    async fn api_key(&self, hash: [u8; 32]) -> Result<Option<KeyOfUser>, StoreError>;
+    /// The API keys of a user that were not revoked, the newest first.
+    async fn api_keys_of(&self, user: UserId) -> Result<Vec<ApiKey>, StoreError>;
 
     /// The token that was sent by mail with this hash.
     async fn mail_token(&self, hash: [u8; 32]) -> Result<Option<MailToken>, StoreError>;

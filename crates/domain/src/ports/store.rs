@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::ids::{AccountId, MarketId, OrderId, SessionId, UserId};
+use crate::api_key::{ApiKey, KeySpending, KeyUsage};
+use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, UserId};
 use crate::job::Job;
 use crate::ledger::{Account, Transfer};
 use crate::mail::MailToken;
@@ -89,6 +90,8 @@ pub trait UnitOfWork: Send {
     fn sessions(&mut self) -> &mut dyn Sessions;
     /// Tokens that were sent by mail.
     fn mail_tokens(&mut self) -> &mut dyn MailTokens;
+    /// API keys.
+    fn api_keys(&mut self) -> &mut dyn ApiKeys;
     /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is
     /// read under the locks of what stands before. The same as asking one after the other, which is
     /// what this does by itself; an adapter for which each question is a round trip asks all at once.
@@ -120,6 +123,9 @@ pub trait UnitOfWork: Send {
         }
         if !wanted.positions.is_empty() {
             found.positions = self.positions().load(&wanted.positions).await?;
+        }
+        if !wanted.key_usages.is_empty() {
+            found.key_usages = self.api_keys().usages(&wanted.key_usages).await?;
         }
         Ok(found)
     }
@@ -165,6 +171,8 @@ pub struct Wanted {
     pub lock_accounts: Vec<AccountId>,
     /// Positions to load: [`Positions::load`].
     pub positions: Vec<(UserId, MarketId)>,
+    /// API keys whose usage to load: [`ApiKeys::usages`].
+    pub key_usages: Vec<ApiKeyId>,
 }
 
 /// What was found of what was [`Wanted`], each list as its own method gives it.
@@ -188,6 +196,8 @@ pub struct Found {
     pub accounts: Vec<Account>,
     /// Positions, in no certain order.
     pub positions: Vec<Position>,
+    /// API keys and what is used of them, in id order.
+    pub key_usages: Vec<KeyUsage>,
 }
 
 /// What a decision changed: whole rows in their new state. Empty lists cost nothing.
@@ -234,6 +244,14 @@ pub struct Changes {
     pub deleted_mail_tokens: Vec<[u8; 32]>,
     /// Jobs that were put aside.
     pub new_jobs: Vec<Job>,
+    /// API keys that were made.
+    pub new_api_keys: Vec<ApiKey>,
+    /// API keys that were revoked.
+    pub api_keys: Vec<ApiKey>,
+    /// When API keys were last used.
+    pub api_key_uses: Vec<(ApiKeyId, Timestamp)>,
+    /// What was spent by API keys: written whole, one for each key.
+    pub key_spending: Vec<KeySpending>,
 }
 
 /// Users, for decisions.
@@ -374,4 +392,18 @@ pub trait MailTokens: Send {
     async fn of_user(&mut self, user: UserId) -> Result<Vec<MailToken>, StoreError>;
     /// Forgets those that expired before a moment, at most `limit`; returns how many.
     async fn forget_before(&mut self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// API keys, for decisions.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait ApiKeys: Send {
+    /// The keys of a user that were not revoked, expired ones included, in id order. Their user's row lock
+    /// guards their number.
+    async fn of_user(&mut self, user: UserId) -> Result<Vec<ApiKey>, StoreError>;
+    /// Locks and loads a key, revoked or not.
+    async fn lock(&mut self, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError>;
+    /// Those that exist, in id order, with what they have spent and what their open orders come to. The
+    /// caller holds the locks of their users' accounts, which guard both.
+    async fn usages(&mut self, ids: &[ApiKeyId]) -> Result<Vec<KeyUsage>, StoreError>;
 }

@@ -10,6 +10,7 @@
 
 mod examples;
 mod invariants;
+mod keys;
 mod lmsr;
 mod naive;
 mod random;

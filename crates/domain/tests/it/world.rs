@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_domain::api_key::KeyUsage;
 use bellwether_domain::book::BookSide;
 use bellwether_domain::exchange::{Executed, Limits, Moment, State, Stop};
-use bellwether_domain::ids::{AccountId, FreshIds, MarketId, OrderId, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, ApiKeyId, FreshIds, MarketId, OrderId, TransferId, UserId};
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::lmsr::Lmsr;
 use bellwether_domain::market::{FeeRecipient, Maker, Market, MarketStatus, Outcome, OutcomeId, Resolution, Weights};
@@ -34,6 +35,8 @@ pub struct World {
     pub positions: BTreeMap<(MarketId, UserId), Position>,
     pub trades: Vec<Trade>,
     pub transfers: Vec<Transfer>,
+    /// API keys with limits, and what they have spent.
+    pub keys: BTreeMap<ApiKeyId, KeyUsage>,
     /// How often more of a book had to be loaded.
     pub deepened: u64,
 }
@@ -52,7 +55,7 @@ impl World {
         let mut world = Self {
             now,
             ids: FreshIds::seeded(now, 7),
-            limits: Limits { max_open_orders: 50, max_fills: 500 },
+            limits: Limits { max_open_orders: 50, max_fills: 500, key: None },
             depth: 1,
             users: Vec::new(),
             accounts: BTreeMap::new(),
@@ -61,6 +64,7 @@ impl World {
             positions: BTreeMap::new(),
             trades: Vec::new(),
             transfers: Vec::new(),
+            keys: BTreeMap::new(),
             deepened: 0,
         };
         world.open_account(AccountId::TREASURY, Owner::Treasury);
@@ -271,6 +275,7 @@ impl World {
         // Orders that a command names are loaded wherever they stand.
         self.orders.values().filter(|o| o.market == market).for_each(|o| state.add_order(o.clone()));
         self.accounts.values().for_each(|a| state.add_account(a.clone()));
+        self.keys.keys().for_each(|key| state.add_key(self.usage(*key)));
         for user in &self.users {
             let outcomes = self.markets[&market].outcomes.len();
             let position = self.positions.get(&(market, *user)).cloned();
@@ -279,6 +284,16 @@ impl World {
             state.set_open_count(*user, market, open as u64);
         }
         state
+    }
+
+    /// What is used of a key now, as a store finds it.
+    pub fn usage(&self, key: ApiKeyId) -> KeyUsage {
+        let mut usage = self.keys[&key].clone();
+        let open: Vec<&Order> = self.orders.values().filter(|o| o.is_open() && o.counted_by == Some(key)).collect();
+        usage.reserved = open.iter().fold(Credits::ZERO, |sum, order| sum.plus(order.reserved).unwrap());
+        usage.open_orders = open.len() as u64;
+        usage.turn_to(self.now);
+        usage
     }
 
     /// The open orders of a side, best first.
@@ -297,7 +312,7 @@ impl World {
     }
 
     pub fn write(&mut self, changes: Changes) {
-        let Changes { accounts, markets, new_orders, orders, positions, trades, transfers, .. } = changes;
+        let Changes { accounts, markets, new_orders, orders, positions, trades, transfers, key_spending, .. } = changes;
         for order in &new_orders {
             assert!(!self.orders.contains_key(&order.id), "a new order is new");
         }
@@ -310,6 +325,9 @@ impl World {
         self.positions.extend(positions.into_iter().map(|p| ((p.market, p.user), p)));
         self.trades.extend(trades);
         self.transfers.extend(transfers);
+        for spending in key_spending {
+            self.keys.get_mut(&spending.key).unwrap().spending = spending;
+        }
     }
 
     /// Ends every open order of a market, as its closing does.

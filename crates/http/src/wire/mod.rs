@@ -1,6 +1,7 @@
 //! What goes over the wire: answers as they are serialised, and bodies as they are read into commands.
 
 pub(crate) mod account;
+pub(crate) mod api_key;
 pub(crate) mod book;
 pub(crate) mod market;
 pub(crate) mod market_body;

@@ -9,5 +9,6 @@
 
 mod answers;
 mod framework;
+mod limits;
 mod sockets;
 mod support;

@@ -10,12 +10,14 @@ use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::ports::{
     AccessClaims, InvalidToken, MockClock, MockCommonPasswords, MockIdSource, MockOpaqueTokens, MockPasswordHasher,
-    MockQueries, MockSealer, MockStore, MockTokenSigner, PublicKey, SessionOfUser,
+    MockQueries, MockRateLimiter, MockSealer, MockStore, MockTokenSigner, PublicKey, SessionOfUser, Standing,
 };
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_http::{App, HttpOptions, service};
+use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::trading::Trading;
@@ -36,6 +38,8 @@ pub(crate) struct Ports {
     pub(crate) store: MockStore,
     pub(crate) queries: MockQueries,
     pub(crate) options: HttpOptions,
+    /// How many requests are allowed.
+    pub(crate) limit: u32,
     runtime: Runtime,
 }
 
@@ -66,7 +70,7 @@ impl Ports {
     pub(crate) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (store, queries, options) = (MockStore::new(), MockQueries::new(), HttpOptions::default());
-        Self { store, queries, options, runtime }
+        Self { store, queries, options, limit: 1000, runtime }
     }
 
     /// Lets the user with that role be found, and its session.
@@ -98,6 +102,12 @@ impl Ports {
         let mut sealer = MockSealer::new();
         sealer.expect_seal().return_const([7; 32]);
         sealer.expect_is_sealed().returning(|_, code| code == [7; 32]);
+        let (mut limiter, limit) = (MockRateLimiter::new(), self.limit);
+        limiter.expect_take().returning(move |_, quota, _| Standing {
+            is_allowed: limit > 0,
+            remaining: limit.saturating_sub(1),
+            frees_in: quota.window,
+        });
         let ctx = Context {
             store: Arc::new(self.store),
             queries: Arc::new(self.queries),
@@ -108,8 +118,11 @@ impl Ports {
             signer: Arc::new(signer),
             opaque_tokens: Arc::new(MockOpaqueTokens::new()),
             mail_tokens: Arc::new(MockOpaqueTokens::new()),
+            api_key_tokens: Arc::new(MockOpaqueTokens::new()),
             mail_bell: MailBell::default(),
+            limiter: Limiter::new(Arc::new(limiter)),
             session_memory: SessionMemory::default(),
+            key_memory: KeyMemory::default(),
             policy: Policy::default(),
         };
         let trading = Trading::new(ctx.clone());

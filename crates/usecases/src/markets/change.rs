@@ -68,22 +68,24 @@ impl ChangeMarket {
                 market.become_status(MarketStatus::Closed, now)
             }
             Change::Propose { verdict, evidence_url } => {
-                require(Permission::CloseMarket, caller, market)?;
+                require(Permission::ProposeOutcome, caller, market)?;
                 self.propose(market, verdict, evidence_url.clone(), ctx, now)
             }
-            Change::Dispute { reason } => dispute(market, caller, reason, now),
+            Change::Dispute { reason } => {
+                require(Permission::DisputeOutcome, caller, market)?;
+                dispute(market, caller, reason, now)
+            }
             Change::Resolve { verdict } => {
                 let window_is_zero = ctx.policy.challenge_window.is_zero();
-                let permission = if window_is_zero { Permission::CloseMarket } else { Permission::DecideMarket };
+                let permission = if window_is_zero { Permission::ResolveMarket } else { Permission::DecideMarket };
                 require(permission, caller, market)?;
                 let weights = weights_of(market, verdict)?;
                 decide(market, weights, Some(caller), None, MarketStatus::Resolved, now)
             }
             Change::Void { reason } => {
-                let may_void_own = market.trade_count == 0 && market.creator == caller.user;
-                if !may_void_own {
-                    require(Permission::VoidMarket, caller, market)?;
-                }
+                let has_traded = market.trade_count > 0;
+                let permission = if has_traded { Permission::VoidTradedMarket } else { Permission::VoidMarket };
+                require(permission, caller, market)?;
                 let weights = market.void_weights();
                 decide(market, weights, Some(caller), Some(reason.clone()), MarketStatus::Voided, now)
             }

@@ -202,5 +202,5 @@ async fn change(ctx: &Context, caller: Caller, id: MarketId, change: Change) -> 
 
 /// Whether the caller may act on the market with that permission.
 fn require(permission: Permission, caller: Caller, market: &Market) -> Result<(), Refusal> {
-    permission.require(caller.role, market.creator == caller.user)
+    caller.require(permission, market.creator == caller.user)
 }

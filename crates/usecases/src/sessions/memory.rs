@@ -1,25 +1,13 @@
-//! What this process remembers of sessions, so that not every request asks the store.
-//!
-//! A session is read again when what is known of it is older than a second: so long may another
-//! process's word that it ended take to arrive. This process's own word counts at once.
+//! What this process remembers of sessions.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bellwether_domain::ids::{SessionId, UserId};
 use bellwether_domain::ports::{Queries, SessionOfUser, StoreError};
 use bellwether_domain::user::{Role, UserStatus};
 use jiff::Timestamp;
-use moka::Expiry;
-use moka::policy::EvictionPolicy;
 
-/// How old what is remembered may be.
-const MAX_AGE: Duration = Duration::from_secs(1);
-/// So many sessions are remembered; the one asked for longest ago is forgotten first.
-const CAPACITY: u64 = 100_000;
-/// How long it is remembered that a session was ended here: longer than any read of the store takes
-/// that began before the end.
-const ENDED_KEPT: Duration = Duration::from_secs(300);
+use crate::remembered::{MAX_AGE, Remembered};
 
 /// A session whose user may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,28 +25,9 @@ impl LiveSession {
     }
 }
 
-/// What the store said: none for a session that is over.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    session: Option<LiveSession>,
-    /// When the question was asked, since what happened after that may not be in the answer.
-    asked_at: Instant,
-}
-
-struct UntilTooOld(Duration);
-
-impl Expiry<SessionId, Known> for UntilTooOld {
-    fn expire_after_create(&self, _: &SessionId, known: &Known, created_at: Instant) -> Option<Duration> {
-        Some(self.0.saturating_sub(created_at.saturating_duration_since(known.asked_at)))
-    }
-}
-
 /// The memory of sessions. Clones are the same memory.
 #[derive(Clone)]
-pub struct SessionMemory {
-    known: moka::future::Cache<SessionId, Known>,
-    ended: moka::sync::Cache<SessionId, ()>,
-}
+pub struct SessionMemory(Remembered<SessionId, LiveSession>);
 
 impl std::fmt::Debug for SessionMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -76,58 +45,22 @@ impl SessionMemory {
     /// A memory whose knowledge may be so old.
     #[must_use]
     pub fn with_max_age(max_age: Duration) -> Self {
-        let known = moka::future::Cache::builder()
-            .max_capacity(CAPACITY)
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(UntilTooOld(max_age))
-            .build();
-        let ended = moka::sync::Cache::builder()
-            .max_capacity(CAPACITY)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_live(ENDED_KEPT)
-            .build();
-        Self { known, ended }
+        Self(Remembered::with_max_age(max_age))
     }
 
     /// What is remembered of a session; none where the store must be asked.
     pub(crate) async fn recall(&self, id: SessionId) -> Option<Option<LiveSession>> {
-        let known = self.known.get(&id).await?;
-        Some(self.unless_ended(id, known))
+        self.0.recall(id).await
     }
 
     /// The session, if it is good. However many ask at the same time, the store is asked once.
     pub(crate) async fn get(&self, queries: &dyn Queries, id: SessionId) -> Result<Option<LiveSession>, StoreError> {
-        let load = async {
-            let asked_at = Instant::now();
-            let session = queries.session(id).await?.as_ref().and_then(LiveSession::of);
-            Ok(Known { session, asked_at })
-        };
-        let known = self.known.try_get_with(id, load).await.map_err(shared)?;
-        Ok(self.unless_ended(id, known))
+        self.0.get(id, async { Ok(queries.session(id).await?.as_ref().and_then(LiveSession::of)) }).await
     }
 
     /// Notes that sessions have ended: from now on they are good for nothing here.
     pub(crate) async fn end(&self, ids: &[SessionId]) {
-        for id in ids {
-            self.ended.insert(*id, ());
-            self.known.invalidate(id).await;
-        }
-    }
-
-    /// Looked at last: a read that began before the end may have been answered after it.
-    fn unless_ended(&self, id: SessionId, known: Known) -> Option<LiveSession> {
-        known.session.filter(|_| !self.ended.contains_key(&id))
-    }
-}
-
-/// An error that several who asked at the same time got together.
-fn shared(error: Arc<StoreError>) -> StoreError {
-    match Arc::try_unwrap(error) {
-        Ok(error) => error,
-        Err(error) => match &*error {
-            StoreError::Corrupt(what) => StoreError::Corrupt(what.clone()),
-            _ => StoreError::Unavailable(Box::new(error)),
-        },
+        self.0.end(ids).await;
     }
 }
 

@@ -73,13 +73,13 @@ pub async fn recall(ctx: &Context, token: &str) -> Option<Option<Identity>> {
 /// The role is the user's of now, not the one in the token.
 fn identity(claims: &AccessClaims, session: Option<LiveSession>, now: Timestamp) -> Option<Identity> {
     let session = session.filter(|session| session.user == claims.user && now < session.expires_at)?;
-    let caller = Caller { user: session.user, role: session.role };
+    let caller = Caller::signed_in(session.user, session.role);
     Some(Identity { caller, session: claims.session })
 }
 
 /// The live sessions of a user, the one seen last first: one's own, or anybody's for an administrator.
 pub async fn list(ctx: &Context, caller: Caller, user: UserId) -> Result<Vec<Session>, Error> {
-    if !Permission::ReadUser.allows(caller.role, caller.user == user) {
+    if !caller.may(Permission::ReadSessions, caller.user == user) {
         return Err(Refusal::UserNotFound.into());
     }
     Ok(ctx.queries.sessions_of(user, ctx.clock.now(), MOST_LISTED).await?)
@@ -87,7 +87,7 @@ pub async fn list(ctx: &Context, caller: Caller, user: UserId) -> Result<Vec<Ses
 
 /// Ends a session of a user: one's own, or anybody's for an administrator.
 pub async fn revoke(ctx: &Context, caller: Caller, user: UserId, session: SessionId) -> Result<(), Error> {
-    if !Permission::WriteUser.allows(caller.role, caller.user == user) {
+    if !caller.may(Permission::EndSessions, caller.user == user) {
         return Err(Refusal::UserNotFound.into());
     }
     let ended = end(ctx, Which::One(user, session), EndReason::Revoked).await?;

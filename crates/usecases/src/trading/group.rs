@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bellwether_domain::exchange::{Limits, Moment, State, Stop};
-use bellwether_domain::ids::{FreshIds, MarketId, UserId};
+use bellwether_domain::ids::{ApiKeyId, FreshIds, MarketId, UserId};
 use bellwether_domain::ports::{AnswerKey, Decided, KeptAnswer, StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use uuid::Uuid;
@@ -54,8 +54,10 @@ impl Script for Group {
             .filter(|(_, replay)| replay.is_none())
             .flat_map(|(request, _)| request.commands.iter().cloned())
             .collect();
-        let mut state = load::rest(unit, &commands, markets, &self.depths).await?;
-        let (moment, mut ids) = (moment(ctx), ctx.ids.fresh());
+        let keys = self.requests.iter().filter_map(|request| request.key).collect();
+        let moment = moment(ctx);
+        let mut state = load::rest(unit, &commands, markets, &self.depths, keys, moment.now).await?;
+        let mut ids = ctx.ids.fresh();
 
         let mut answers = Vec::with_capacity(self.requests.len());
         let mut kept = Vec::new();
@@ -70,6 +72,13 @@ impl Script for Group {
                     outcomes.push(Err(Refusal::UserInactive));
                     continue;
                 }
+                let moment = match within_key(&state, command, request.key, moment) {
+                    Ok(moment) => moment,
+                    Err(refusal) => {
+                        outcomes.push(Err(refusal));
+                        continue;
+                    }
+                };
                 match execute(&mut state, command, &mut ids, moment) {
                     Ok(placed) => outcomes.push(Ok(placed)),
                     Err(Stop::Refused(refusal)) => outcomes.push(Err(refusal)),
@@ -129,8 +138,26 @@ fn execute(state: &mut State, command: &Command, ids: &mut FreshIds, moment: Mom
     executed.map(Placed::from)
 }
 
+/// The moment with the limits of the API key that sent the command. Refused where the key is not for it.
+fn within_key(state: &State, command: &Command, key: Option<ApiKeyId>, mut moment: Moment) -> Result<Moment, Refusal> {
+    let Some(key) = key else { return Ok(moment) };
+    let usage = state.key(key).ok_or(Refusal::KeyInactive)?;
+    usage.check(market_of(state, command), moment.now)?;
+    moment.limits.key = usage.key.limits.counts().then_some(key);
+    Ok(moment)
+}
+
+/// The market of a command; none where its order is not there.
+fn market_of(state: &State, command: &Command) -> Option<MarketId> {
+    match command {
+        Command::Place(place) => Some(place.market),
+        Command::Amend(amend) => state.order(amend.order).map(|order| order.market),
+        Command::Cancel { order, .. } => state.order(*order).map(|order| order.market),
+    }
+}
+
 /// Now, with the house's limits.
 pub(crate) fn moment(ctx: &Context) -> Moment {
-    let limits = Limits { max_open_orders: ctx.policy.max_open_orders, max_fills: ctx.policy.max_fills };
+    let limits = Limits { max_open_orders: ctx.policy.max_open_orders, max_fills: ctx.policy.max_fills, key: None };
     Moment { now: ctx.clock.now(), limits }
 }

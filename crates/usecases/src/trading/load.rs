@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_domain::book::BookSide;
 use bellwether_domain::exchange::State;
-use bellwether_domain::ids::{AccountId, MarketId, OrderId, UserId};
+use bellwether_domain::ids::{AccountId, ApiKeyId, MarketId, OrderId, UserId};
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::money::{FeeRate, Price, Shares};
 use bellwether_domain::order::{
@@ -14,6 +14,7 @@ use bellwether_domain::order::{
 use bellwether_domain::ports::{AnswerKey, BookRequest, KeptAnswer, StoreError, UnitOfWork, Wanted};
 use bellwether_domain::position::Position;
 use bellwether_domain::user::UserStatus;
+use jiff::Timestamp;
 
 use super::Command;
 
@@ -79,12 +80,15 @@ pub(super) async fn first(
 }
 
 /// Loads everything else that the commands touch: orders and books, then accounts (locked, in id
-/// order) and positions of everybody whose orders may be filled.
+/// order) and positions of everybody whose orders may be filled, and the limited API keys concerned: `keys`,
+/// and those that the orders count against.
 pub(super) async fn rest(
     unit: &mut dyn UnitOfWork,
     commands: &[Command],
     markets: Vec<Market>,
     depths: &Depths,
+    mut keys: BTreeSet<ApiKeyId>,
+    now: Timestamp,
 ) -> Result<State, StoreError> {
     let mut state = State::default();
     // Orders may have changed until their market was locked, so they are loaded again: before the
@@ -109,7 +113,11 @@ pub(super) async fn rest(
     pairs.extend(sides.iter().flat_map(|(_, _, orders)| orders.iter().map(|o| (o.user, o.market))));
     let lock_accounts = accounts(&pairs, &markets);
     let positions = pairs.iter().copied().collect();
-    let held = unit.load(Wanted { lock_accounts, positions, ..Wanted::default() }).await?;
+    // Where an order is filled, its owner's account is locked, which guards what its key has spent.
+    keys.extend(named.iter().filter_map(|o| o.counted_by));
+    keys.extend(sides.iter().flat_map(|(_, _, orders)| orders.iter().filter_map(|o| o.counted_by)));
+    let key_usages = keys.into_iter().collect();
+    let held = unit.load(Wanted { lock_accounts, positions, key_usages, ..Wanted::default() }).await?;
 
     for order in found.with_client_ids {
         if let Some(client_id) = order.client_order_id {
@@ -118,6 +126,10 @@ pub(super) async fn rest(
     }
     for ((user, market), count) in open_counts.into_iter().zip(found.open_counts) {
         state.set_open_count(user, market, count);
+    }
+    for mut usage in held.key_usages {
+        usage.turn_to(now);
+        state.add_key(usage);
     }
     for account in held.accounts {
         state.add_account(account);

@@ -12,7 +12,7 @@ mod quote;
 use std::sync::Arc;
 
 use bellwether_domain::exchange::Executed;
-use bellwether_domain::ids::{MarketId, OrderId, UserId};
+use bellwether_domain::ids::{ApiKeyId, MarketId, OrderId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::order::{AmendOrder, Order, OrderStatus, PlaceOrder};
 use bellwether_domain::permissions::Permission;
@@ -76,6 +76,8 @@ pub struct Request {
     pub commands: Vec<Command>,
     /// The key that came with it. The answer is kept if at least one command was carried out.
     pub keyed: Option<Keyed<[Outcome]>>,
+    /// The API key that sent it, if that has limits.
+    pub key: Option<ApiKeyId>,
 }
 
 /// What an order would do.
@@ -116,28 +118,52 @@ impl Trading {
         atomically(&self.ctx, QuoteScript::of(order)).await
     }
 
-    /// Cancels all open orders of a user, in one market or in all: in batches, each one unit of
-    /// work. Returns the orders that it cancelled.
-    pub async fn cancel_all(&self, user: UserId, market: Option<MarketId>) -> Result<Vec<Placed>, Error> {
+    /// Cancels all open orders of a caller, in one market or in all: in batches, each one unit of work.
+    /// With an API key that is kept to some markets, those in them. Returns the orders that it cancelled.
+    pub async fn cancel_all(&self, caller: Caller, market: Option<MarketId>) -> Result<Vec<Placed>, Error> {
+        let mut cancelled = Vec::new();
+        for market in self.allowed_markets(caller, market).await? {
+            self.cancel_in(caller, market, &mut cancelled).await?;
+        }
+        Ok(cancelled)
+    }
+
+    /// The market, or else each that the caller's key is kept to; none stands for all.
+    async fn allowed_markets(&self, caller: Caller, one: Option<MarketId>) -> Result<Vec<Option<MarketId>>, Error> {
+        let Some(key) = caller.limited_key().filter(|_| one.is_none()) else { return Ok(vec![one]) };
+        let keys = self.ctx.queries.api_keys_of(caller.user).await?;
+        let allowed = keys.into_iter().find(|k| k.id == key).ok_or(Refusal::KeyInactive)?.limits.markets;
+        Ok(if allowed.is_empty() { vec![None] } else { allowed.into_iter().map(Some).collect() })
+    }
+
+    async fn cancel_in(
+        &self,
+        caller: Caller,
+        market: Option<MarketId>,
+        cancelled: &mut Vec<Placed>,
+    ) -> Result<(), Error> {
+        let (user, key) = (caller.user, caller.limited_key());
         let filter = OrderFilter { user: Some(user), market, status: Some(OrderStatus::Open), client_order_id: None };
         let page =
             PageRequest { sort: vec![(OrderSort::CreatedAt, Direction::Ascending)], start: Start::First, limit: 100 };
-        let mut cancelled = Vec::new();
         loop {
             let open = self.ctx.queries.orders(&filter, &page).await?;
             let commands: Vec<Command> = open.items.iter().map(|o| Command::Cancel { order: o.id, user }).collect();
             if commands.is_empty() {
-                return Ok(cancelled);
+                return Ok(());
             }
-            let Answered::Fresh(outcomes) = self.submit(Request { commands, keyed: None }).await? else {
-                return Ok(cancelled);
+            let Answered::Fresh(outcomes) = self.submit(Request { commands, keyed: None, key }).await? else {
+                return Ok(());
             };
+            if let Some(Err(refusal @ (Refusal::KeyNotForMarket | Refusal::KeyInactive))) = outcomes.first() {
+                return Err(refusal.clone().into());
+            }
             let before = cancelled.len();
             cancelled.extend(outcomes.into_iter().flatten());
             // Orders that ended by themselves meanwhile are no longer listed; no progress at all
             // would mean that the list and the units of work disagree.
             if cancelled.len() == before && !open.has_more {
-                return Ok(cancelled);
+                return Ok(());
             }
         }
     }
@@ -146,7 +172,7 @@ impl Trading {
 /// An order: one's own, or any for an administrator; else not found.
 pub async fn get_order(ctx: &Context, caller: Caller, id: OrderId) -> Result<Order, Error> {
     let order = ctx.queries.order(id).await?.ok_or(Refusal::OrderNotFound)?;
-    if !Permission::ReadUser.allows(caller.role, order.user == caller.user) {
+    if !caller.may(Permission::ReadOrders, order.user == caller.user) {
         return Err(Refusal::OrderNotFound.into());
     }
     Ok(order)

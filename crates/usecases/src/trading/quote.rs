@@ -1,5 +1,7 @@
 //! An order that is tried out: executed on the loaded state, and nothing kept.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use bellwether_domain::exchange::{Preview, Stop};
 use bellwether_domain::order::PlaceOrder;
@@ -34,8 +36,9 @@ impl Script for QuoteScript {
         if !active.contains(&self.order.user) {
             return Err(Refusal::UserInactive.into());
         }
-        let state = load::rest(unit, &command, markets, &self.depths).await?;
-        match state.preview(&self.order, &mut ctx.ids.fresh(), moment(ctx)) {
+        let moment = moment(ctx);
+        let state = load::rest(unit, &command, markets, &self.depths, BTreeSet::new(), moment.now).await?;
+        match state.preview(&self.order, &mut ctx.ids.fresh(), moment) {
             Ok(preview) => Ok(Step::Discard(quote_of(preview))),
             Err(Stop::Refused(refusal)) => Err(refusal.into()),
             Err(Stop::NeedsDepth { market, book, side }) => {

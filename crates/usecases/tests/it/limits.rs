@@ -255,7 +255,7 @@ async fn only_so_many_users_sign_up_from_one_address() {
 #[tokio::test]
 async fn the_current_password_is_guessed_at_only_so_often() {
     let (ctx, hasher) = context();
-    let caller = Caller { user: user_id(1), role: Role::User };
+    let caller = Caller::signed_in(user_id(1), Role::User);
     let patch = |password: &str| UserPatch {
         email: Some(Email::parse("other@example.org").unwrap()),
         current_password: Some(Password(password.to_owned())),
@@ -290,7 +290,7 @@ async fn mails_are_asked_for_only_so_often() {
     }
     assert_eq!(name_of(&forgot_password(&ctx, at(1), "another@example.net").await), "reset");
 
-    let caller = Caller { user: user_id(1), role: Role::User };
+    let caller = Caller::signed_in(user_id(1), Role::User);
     for _ in 0..5 {
         assert_eq!(name_of(&send_verification(&ctx, caller).await), "done");
     }

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking; the modules of a test binary share what is theirs"
 )]
 
+mod api_keys;
 mod limits;
 mod mail;
 mod mocks;

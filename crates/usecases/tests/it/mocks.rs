@@ -13,6 +13,7 @@ use bellwether_domain::ports::*;
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use bellwether_usecases::api_keys::KeyMemory;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
@@ -95,6 +96,7 @@ pub struct Unit {
     pub answers: MockAnswers,
     pub sessions: MockSessions,
     pub mail_tokens: MockMailTokens,
+    pub api_keys: MockApiKeys,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
     pub durable: Option<Arc<Notify>>,
@@ -110,6 +112,7 @@ impl Unit {
         unit.expect_positions().return_var(Box::new(self.positions) as Box<dyn Positions>);
         unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
         unit.expect_sessions().return_var(Box::new(self.sessions) as Box<dyn Sessions>);
+        unit.expect_api_keys().return_var(Box::new(self.api_keys) as Box<dyn ApiKeys>);
         unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
         Box::new(OneByOne(unit, self.durable))
     }
@@ -155,6 +158,9 @@ impl UnitOfWork for OneByOne {
     }
     fn mail_tokens(&mut self) -> &mut dyn MailTokens {
         self.0.mail_tokens()
+    }
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self.0.api_keys()
     }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await
@@ -276,9 +282,11 @@ pub fn context_with(
         signer: Arc::new(signer),
         opaque_tokens: Arc::new(opaque_tokens()),
         mail_tokens: Arc::new(opaque_tokens()),
+        api_key_tokens: Arc::new(opaque_tokens()),
         mail_bell: MailBell::default(),
         limiter: Limiter::new(Arc::new(Counting::default())),
         session_memory: SessionMemory::default(),
+        key_memory: KeyMemory::default(),
         policy: Policy::default(),
     }
 }

@@ -11,7 +11,13 @@ use bellwether_usecases::{Answered, Caller, Error, Keyed, Rendered};
 use crate::mocks::{Unit, account, context, now, store, user, user_id, yielding};
 
 fn request(mills: i64) -> Pay {
-    Pay { from: user_id(1), to: user_id(2), amount: Credits::from_mills(mills), memo: Some("lunch".to_owned()) }
+    Pay {
+        from: user_id(1),
+        to: user_id(2),
+        amount: Credits::from_mills(mills),
+        memo: Some("lunch".to_owned()),
+        key: None,
+    }
 }
 
 fn keyed(fingerprint: u8) -> Keyed<Transfer> {
@@ -170,7 +176,7 @@ async fn neither_a_suspended_payer_nor_a_deleted_payee_takes_part() {
 #[tokio::test]
 async fn only_administrators_grant_credits() {
     for role in [Role::User, Role::Moderator] {
-        let caller = Caller { user: user_id(1), role };
+        let caller = Caller::signed_in(user_id(1), role);
         let refused = grant(&context(MockStore::new()), caller, user_id(2), Credits::from_mills(1), None, None).await;
         assert!(matches!(refusal(refused), Refusal::Forbidden(_)));
     }

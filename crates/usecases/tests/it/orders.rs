@@ -59,6 +59,7 @@ fn resting(n: u128, mills: i64, quantity: i64) -> Order {
         post_only: false,
         self_trade_prevention: SelfTradePrevention::CancelNewest,
         client_order_id: None,
+        counted_by: None,
         status: OrderStatus::Open,
         end_reason: None,
         book: OutcomeId::FIRST,
@@ -95,7 +96,7 @@ fn unit_with(bids: Vec<Order>, status: MarketStatus) -> Unit {
 }
 
 async fn submit(trading: &Trading, commands: Vec<Command>) -> Vec<Outcome> {
-    match trading.submit(Request { commands, keyed: None }).await.unwrap() {
+    match trading.submit(Request { commands, keyed: None, key: None }).await.unwrap() {
         Answered::Fresh(outcomes) => outcomes,
         Answered::Replayed(_) => panic!("nothing was kept"),
     }
@@ -201,7 +202,7 @@ async fn groups_that_run_at_the_same_time_are_for_different_markets() {
     let order = |n: u128| {
         let Command::Place(mut place) = buy(1, "YES", 500, 1) else { unreachable!() };
         place.market = market_id(n);
-        Request { commands: vec![Command::Place(place)], keyed: None }
+        Request { commands: vec![Command::Place(place)], keyed: None, key: None }
     };
     let (_first, _waits, _other) =
         tokio::join!(trading.submit(order(1)), trading.submit(order(1)), trading.submit(order(2)));
@@ -224,7 +225,7 @@ async fn the_next_group_runs_while_the_one_before_waits_for_the_disk() {
     }));
     ctx.policy.group_limit = 1;
     let trading = Trading::new(ctx);
-    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None };
+    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None, key: None };
     let second = async {
         let answer = trading.submit(request()).await;
         durable.notify_one();
@@ -249,7 +250,7 @@ async fn a_request_that_spoils_its_group_does_not_spoil_its_neighbours() {
         unit.commits()
     }));
     let trading = Trading::new(ctx);
-    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None };
+    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None, key: None };
     let (first, second, third) =
         tokio::join!(trading.submit(request()), trading.submit(request()), trading.submit(request()));
     assert!(first.is_ok() && second.is_err() && third.is_ok());

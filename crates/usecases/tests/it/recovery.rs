@@ -158,7 +158,7 @@ async fn to_forget_a_password_puts_the_same_aside_for_every_address() {
 
 #[tokio::test]
 async fn a_new_address_is_verified_by_a_mail_that_comes_with_the_change() {
-    let caller = Caller { user: user_id(1), role: Role::Admin };
+    let caller = Caller::signed_in(user_id(1), Role::Admin);
     let patch = UserPatch { email: Some(Email::parse("new@example.org").unwrap()), ..UserPatch::default() };
     let mut right = MockPasswordHasher::new();
     right.expect_verify().returning(|_, _| Ok(true));
@@ -220,7 +220,7 @@ async fn a_change_of_the_password_voids_what_was_sent_to_set_it_and_a_deletion_a
             unit.commits()
         })
     };
-    let caller = Caller { user: user_id(9), role: Role::Admin };
+    let caller = Caller::signed_in(user_id(9), Role::Admin);
     let patch = UserPatch { new_password: Some(Password("a pass phrase".to_owned())), ..UserPatch::default() };
     update_user(&ctx(deleted_by(&["a"]), None, user(1)), caller, user_id(1), patch, None).await.unwrap();
     let mut deleting = ctx(deleted_by(&["a", "b"]), None, user(1));

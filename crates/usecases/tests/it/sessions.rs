@@ -239,7 +239,7 @@ async fn a_token_speaks_for_the_user_as_it_is_now() {
         queries.expect_session().returning(move |_| Ok(Some(found.clone())));
         let ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), signer());
         let who = authenticate(&ctx, &session(1, 1, 0).id.to_string()).await.unwrap();
-        assert_eq!(who.map(|who| who.caller), expected.map(|role| Caller { user: user_id(1), role }));
+        assert_eq!(who.map(|who| who.caller), expected.map(|role| Caller::signed_in(user_id(1), role)));
     }
 }
 
@@ -290,7 +290,7 @@ async fn what_changes_what_a_user_may_do_ends_its_sessions() {
             })
         })
     };
-    let caller = Caller { user: user_id(1), role: Role::User };
+    let caller = Caller::signed_in(user_id(1), Role::User);
     let password = Some(Password("right pass phrase".to_owned()));
     let patch = UserPatch { new_password: password.clone(), current_password: password, ..UserPatch::default() };
     let ctx1 = ctx(ends());
@@ -324,7 +324,7 @@ async fn signing_out_ends_one_session_or_all() {
             changes.sessions.len() == count && changes.sessions.iter().all(is_ended)
         }
     };
-    let who = Identity { caller: Caller { user: user_id(1), role: Role::User }, session: session(1, 1, 0).id };
+    let who = Identity { caller: Caller::signed_in(user_id(1), Role::User), session: session(1, 1, 0).id };
     let one = store(1, move |_| {
         let mut unit = Unit::default();
         unit.sessions.expect_lock().withf(move |ids| ids == [who.session]).returning(|_| Ok(vec![session(1, 1, 0)]));
@@ -347,7 +347,7 @@ async fn signing_out_ends_one_session_or_all() {
 /// Threat 13.
 #[tokio::test]
 async fn only_ones_own_sessions_can_be_ended_unless_one_is_an_administrator() {
-    let caller = |n, role| Caller { user: user_id(n), role };
+    let caller = |n, role| Caller::signed_in(user_id(n), role);
     let id = session(1, 1, 0).id;
     let refused = revoke(&ctx(MockStore::new()), caller(2, Role::Moderator), user_id(1), id).await;
     assert!(matches!(refused, Err(Error::Refused(Refusal::UserNotFound))));

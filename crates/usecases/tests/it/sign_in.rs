@@ -132,7 +132,7 @@ async fn the_last_administrator_stays() {
         unit.rolls_back()
     });
     let ctx = context_with(store, MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new());
-    let caller = Caller { user: user_id(1), role: Role::Admin };
+    let caller = Caller::signed_in(user_id(1), Role::Admin);
     assert!(matches!(deactivate_user(&ctx, caller, user_id(1), None).await, Err(Error::Refused(Refusal::LastAdmin))));
 }
 
@@ -206,7 +206,7 @@ async fn an_unfit_password_is_refused_for_all_reasons_before_it_is_hashed() {
     let mut queries = MockQueries::new();
     queries.expect_user().returning(|_| Ok(Some(User { role: Role::Admin, ..user(1) })));
     let ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), MockTokenSigner::new());
-    let caller = Caller { user: user_id(9), role: Role::Admin };
+    let caller = Caller::signed_in(user_id(9), Role::Admin);
     let patch = UserPatch { new_password: Some(Password("user1".to_owned())), ..UserPatch::default() };
     let refused = update_user(&ctx, caller, user_id(1), patch, None).await.unwrap_err();
     let Error::Refused(Refusal::UnfitPassword(faults)) = refused else { panic!("{refused}") };

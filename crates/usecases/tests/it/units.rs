@@ -8,7 +8,7 @@ use bellwether_usecases::transfers::{Pay, Payments};
 use crate::mocks::{Unit, account, conflict, context, store, user, user_id};
 
 fn request() -> Pay {
-    Pay { from: user_id(1), to: user_id(2), amount: Credits::from_mills(500), memo: None }
+    Pay { from: user_id(1), to: user_id(2), amount: Credits::from_mills(500), memo: None, key: None }
 }
 
 /// A unit in which a payment can be made.

@@ -1,0 +1,158 @@
+//! API keys, and what is used of their limits.
+
+use async_trait::async_trait;
+use bellwether_domain::api_key::{ApiKey, Day, KeyLimits, KeyName, KeySpending, KeyUsage, Scopes};
+use bellwether_domain::ids::{ApiKeyId, MarketId, UserId};
+use bellwether_domain::money::Credits;
+use bellwether_domain::ports::{ApiKeys, KeyOfUser, StoreError};
+use bellwether_domain::user::{Role, UserStatus};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::connection::{Connection, read_rows};
+use crate::schema::API_KEYS;
+use crate::sql::{Row, Sql, Values};
+use crate::unit::PgUnitOfWork;
+
+/// The columns of a new key.
+pub(crate) fn bind(key: &ApiKey, row: &mut Values) {
+    row.add(key.id)
+        .add(key.user)
+        .add(key.name.as_str())
+        .add(key.hash)
+        .add(key.scopes.to_text())
+        .add(text_of(&key.limits.markets))
+        .add(key.limits.spend_per_day)
+        .add(key.limits.max_open_orders)
+        .add(key.created_at)
+        .add(key.expires_at)
+        .add(key.revoked_at)
+        .add(key.last_used_at);
+}
+
+/// The columns of a key that change when it is revoked.
+pub(crate) fn bind_change(key: &ApiKey, row: &mut Values) {
+    row.add(key.id).add(key.revoked_at);
+}
+
+/// The columns of a key that a use changes.
+pub(crate) fn bind_use((key, at): &(ApiKeyId, Timestamp), row: &mut Values) {
+    row.add(*key).add(*at);
+}
+
+/// The columns of what was spent by a key.
+pub(crate) fn bind_spending(spending: &KeySpending, row: &mut Values) {
+    row.add(spending.key).add(spending.day.0).add(spending.spent);
+}
+
+/// Ids, joined by commas; none for no ids.
+fn text_of(markets: &[MarketId]) -> Option<String> {
+    let ids: Vec<String> = markets.iter().map(ToString::to_string).collect();
+    Some(ids.join(",")).filter(|text| !text.is_empty())
+}
+
+fn markets_of(text: &str) -> Option<Vec<MarketId>> {
+    text.split(',').map(|id| Uuid::try_parse(id).ok().map(MarketId)).collect()
+}
+
+fn read(row: &mut Row) -> Result<ApiKey, StoreError> {
+    Ok(ApiKey {
+        id: ApiKeyId(row.id()?),
+        user: UserId(row.id()?),
+        name: row.text_as("a key's name", |text| KeyName::parse(text).ok())?,
+        hash: row.hash()?,
+        scopes: row.text_as("a set of scopes", Scopes::from_text)?,
+        limits: KeyLimits {
+            markets: row.opt_text_as("a list of markets", markets_of)?.unwrap_or_default(),
+            spend_per_day: row.opt_int_as("money", |mills| Some(Credits::from_mills(mills)))?,
+            max_open_orders: row.opt_int_as("a number of orders", |count| u32::try_from(count).ok())?,
+        },
+        created_at: row.time()?,
+        expires_at: row.opt_time()?,
+        revoked_at: row.opt_time()?,
+        last_used_at: row.opt_time()?,
+    })
+}
+
+fn read_of_user(row: &mut Row) -> Result<KeyOfUser, StoreError> {
+    Ok(KeyOfUser {
+        key: read(row)?,
+        role: row.text_as("a role", Role::from_name)?,
+        status: row.text_as("a user's status", UserStatus::from_name)?,
+    })
+}
+
+fn read_usage(row: &mut Row) -> Result<KeyUsage, StoreError> {
+    let key = read(row)?;
+    let spending = KeySpending { key: key.id, day: Day(row.int()?), spent: row.credits()? };
+    Ok(KeyUsage { key, spending, reserved: row.credits()?, open_orders: row.count()? })
+}
+
+/// The columns of keys, with the table named.
+fn columns() -> String {
+    let columns: Vec<String> =
+        API_KEYS.columns.split(", ").map(|column| format!("api_keys.{}", column.trim())).collect();
+    columns.join(", ")
+}
+
+/// The query for a key and what its user may do now.
+fn wanted_of_hash(hash: [u8; 32]) -> Sql {
+    let text =
+        format!("SELECT {}, role, status FROM api_keys JOIN users ON users.id = user_id WHERE hash = ?", columns());
+    Sql::new(text).bind(hash)
+}
+
+/// The query for the keys of a user that were not revoked.
+fn wanted_of_user(user: UserId, then: &str) -> Sql {
+    Sql::new(API_KEYS.select()).then(" WHERE user_id = ? AND revoked_at IS NULL").then(then).bind(user)
+}
+
+/// What a key has spent, and what its open orders come to: each a look into the index of its open orders.
+fn select_usages() -> String {
+    format!(
+        "SELECT {}, coalesce(day, 0), coalesce(spent, 0), \
+         (SELECT coalesce(sum(reserved), 0)::bigint FROM orders WHERE counted_by = api_keys.id AND status = 'open'), \
+         (SELECT count(*) FROM orders WHERE counted_by = api_keys.id AND status = 'open') \
+         FROM api_keys LEFT JOIN api_key_spending ON key_id = api_keys.id WHERE api_keys.id ",
+        columns()
+    )
+}
+
+/// A key by its hash, and what its user may do now.
+pub(crate) async fn of_hash(connection: &mut Connection, hash: [u8; 32]) -> Result<Option<KeyOfUser>, StoreError> {
+    Ok(connection.read("an API key", wanted_of_hash(hash), read_of_user).await?.pop())
+}
+
+/// The keys of a user that were not revoked, the newest first.
+pub(crate) async fn list(connection: &mut Connection, user: UserId) -> Result<Vec<ApiKey>, StoreError> {
+    connection.read("an API key", wanted_of_user(user, " ORDER BY id DESC"), read).await
+}
+
+/// The query for keys by ids, in id order, with what is used of them.
+pub(crate) fn wanted_usages(ids: &[ApiKeyId]) -> Sql {
+    Sql::new(select_usages()).then("= ANY(?) ORDER BY api_keys.id").ids(ids.iter().map(|id| id.0))
+}
+
+/// What it found.
+pub(crate) fn found_usages(rows: Vec<Row>) -> Result<Vec<KeyUsage>, StoreError> {
+    read_rows("an API key", rows, read_usage)
+}
+
+#[async_trait]
+impl ApiKeys for PgUnitOfWork {
+    async fn of_user(&mut self, user: UserId) -> Result<Vec<ApiKey>, StoreError> {
+        self.connection.read("an API key", wanted_of_user(user, " ORDER BY id"), read).await
+    }
+
+    async fn lock(&mut self, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
+        let sql = Sql::new(API_KEYS.select()).then(" WHERE id = ? FOR NO KEY UPDATE").bind(id);
+        Ok(self.connection.read("an API key", sql, read).await?.pop())
+    }
+
+    async fn usages(&mut self, ids: &[ApiKeyId]) -> Result<Vec<KeyUsage>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        found_usages(self.connection.rows(wanted_usages(ids)).await?)
+    }
+}

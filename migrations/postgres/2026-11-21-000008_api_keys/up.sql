@@ -1,0 +1,28 @@
+-- Of a key only its SHA-256 is kept. Keys are revoked, never deleted.
+CREATE TABLE api_keys (
+    id uuid PRIMARY KEY,
+    user_id uuid NOT NULL REFERENCES users (id),
+    name text COLLATE "C" NOT NULL,
+    hash bytea NOT NULL UNIQUE CONSTRAINT api_keys_hash CHECK (length(hash) = 32),
+    scopes text COLLATE "C" NOT NULL CONSTRAINT api_keys_scopes CHECK (scopes <> ''),
+    -- Ids of markets, joined by commas. No references: a list that shrank to nothing would mean all markets.
+    markets text COLLATE "C" CONSTRAINT api_keys_markets CHECK (markets <> ''),
+    spend_per_day bigint CONSTRAINT api_keys_spend_per_day CHECK (spend_per_day >= 0),
+    max_open_orders bigint CONSTRAINT api_keys_max_open_orders CHECK (max_open_orders >= 0),
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    last_used_at timestamptz
+);
+
+CREATE INDEX api_keys_by_user ON api_keys (user_id, id) WHERE revoked_at IS NULL;
+
+-- What left an account by a key on the last day on which something did; the day is counted from 1970.
+CREATE TABLE api_key_spending (
+    key_id uuid PRIMARY KEY REFERENCES api_keys (id),
+    day bigint NOT NULL,
+    spent bigint NOT NULL CONSTRAINT api_key_spending_spent CHECK (spent >= 0)
+);
+
+ALTER TABLE orders ADD COLUMN counted_by uuid REFERENCES api_keys (id);
+CREATE INDEX orders_open_by_key ON orders (counted_by) WHERE counted_by IS NOT NULL AND status = 'open';
