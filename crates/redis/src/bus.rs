@@ -14,7 +14,7 @@ use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as 
 use fred::types::{Message, Value};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, OptionFuture};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -53,6 +53,7 @@ impl RedisBus {
         let switchboard = Switchboard {
             wire,
             connection,
+            ears,
             options: options.clone(),
             silent_since: None,
             channels: HashMap::new(),
@@ -60,7 +61,7 @@ impl RedisBus {
             trial: None,
             is_outdated: false,
         };
-        Self { link, orders, is_up: watched, switchboard: tokio::spawn(switchboard.run(ears, taken)) }
+        Self { link, orders, is_up: watched, switchboard: tokio::spawn(switchboard.run(taken)) }
     }
 
     /// Waits until messages arrive, so long at most; whether they do.
@@ -181,6 +182,16 @@ impl Ears {
             failed: client.error_rx(),
         }
     }
+
+    /// Drops the news of what led to the connection as it is now. Messages are kept.
+    fn forget_the_past(&mut self) {
+        fn drain<T: Clone>(news: &mut broadcast::Receiver<T>) {
+            while !matches!(news.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
+        }
+        drain(&mut self.connected);
+        drain(&mut self.changed);
+        drain(&mut self.failed);
+    }
 }
 
 /// The connection, as it is asked.
@@ -209,8 +220,9 @@ enum Done {
 /// that they cannot overtake each other. What may take long goes on beside them.
 struct Switchboard {
     wire: Wire,
-    /// Held, since it ends when it is dropped.
+    /// The wire's own, which ends when it is dropped.
     connection: Connection,
+    ears: Ears,
     options: RedisOptions,
     /// Since when it has not answered, though it is not closed.
     silent_since: Option<Instant>,
@@ -223,12 +235,12 @@ struct Switchboard {
 }
 
 impl Switchboard {
-    async fn run(mut self, mut ears: Ears, mut orders: mpsc::UnboundedReceiver<Order>) {
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                message = ears.messages.recv() => match message {
+                message = self.ears.messages.recv() => match message {
                     Ok(message) => self.hand_on(message).await,
                     // Nobody knows of which topics.
                     Err(RecvError::Lagged(_)) => self.start_anew(),
@@ -240,13 +252,13 @@ impl Switchboard {
                     None => return,
                 },
                 // New connections know nothing of what was subscribed to by the old ones.
-                _ = ears.connected.recv() => self.start_anew(),
+                _ = self.ears.connected.recv() => self.start_anew(),
                 // Topics may be at home on another node now.
-                _ = ears.changed.recv(), if self.wire.is_sharded => self.start_anew(),
-                _ = ears.failed.recv() => self.interrupt(),
+                _ = self.ears.changed.recv(), if self.wire.is_sharded => self.start_anew(),
+                _ = self.ears.failed.recv() => self.interrupt(),
                 Some(done) = OptionFuture::from(self.trial.as_mut()) => self.conclude(done),
-                _ = heartbeat.tick(), if self.trial.is_none() => match self.has_fallen_silent() {
-                    true => ears = self.replace_connection(),
+                _ = heartbeat.tick(), if self.trial.is_none() => match self.is_beyond_repair() {
+                    true => self.replace_connection(),
                     false => self.look_after(),
                 },
             }
@@ -339,21 +351,23 @@ impl Switchboard {
     /// Begins to subscribe to everything again, after which everybody is told.
     fn resume(&mut self) {
         if self.wire.client.is_connected() {
+            self.ears.forget_the_past();
             self.is_outdated = false;
             let (wire, channels) = (self.wire.clone(), self.channels.keys().cloned().collect());
             self.trial = Some(async move { Done::Resumed(wire.ask_for(channels).await) }.boxed());
         }
     }
 
-    fn has_fallen_silent(&self) -> bool {
-        self.silent_since.is_some_and(|since| since.elapsed() >= SILENCE) && self.wire.client.is_connected()
+    fn is_beyond_repair(&self) -> bool {
+        let is_silent = self.silent_since.is_some_and(|since| since.elapsed() >= SILENCE);
+        (is_silent && self.wire.client.is_connected()) || self.connection.has_ended()
     }
 
     /// One that nobody closed is not made anew otherwise.
-    fn replace_connection(&mut self) -> Ears {
-        let (wire, connection, ears) = connect(&self.options);
-        (self.wire, self.connection, self.silent_since) = (wire, connection, None);
-        ears
+    fn replace_connection(&mut self) {
+        self.interrupt();
+        (self.wire, self.connection, self.ears) = connect(&self.options);
+        self.silent_since = None;
     }
 
     fn start_anew(&mut self) {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::Error;
-use fred::interfaces::ClientLike as _;
-use fred::types::config::Options;
+use fred::interfaces::{ClientLike as _, EventInterface as _};
+use fred::types::config::{Options, Server};
 use fred::types::{ConnectHandle, Value};
 use futures_util::future::try_join_all;
+use tokio::sync::broadcast::{self, error::TryRecvError};
 
 use crate::options::RedisOptions;
 
@@ -16,6 +17,7 @@ use crate::options::RedisOptions;
 pub(crate) struct Connection {
     client: Client,
     task: ConnectHandle,
+    errors: broadcast::Receiver<(Error, Option<Server>)>,
 }
 
 impl Connection {
@@ -32,8 +34,26 @@ impl Connection {
 
     /// Begins to connect.
     pub(crate) fn begin(client: Client) -> Self {
-        let task = client.connect();
-        Self { client, task }
+        let errors = client.error_rx();
+        Self { task: client.connect(), client, errors }
+    }
+
+    /// Whether it has stopped to try, after an error that it takes for final.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// What kept it from connecting of late, if that is not known yet.
+    pub(crate) fn last_error(&mut self) -> Option<Error> {
+        let mut last = None;
+        loop {
+            match self.errors.try_recv() {
+                Ok((error, _)) => last = Some(error),
+                // Older ones have been forgotten.
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return last,
+            }
+        }
     }
 
     pub(crate) fn get(&self) -> Client {

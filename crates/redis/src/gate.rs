@@ -69,11 +69,16 @@ impl Gate {
 
     /// Redis answered, but with an error.
     pub(crate) fn refused(&self, why: &str, now: Instant) {
+        self.state().failures = 0;
+        self.complain(why, "Redis refuses a command", now);
+    }
+
+    /// Puts something into the log, at most so often.
+    pub(crate) fn complain(&self, why: &str, what: &str, now: Instant) {
         let mut state = self.state();
-        state.failures = 0;
         if now >= state.next_telling {
             state.next_telling = now + TELLING;
-            tracing::warn!(error = why, "Redis refuses a command; this is not told again for ten seconds");
+            tracing::warn!(error = why, "{what}; the like is not told again for ten seconds");
         }
     }
 

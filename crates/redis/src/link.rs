@@ -139,10 +139,17 @@ impl Shared {
     }
 
     async fn look_after(&self, connection: &Mutex<Connection>) {
-        let client = lock(connection).get();
+        let (client, has_ended, error) = {
+            let mut connection = lock(connection);
+            (connection.get(), connection.has_ended(), connection.last_error())
+        };
+        if let Some(error) = error {
+            self.gate.complain(error.details(), "the connection to Redis fails", Instant::now());
+        }
         // Where it is not connected, it connects by itself.
-        if client.is_connected() && !is_alive(&client, SILENCE).await && client.is_connected() {
-            tracing::info!("a connection to Redis has fallen silent: replacing it");
+        let is_silent = client.is_connected() && !is_alive(&client, SILENCE).await && client.is_connected();
+        if is_silent || has_ended {
+            tracing::info!(is_silent, has_ended, "replacing a connection to Redis");
             *lock(connection) = connect(&self.options);
         }
     }

@@ -1,5 +1,6 @@
 //! Where Redis is, and how long to wait for it.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ const CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 const RECONNECT_MS: (u32, u32) = (20, 1000);
 
 /// Where Redis is, and how it is used.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RedisOptions {
     server: Config,
     /// What all keys and channels begin with, so that several can share a server.
@@ -109,6 +110,18 @@ impl RedisOptions {
     }
 }
 
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the server: there is a password in it.
+        let Self { server: _, prefix, timeout, connections } = self;
+        f.debug_struct("RedisOptions")
+            .field("prefix", prefix)
+            .field("timeout", timeout)
+            .field("connections", connections)
+            .finish_non_exhaustive()
+    }
+}
+
 fn one(url: &str) -> Result<Config, InvalidRedisUrl> {
     let scheme = url.split("://").next().unwrap_or_default();
     if !["redis", "redis-cluster"].contains(&scheme) {
@@ -129,6 +142,7 @@ mod tests {
     #[test]
     fn takes_a_server_a_cluster_and_a_list_of_nodes() {
         let one = RedisOptions::parse("redis://ann:secret@localhost/3").expect("a server");
+        assert!(!format!("{one:?}").contains("secret"));
         assert!(!one.is_cluster());
         assert_eq!(one.server.database, Some(3));
         assert_eq!((one.server.username.as_deref(), one.server.password.as_deref()), (Some("ann"), Some("secret")));

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::own_server::OwnServer;
+use crate::own_server::{OwnCluster, OwnServer};
 
 /// What a call may take besides the timeout on a busy machine.
 const SLACK: Duration = Duration::from_millis(250);
@@ -339,4 +339,49 @@ async fn subscribers_are_told_of_an_interruption_and_of_its_end() {
     let sent = adapters.bus.publish(&topic, Bytes::from("again")).await;
     assert_eq!(sent, Ok(()));
     assert_eq!(subscription.next().await, Some(Received::Message(Bytes::from("again"))));
+}
+
+/// The old node neither answers nor closes its connections: what it is not told, a client has to find out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_takes_the_place_of_a_node_that_hangs() {
+    let Some(cluster) = OwnCluster::start().await else { return };
+    let adapters = Adapters::connected(cluster.options()).await;
+    // Of every node there is one among so many.
+    let keys: Vec<_> = (0..60).map(|i| market(&i.to_string())).collect();
+    let topics: Vec<_> = (0..20).map(|i| Topic::new(&i.to_string())).collect();
+    let mut subscriptions = Vec::new();
+    for topic in &topics {
+        subscriptions.push(adapters.bus.subscribe(topic).await);
+    }
+    for key in &keys {
+        fill(&adapters.cache, key, "before").await;
+    }
+
+    cluster.nodes[0].pause();
+    let recovered = timeout(2 * RECOVERY, async {
+        loop {
+            let mut is_recovered = true;
+            for key in &keys {
+                let found = adapters.in_time("get", adapters.cache.get(key)).await;
+                is_recovered &= found != Lookup::Miss(None);
+                if let Lookup::Miss(Some(lease)) = found {
+                    adapters.in_time("release", adapters.cache.release(lease)).await;
+                }
+            }
+            if is_recovered && adapters.cache.invalidate(&keys).await.is_ok() {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    recovered.await.expect("some keys stay out of reach");
+
+    assert!(adapters.bus.wait_until_connected(RECOVERY).await, "no events arrive");
+    for (topic, subscription) in topics.iter().zip(&mut subscriptions) {
+        adapters.bus.publish(topic, Bytes::from("again")).await.expect("it is sent");
+        let heard = timeout(RECOVERY, async {
+            while subscription.next().await != Some(Received::Message(Bytes::from("again"))) {}
+        });
+        heard.await.unwrap_or_else(|_| unreachable!("nothing is heard of {topic}"));
+    }
 }
