@@ -55,12 +55,21 @@ pub struct LocalCache {
     hasher: RandomState,
     /// Entries of earlier ones are forgotten.
     generation: AtomicU64,
+    /// No entry lives longer.
+    longest_life: Duration,
 }
 
 impl LocalCache {
     /// Takes about that many bytes at most.
     #[must_use]
     pub fn new(most_bytes: u64) -> Self {
+        Self::with_longest_life(most_bytes, Duration::MAX)
+    }
+
+    /// The same, with entries that live no longer than that, however long they are put for: where others write
+    /// to the same store, who do not tell this cache.
+    #[must_use]
+    pub fn with_longest_life(most_bytes: u64, longest_life: Duration) -> Self {
         let entries = moka::sync::Cache::builder()
             .max_capacity(most_bytes)
             .weigher(|key: &CacheKey, entry: &Entry| {
@@ -70,7 +79,7 @@ impl LocalCache {
             .expire_after(OwnTtl)
             .build();
         let leases = (0..SHARDS).map(|_| Mutex::new(Leases::new())).collect();
-        Self { entries, leases, hasher: RandomState::new(), generation: AtomicU64::new(0) }
+        Self { entries, leases, hasher: RandomState::new(), generation: AtomicU64::new(0), longest_life }
     }
 
     /// Forgets everything, and ends all leases: for a cache in front of another, which has missed invalidations.
@@ -145,7 +154,7 @@ impl Cache for LocalCache {
 
     async fn put(&self, lease: Lease, value: Cached, ttl: Duration) {
         let key = lease.key();
-        let ttl = ttl.mul_f64(rand::random_range(0.9..=1.0));
+        let ttl = ttl.min(self.longest_life).mul_f64(rand::random_range(0.9..=1.0));
         let ahead = key.kind().refresh_ahead();
         let refresh_at =
             (value.is_some() && ahead > Duration::ZERO && ahead < ttl).then(|| Instant::now() + ttl - ahead);

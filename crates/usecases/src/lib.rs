@@ -7,6 +7,7 @@
 pub mod api_keys;
 mod atomically;
 pub mod audit;
+pub mod caching;
 pub mod context;
 pub mod error;
 mod groups;

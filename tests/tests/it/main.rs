@@ -12,12 +12,14 @@
 mod api_keys;
 mod auth_bodies;
 mod bad_input;
+mod caching;
 mod disk;
 mod enumeration;
 mod failpoints;
 mod forged_tokens;
 mod hostile_text;
 mod idempotency;
+mod independence;
 mod life;
 mod limits;
 mod lists;

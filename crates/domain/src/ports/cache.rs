@@ -204,7 +204,21 @@ pub async fn get_or_load<E>(
     key: &CacheKey,
     load: impl Future<Output = Result<Cached, E>>,
 ) -> Result<Cached, E> {
-    let (known, lease) = match cache.get(key).await {
+    let found = cache.get(key).await;
+    load_after(cache, key, found, load).await
+}
+
+/// The second half of [`get_or_load`], for who has looked already.
+///
+/// # Errors
+/// Those of `load`, unless the cache still had the answer.
+pub async fn load_after<E>(
+    cache: &dyn Cache,
+    key: &CacheKey,
+    found: Lookup,
+    load: impl Future<Output = Result<Cached, E>>,
+) -> Result<Cached, E> {
+    let (known, lease) = match found {
         Lookup::Hit(value, None) => return Ok(value),
         Lookup::Hit(value, Some(lease)) => (Some(value), Some(lease)),
         Lookup::Miss(lease) => (None, lease),

@@ -8,7 +8,7 @@ use bellwether_domain::ports::{Changes, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use jiff::Timestamp;
 
-use super::{MarketPatch, Verdict, require};
+use super::{MarketPatch, Verdict, independence, require};
 use crate::atomically::{Script, Step};
 use crate::{Caller, Context, Error};
 
@@ -41,13 +41,26 @@ impl Script for ChangeMarket {
         if self.version.is_some_and(|v| v != market.version) {
             return Err(Refusal::StaleVersion { current: market.version }.into());
         }
+        let before = market.clone();
         self.apply(&mut market, ctx, ctx.clock.now())?;
+        if let Some(step) = self.step(&market) {
+            ctx.policy.independence.check(unit, &before, self.caller, step).await?;
+        }
         unit.write(&Changes { markets: vec![market.clone()], ..Changes::default() }).await?;
         Ok(Step::Commit(market))
     }
 }
 
 impl ChangeMarket {
+    /// How far the change went towards an outcome, if it did.
+    fn step(&self, after: &Market) -> Option<independence::Step> {
+        match &self.change {
+            Change::Propose { .. } if after.status == MarketStatus::Proposed => Some(independence::Step::Names),
+            Change::Propose { .. } | Change::Resolve { .. } | Change::Void { .. } => Some(independence::Step::Decides),
+            Change::Edit(_) | Change::Halt | Change::Reopen | Change::Close | Change::Dispute { .. } => None,
+        }
+    }
+
     fn apply(&self, market: &mut Market, ctx: &Context, now: Timestamp) -> Result<(), Refusal> {
         let caller = self.caller;
         match &self.change {

@@ -2,6 +2,7 @@
 
 mod change;
 mod delete;
+mod independence;
 mod open;
 
 use bellwether_domain::ids::MarketId;
@@ -20,6 +21,7 @@ use crate::{Answered, Caller, Context, Error, Keyed};
 pub(crate) use change::decide;
 use change::{Change, ChangeMarket};
 use delete::DeleteScript;
+pub use independence::Independence;
 use open::OpenScript;
 
 /// How many slugs are tried where the first is taken.

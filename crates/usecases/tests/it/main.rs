@@ -10,6 +10,7 @@
 )]
 
 mod api_keys;
+mod caching;
 mod limits;
 mod mail;
 mod mocks;
