@@ -206,6 +206,20 @@ async fn it_need_not_be_there_at_the_start() {
     adapters.recover().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_lets_nobody_in_is_done_without_until_it_does() {
+    let Some(mut server) = OwnServer::start(&["--requirepass", "secret"]) else { return };
+    let adapters = Adapters::open(server.options());
+    adapters.do_without().await;
+    // Time for several attempts.
+    sleep(Duration::from_millis(1500)).await;
+    adapters.do_without().await;
+    server.kill();
+    server.change_settings(&[]);
+    server.restart();
+    adapters.recover().await;
+}
+
 /// The right answer, in time, for everybody, whatever happens to Redis meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_and_writers_under_load_notice_nothing() {

@@ -47,6 +47,11 @@ impl OwnServer {
         self.child = Some(command.spawn().expect("redis-server starts"));
     }
 
+    /// What it is started with the next time.
+    pub(crate) fn change_settings(&mut self, settings: &[&str]) {
+        self.settings = settings.iter().map(ToString::to_string).collect();
+    }
+
     /// How to reach it, with the times that are the defaults.
     pub(crate) fn options(&self) -> RedisOptions {
         RedisOptions::parse(&format!("redis://127.0.0.1:{}", self.port)).expect("a URL")
