@@ -27,21 +27,22 @@ pub(crate) use crate::services::sandbox::{free_port, tail};
 /// Which servers `cargo xtask services` starts, and for what.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Start this server alone.
-    #[arg(long, value_enum)]
-    only: Option<Service>,
+    /// Start these alone, with commas between them.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Service>,
     /// Leave the servers up after the command has ended, until Ctrl-C: to look into the data.
     #[arg(long)]
     keep: bool,
-    /// Runs with DATABASE_URL and REDIS_URL set; its exit code is passed on.
+    /// Runs with DATABASE_URL, REDIS_URL and REDIS_CLUSTER_URL set; its exit code is passed on.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Service {
     Postgres,
     Redis,
+    RedisCluster,
 }
 
 /// The servers that a task needs.
@@ -49,12 +50,21 @@ enum Service {
 pub(crate) struct Needs {
     pub(crate) postgres: bool,
     pub(crate) redis: bool,
+    pub(crate) redis_cluster: bool,
 }
 
 impl Needs {
-    pub(crate) const ALL: Self = Self { postgres: true, redis: true };
-    pub(crate) const POSTGRES: Self = Self { postgres: true, redis: false };
-    const REDIS: Self = Self { postgres: false, redis: true };
+    pub(crate) const ALL: Self = Self { postgres: true, redis: true, redis_cluster: true };
+    pub(crate) const POSTGRES: Self = Self { postgres: true, redis: false, redis_cluster: false };
+
+    /// Whether the program of Redis is needed.
+    fn redis_program(self) -> bool {
+        self.redis || self.redis_cluster
+    }
+
+    fn is_empty(self) -> bool {
+        !self.postgres && !self.redis_program()
+    }
 }
 
 /// Servers that run as long as this value lives.
@@ -64,12 +74,14 @@ pub(crate) struct Services {
     pub(crate) database_url: Option<String>,
     /// Where Redis is, when it was asked for.
     pub(crate) redis_url: Option<String>,
+    /// Where the cluster of three Redis servers is, when it was asked for.
+    pub(crate) redis_cluster_url: Option<String>,
     /// Stops the servers when it is dropped; `None` when nothing had to be started.
     _sandbox: Option<Sandbox>,
 }
 
 impl Services {
-    /// Takes the servers that DATABASE_URL and REDIS_URL name, and starts what else `needs` asks
+    /// Takes the servers that DATABASE_URL, REDIS_URL and REDIS_CLUSTER_URL name, and starts what else `needs` asks
     /// for, after installing it if that is possible.
     ///
     /// # Errors
@@ -79,13 +91,15 @@ impl Services {
         let mut services = Self {
             database_url: given("DATABASE_URL", needs.postgres),
             redis_url: given("REDIS_URL", needs.redis),
+            redis_cluster_url: given("REDIS_CLUSTER_URL", needs.redis_cluster),
             _sandbox: None,
         };
         let missing = Needs {
             postgres: needs.postgres && services.database_url.is_none(),
             redis: needs.redis && services.redis_url.is_none(),
+            redis_cluster: needs.redis_cluster && services.redis_cluster_url.is_none(),
         };
-        if !missing.postgres && !missing.redis {
+        if missing.is_empty() {
             return Ok(services);
         }
         let programs = install::find_or_install(missing, interrupts).await?;
@@ -94,7 +108,12 @@ impl Services {
             services.database_url = Some(postgres::start(programs, &mut sandbox, interrupts).await?);
         }
         if let Some(program) = &programs.redis {
-            services.redis_url = Some(redis::start(program, &mut sandbox, interrupts).await?);
+            if missing.redis {
+                services.redis_url = Some(redis::start(program, &mut sandbox, interrupts).await?);
+            }
+            if missing.redis_cluster {
+                services.redis_cluster_url = Some(redis::start_cluster(program, &mut sandbox, interrupts).await?);
+            }
         }
         services._sandbox = Some(sandbox);
         Ok(services)
@@ -102,19 +121,24 @@ impl Services {
 
     /// The variables by which a child process finds the servers.
     pub(crate) fn env(&self) -> Vec<(&'static str, &str)> {
-        [("DATABASE_URL", &self.database_url), ("REDIS_URL", &self.redis_url)]
-            .into_iter()
-            .filter_map(|(name, url)| Some((name, url.as_deref()?)))
-            .collect()
+        [
+            ("DATABASE_URL", &self.database_url),
+            ("REDIS_URL", &self.redis_url),
+            ("REDIS_CLUSTER_URL", &self.redis_cluster_url),
+        ]
+        .into_iter()
+        .filter_map(|(name, url)| Some((name, url.as_deref()?)))
+        .collect()
     }
 }
 
 /// The command `cargo xtask services`.
 pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
-    let needs = match options.only {
-        None => Needs::ALL,
-        Some(Service::Postgres) => Needs::POSTGRES,
-        Some(Service::Redis) => Needs::REDIS,
+    let wanted = |service| options.only.is_empty() || options.only.contains(&service);
+    let needs = Needs {
+        postgres: wanted(Service::Postgres),
+        redis: wanted(Service::Redis),
+        redis_cluster: wanted(Service::RedisCluster),
     };
     let services = Services::start(needs, interrupts).await?;
     let mut code = ExitCode::SUCCESS;

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every test of the workspace, with the servers that the tests need.
 //!
 //! The black-box tests start the real binary, so that is built first and its path handed on in
-//! `BELLWETHER_BIN`; the stores' tests find their servers by `DATABASE_URL` and `REDIS_URL`.
+//! `BELLWETHER_BIN`; the stores' tests find their servers by `DATABASE_URL`, and the others by
+//! `REDIS_URL` and `REDIS_CLUSTER_URL`.
 
 use std::ffi::OsString;
 use std::fs;

@@ -85,7 +85,7 @@ pub struct Buses {
 }
 
 /// More than any buffer holds.
-const MANY: u64 = 50_000;
+const MANY: u64 = 15_000;
 
 fn number(number: u64) -> Bytes {
     Bytes::copy_from_slice(&number.to_be_bytes())

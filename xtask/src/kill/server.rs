@@ -153,5 +153,5 @@ impl Server {
 
 fn is_setting(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
-    name.starts_with("BELLWETHER_") || name == "DATABASE_URL" || name == "REDIS_URL"
+    name.starts_with("BELLWETHER_") || name == "DATABASE_URL" || name == "REDIS_URL" || name == "REDIS_CLUSTER_URL"
 }

@@ -62,7 +62,7 @@ pub(crate) async fn tracer(interrupts: &Interrupts) -> anyhow::Result<()> {
 
 async fn find(needs: Needs, interrupts: &Interrupts) -> anyhow::Result<Programs> {
     let postgres = if needs.postgres { newest_postgres(interrupts).await? } else { None };
-    let redis = if needs.redis {
+    let redis = if needs.redis_program() {
         REDIS_PROGRAMS.into_iter().find_map(process::find_in_path).or_else(|| {
             // Debian's ordinary users need not have /usr/sbin in PATH, nor cron's jobs /usr/local.
             ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin"]
@@ -82,7 +82,7 @@ fn missing_packages(needs: Needs, programs: &Programs) -> Vec<&'static str> {
     if needs.postgres && programs.postgres.is_none() {
         packages.push("postgresql");
     }
-    if needs.redis && programs.redis.is_none() {
+    if needs.redis_program() && programs.redis.is_none() {
         packages.push("redis-server");
     }
     packages
@@ -186,7 +186,7 @@ fn advice(packages: &[&str]) -> String {
     };
     let variables = packages
         .iter()
-        .map(|package| if *package == "postgresql" { "DATABASE_URL" } else { "REDIS_URL" })
+        .map(|package| if *package == "postgresql" { "DATABASE_URL" } else { "REDIS_URL and REDIS_CLUSTER_URL" })
         .collect::<Vec<_>>()
         .join(" and ");
     format!(

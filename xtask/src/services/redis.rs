@@ -1,4 +1,4 @@
-//! One throw-away Redis server.
+//! Throw-away Redis: one server, or a cluster of three.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -11,63 +11,138 @@ use anyhow::Context as _;
 use crate::interrupts::Interrupts;
 use crate::services::sandbox::{Sandbox, free_port, random_password, tail};
 
-const NAME: &str = "Redis";
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// The servers of a cluster, and which of the 16,384 slots are theirs.
+const NODES: [(&str, &str); 3] =
+    [("Redis node 1", "0 5460"), ("Redis node 2", "5461 10922"), ("Redis node 3", "10923 16383")];
+
+/// A server that answers.
+struct Node {
+    name: &'static str,
+    port: u16,
+    /// Where it talks with other nodes; unused without a cluster.
+    bus_port: u16,
+    password: String,
+}
+
+impl Node {
+    /// Its answers to commands, one after the other.
+    fn ask(&self, commands: &str) -> std::io::Result<String> {
+        let limit = Some(Duration::from_secs(1));
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(limit)?;
+        stream.set_write_timeout(limit)?;
+        write!(stream, "AUTH {}\r\n{commands}\r\nQUIT\r\n", self.password)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// Gives commands, none of which may fail.
+    fn tell(&self, commands: &str) -> anyhow::Result<()> {
+        let answer = self.ask(commands).with_context(|| format!("{} does not answer", self.name))?;
+        let error = answer.lines().find(|line| line.starts_with('-'));
+        anyhow::ensure!(error.is_none(), "{} refuses `{commands}`: {}", self.name, error.unwrap_or_default());
+        Ok(())
+    }
+}
 
 /// Starts a server and returns its URL.
 pub(super) async fn start(program: &Path, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<String> {
-    let folder = sandbox.path("redis");
-    let log = sandbox.path("redis.log");
+    let node = start_node("Redis", program, random_password(), "", sandbox, interrupts).await?;
+    eprintln!("xtask: Redis ({}) listens on 127.0.0.1:{}", program.display(), node.port);
+    Ok(format!("redis://default:{}@127.0.0.1:{}/0", node.password, node.port))
+}
+
+/// Starts three servers, makes a cluster of them without replicas, and returns its URL.
+pub(super) async fn start_cluster(
+    program: &Path,
+    sandbox: &mut Sandbox,
+    interrupts: &Interrupts,
+) -> anyhow::Result<String> {
     let password = random_password();
+    let mut nodes = Vec::new();
+    for (name, _) in NODES {
+        let settings = "cluster-enabled yes\ncluster-announce-ip 127.0.0.1\n";
+        nodes.push(start_node(name, program, password.clone(), settings, sandbox, interrupts).await?);
+    }
+    for (epoch, (node, (_, slots))) in nodes.iter().zip(NODES).enumerate() {
+        // An epoch each from the start, or the nodes would first have to find out that they share one.
+        node.tell(&format!("CLUSTER ADDSLOTSRANGE {slots}\r\nCLUSTER SET-CONFIG-EPOCH {}", epoch + 1))?;
+    }
+    let (first, others) = nodes.split_first().context("a cluster has nodes")?;
+    for other in others {
+        first.tell(&format!("CLUSTER MEET 127.0.0.1 {} {}", other.port, other.bus_port))?;
+    }
+    wait_for("the Redis cluster", interrupts, || {
+        // Of every node, since each learns of the others by itself.
+        let knows_all = |node: &Node| {
+            node.ask("CLUSTER INFO").is_ok_and(|info| {
+                info.contains("cluster_state:ok") && info.contains(&format!("cluster_size:{}", NODES.len()))
+            })
+        };
+        nodes.iter().all(knows_all)
+    })
+    .await?;
+    let ports: Vec<_> = nodes.iter().map(|node| node.port.to_string()).collect();
+    eprintln!("xtask: a Redis cluster ({}) listens on 127.0.0.1:{}", program.display(), ports.join(", "));
+    let seeds: Vec<_> = others.iter().map(|node| format!("node=127.0.0.1:{}", node.port)).collect();
+    Ok(format!("redis-cluster://default:{password}@127.0.0.1:{}?{}", first.port, seeds.join("&")))
+}
+
+/// Starts one server, with more settings.
+async fn start_node(
+    name: &'static str,
+    program: &Path,
+    password: String,
+    settings: &str,
+    sandbox: &mut Sandbox,
+    interrupts: &Interrupts,
+) -> anyhow::Result<Node> {
+    let path = name.to_lowercase().replace(' ', "-");
+    let (folder, log) = (sandbox.path(&path), sandbox.path(&format!("{path}.log")));
     sandbox.account().create_folder(&folder)?;
 
-    // Another process may take the port between our asking for it and Redis's binding it.
+    // Another process may take a port between our asking for it and Redis's binding it.
     for _ in 0..3 {
-        let port = free_port()?;
+        let node = Node { name, port: free_port()?, bus_port: free_port()?, password: password.clone() };
         let mut server = sandbox.command(program, &folder, &log)?;
         // Settings by standard input: everybody can read the arguments of a process.
         server.arg("-").stdin(Stdio::piped());
-        sandbox.start(NAME, server)?;
+        sandbox.start(name, server)?;
         if let Some(mut stdin) = sandbox.take_stdin() {
+            let Node { port, bus_port, .. } = node;
+            let cluster = if settings.is_empty() { String::new() } else { format!("cluster-port {bus_port}\n") };
             write!(
                 stdin,
                 "bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {}\n\
-                 daemonize no\nsave \"\"\nappendonly no\n",
+                 daemonize no\nsave \"\"\nappendonly no\n{settings}{cluster}",
                 folder.display()
             )
             .context("cannot hand Redis its settings")?;
         }
-        if is_ready(sandbox, port, &password, interrupts).await? {
-            eprintln!("xtask: {NAME} ({}) listens on 127.0.0.1:{port}", program.display());
-            return Ok(format!("redis://default:{password}@127.0.0.1:{port}/0"));
+        let mut is_running = true;
+        wait_for(name, interrupts, || {
+            is_running = sandbox.is_running(name);
+            !is_running || node.ask("PING").is_ok_and(|answer| answer.contains("PONG"))
+        })
+        .await?;
+        if is_running {
+            return Ok(node);
         }
     }
-    anyhow::bail!("{NAME} does not start:\n{}", tail(&log))
+    anyhow::bail!("{name} does not start:\n{}", tail(&log))
 }
 
-/// Waits until the server answers (true) or has ended (false).
-async fn is_ready(sandbox: &mut Sandbox, port: u16, password: &str, interrupts: &Interrupts) -> anyhow::Result<bool> {
+/// Waits until `is_ready`.
+async fn wait_for(what: &str, interrupts: &Interrupts, mut is_ready: impl FnMut() -> bool) -> anyhow::Result<()> {
     let started = Instant::now();
     while started.elapsed() < START_LIMIT {
         interrupts.check()?;
-        if !sandbox.is_running(NAME) {
-            return Ok(false);
-        }
-        if ping(port, password).is_ok_and(|answer| answer.contains("PONG")) {
-            return Ok(true);
+        if is_ready() {
+            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    anyhow::bail!("{NAME} does not answer after {} seconds", START_LIMIT.as_secs())
-}
-
-fn ping(port: u16, password: &str) -> std::io::Result<String> {
-    let limit = Some(Duration::from_secs(1));
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(limit)?;
-    stream.set_write_timeout(limit)?;
-    write!(stream, "AUTH {password}\r\nPING\r\nQUIT\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    anyhow::bail!("{what} is not ready after {} seconds", START_LIMIT.as_secs())
 }

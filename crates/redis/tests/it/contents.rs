@@ -1,0 +1,164 @@
+//! What is in Redis may be anything. Threat 44.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_conformance::{Skip, anyhow};
+use bellwether_domain::ports::{Cache, CacheKey, CacheKind, LimitKey, Lookup, Quota, RateLimiter, get_or_load};
+use bellwether_redis::{LimiterClock, RedisCache, RedisLimiter, RedisOptions};
+use bytes::Bytes;
+use fred::clients::Client;
+use fred::interfaces::{ClientLike, KeysInterface, LuaInterface};
+use fred::types::{CustomCommand, Value, config::Config};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, sleep};
+
+use crate::support::{Place, Refusing, connected};
+
+/// Options and a client that writes what it likes; nothing, and why, where there is no server.
+async fn subject() -> Option<(RedisOptions, Client)> {
+    let options = match Place::Server.options() {
+        Ok(options) => options,
+        Err(error) => {
+            assert!(error.is::<Skip>(), "{error:#}");
+            eprintln!("{error}");
+            return None;
+        }
+    };
+    let url = std::env::var("REDIS_URL").expect("the options are of it");
+    let client = Client::new(Config::from_url(&url).expect("a URL"), None, None, None);
+    client.init().await.expect("the server is there");
+    Some((options, client))
+}
+
+async fn command(client: &Client, words: &[&[u8]]) {
+    let (name, args) = words.split_first().expect("a command");
+    let name = String::from_utf8(name.to_vec()).expect("a name");
+    let args: Vec<_> = args.iter().map(|word| Value::Bytes(Bytes::copy_from_slice(word))).collect();
+    client.custom::<Value, _>(CustomCommand::new(name, None, false), args).await.expect("the command is done");
+}
+
+async fn fill(cache: &RedisCache, key: &CacheKey, value: &'static str) {
+    let load = async { anyhow::Ok(Some(Bytes::from(value))) };
+    get_or_load(cache, key, load).await.expect("the load does not fail");
+}
+
+async fn is_there(cache: &RedisCache, key: &CacheKey, value: &'static str) -> bool {
+    cache.get(key).await == Lookup::Hit(Some(Bytes::from(value)), None)
+}
+
+#[tokio::test]
+async fn an_entry_that_is_not_what_was_put_is_a_miss_and_heals() {
+    let Some((options, client)) = subject().await else { return };
+    let cache = RedisCache::new(connected(options.clone()).await.expect("a link"));
+    let key = CacheKey::new(CacheKind::Market, "a");
+    let name = format!("{}:c:{{market:a}}", options.prefix);
+    let name = name.as_bytes();
+    let wrong: [&[&[u8]]; 7] = [
+        &[b"SET", name, b""],
+        &[b"SET", name, b"V"],
+        &[b"SET", name, b"garbage that is long enough"],
+        &[b"SETRANGE", name, b"5", b"X"],
+        &[b"LPUSH", name, b"1"],
+        &[b"HSET", name, b"a", b"b"],
+        &[b"XADD", name, b"*", b"a", b"b"],
+    ];
+    for words in wrong {
+        cache.invalidate(std::slice::from_ref(&key)).await.expect("it is reached");
+        fill(&cache, &key, "right").await;
+        if words[0] != b"SETRANGE" {
+            cache.invalidate(std::slice::from_ref(&key)).await.expect("it is reached");
+        }
+        command(&client, words).await;
+        let found = cache.get(&key).await;
+        assert!(matches!(found, Lookup::Miss(_)), "{found:?} after {words:?}");
+        if let Lookup::Miss(Some(lease)) = found {
+            cache.release(lease).await;
+        }
+        fill(&cache, &key, "right").await;
+        assert!(is_there(&cache, &key, "right").await, "after {words:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_ours_does_not_stand_in_the_way_for_ever() {
+    let Some((options, client)) = subject().await else { return };
+    let cache = RedisCache::new(connected(options.clone()).await.expect("a link"));
+    let name = format!("{}:c:{{market:a}}l", options.prefix);
+    let key = CacheKey::new(CacheKind::Market, "a");
+    let wrong: [&[&[u8]]; 2] = [&[b"SET", name.as_bytes(), b"for ever"], &[b"LPUSH", name.as_bytes(), b"1"]];
+    for words in wrong {
+        command(&client, words).await;
+        fill(&cache, &key, "not put").await;
+        fill(&cache, &key, "put").await;
+        assert!(is_there(&cache, &key, "put").await, "after {words:?}");
+        cache.invalidate(std::slice::from_ref(&key)).await.expect("it is reached");
+    }
+}
+
+const THREE: Quota = Quota::new(3, SignedDuration::from_secs(60));
+
+#[tokio::test]
+async fn a_window_that_is_not_ours_is_begun_anew() {
+    let Some((options, client)) = subject().await else { return };
+    let link = connected(options.clone()).await.expect("a link");
+    let limiter = RedisLimiter::new(link, LimiterClock::Caller, Arc::new(Refusing));
+    let key = LimitKey::of("test", b"ann");
+    let name = [format!("{}:l:", options.prefix).as_bytes(), key.as_bytes()].concat();
+    let wrong: [&[&[u8]]; 6] = [
+        &[b"SET", &name, b""],
+        &[b"SET", &name, b"\xff\xff"],
+        &[b"SET", &name, b"\x93\x01\x02\x03"],
+        &[b"SET", &name, b"\x94\x01\xa1a\x03\x04"],
+        &[b"SET", &name, b"17"],
+        &[b"LPUSH", &name, b"1"],
+    ];
+    for words in wrong {
+        limiter.forget(key).await;
+        command(&client, words).await;
+        let standing = limiter.take(key, THREE, Timestamp::UNIX_EPOCH).await;
+        assert!(standing.is_allowed && standing.remaining == 2, "{standing:?} after {words:?}");
+    }
+}
+
+/// As after a restart: the scripts are gone too.
+#[tokio::test]
+async fn what_is_flushed_was_never_known() {
+    let Some((options, client)) = subject().await else { return };
+    let cache = RedisCache::new(connected(options.clone()).await.expect("a link"));
+    let key = CacheKey::new(CacheKind::Market, "a");
+    let Lookup::Miss(Some(lease)) = cache.get(&key).await else { unreachable!("nobody put it") };
+    let names = ["", "l"].map(|end| format!("{}:c:{{market:a}}{end}", options.prefix));
+    client.del::<i64, _>(names.to_vec()).await.expect("they are deleted");
+    client.script_flush(false).await.expect("the scripts are forgotten");
+    cache.put(lease, Some(Bytes::from("old")), Duration::from_secs(60)).await;
+    fill(&cache, &key, "new").await;
+    assert!(is_there(&cache, &key, "new").await);
+}
+
+/// Of two processes whose clocks differ by a year, say.
+#[tokio::test]
+async fn the_servers_clock_counts_whatever_the_callers_say() {
+    let Some((options, _)) = subject().await else { return };
+    let link = connected(options).await.expect("a link");
+    let limiter = RedisLimiter::new(link, LimiterClock::Server, Arc::new(Refusing));
+    let key = LimitKey::of("test", b"ann");
+    let quota = Quota::new(3, SignedDuration::from_millis(1500));
+    let said = [0, 1_800_000_000, 7].map(|second| Timestamp::from_second(second).expect("a time"));
+
+    let began = Instant::now();
+    for now in said {
+        assert!(limiter.take(key, quota, now).await.is_allowed);
+    }
+    assert!(!limiter.take(key, quota, said[1]).await.is_allowed);
+    limiter.give_back(key, quota, said[1]).await;
+    limiter.give_back(key, quota, said[1]).await;
+    assert!(limiter.take(key, quota, said[0]).await.is_allowed, "one was given back");
+    let refused = limiter.take(key, quota, said[0]).await;
+    assert!(!refused.is_allowed, "and only one");
+    assert!(refused.frees_in <= quota.window, "{refused:?}");
+    while !limiter.take(key, quota, said[0]).await.is_allowed {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1500), "{:?}", began.elapsed());
+}
