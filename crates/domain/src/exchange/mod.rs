@@ -1,7 +1,7 @@
 //! The exchange: executes traders' commands on loaded state. Pure: no clock, no randomness, no I/O.
 //!
-//! A command is planned on the books ([`plan`]), cleared on copies of the rows it touches
-//! ([`clearing`]), checked, and only then adopted by the [`State`]. So a refused command changes
+//! A command is planned on the books (`plan`), cleared on copies of the rows it touches
+//! (`clearing`), checked, and only then adopted by the [`State`]. So a refused command changes
 //! nothing, a quote is a command whose draft is dropped, and many commands can run in one unit of
 //! work: [`State::into_changes`] gives everything that they changed, each row once.
 
