@@ -16,6 +16,7 @@ use bellwether_http::{ForwardedHeader, HttpOptions, Network, Proxies};
 use bellwether_notify::SmtpMailer;
 use bellwether_usecases::Policy;
 use bellwether_usecases::limits::{Limits, Rule};
+use bellwether_usecases::markets::Independence;
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
@@ -83,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// The cost of bcrypt.
     pub(crate) password_cost: u32,
+    /// About how much memory the cache may take, in bytes.
+    pub(crate) cache_bytes: u64,
     /// How mails are sent.
     pub(crate) mail: MailConfig,
     /// How the HTTP server behaves.
@@ -130,6 +133,13 @@ impl Config {
                 SignedDuration::ZERO,
                 SignedDuration::from_hours(24 * 365),
             ),
+            independence: Independence {
+                may_hold: reader.flag("resolver_may_hold"),
+                alone_up_to: reader.read("resolve_alone_up_to", "an amount such as 1000, or nothing", |t| match t {
+                    "" => Some(None),
+                    amount => Credits::parse(amount).ok().filter(|c| *c >= Credits::ZERO).map(Some),
+                }),
+            },
             max_open_orders: reader.number("max_open_orders", 1, 100_000),
             max_fills: reader.number("max_fills", 1, 100_000),
             group_limit: reader.number("group_limit", 1, 1024),
@@ -200,6 +210,7 @@ impl Config {
                 SignedDuration::from_millis(10),
                 SignedDuration::from_hours(1),
             ),
+            cache_bytes: reader.number("cache_bytes", 0, 64 << 30),
             mail: mail(&mut reader),
             data_dir,
             policy,
@@ -332,6 +343,7 @@ stand_in! {
     bool => false,
     u32 => 0,
     usize => 0,
+    u64 => 0,
     String => String::new(),
     SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
     Database => Database::Sqlite(PathBuf::new()),
@@ -341,6 +353,7 @@ stand_in! {
     Quota => Quota::new(0, SignedDuration::ZERO),
     u8 => 0,
     Option<String> => None,
+    Option<Credits> => None,
     Sender => Sender { address: Email::of_the_house(), name: None },
 }
 

@@ -63,6 +63,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "0s",
         "how long a proposed outcome can be challenged, such as `24h`; `0s` decides at once",
     ),
+    setting(
+        "resolver_may_hold",
+        "true",
+        "`false` keeps whoever holds shares in a market from naming or deciding its outcome",
+    ),
+    setting(
+        "resolve_alone_up_to",
+        "",
+        "up to which volume who opened a market, or named its outcome, may decide it alone, in credits; by default any",
+    ),
     setting("max_open_orders", "200", "the most open orders of a user in one market, 1 to 100000"),
     setting("max_fills", "5000", "the most fills of one order, 1 to 100000"),
     setting("group_limit", "64", "the most orders or payments that share one commit, 1 to 1024"),
@@ -159,6 +169,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "max_in_flight",
         "1024",
         "the most requests that are worked on at once, 1 to 1000000; more are answered 503",
+    ),
+    setting(
+        "cache_bytes",
+        "67108864",
+        "about how much memory answers may take that are remembered, 0 to 68719476736 bytes; 0 remembers none",
     ),
     setting(
         "max_body_bytes",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
-use bellwether_domain::ports::{Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
-use bellwether_local::LocalLimiter;
+use bellwether_domain::ports::{Cache, Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
+use bellwether_local::{LocalCache, LocalLimiter};
 use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_postgres::{PgOptions, PgStore};
 use bellwether_security::{
@@ -14,6 +14,7 @@ use bellwether_security::{
 };
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::caching::InvalidatingStore;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::{Delivery, MailBell};
 use bellwether_usecases::sessions::SessionMemory;
@@ -26,6 +27,8 @@ use crate::config::{Config, Database};
 const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
 /// How much longer a mail is one process's to send than its mailer may take.
 const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(3);
+/// So long may be shown what another server has changed meanwhile.
+const UNHEARD: Duration = Duration::from_secs(1);
 /// More connections that read at the same time do not make SQLite faster.
 const MAX_SQLITE_READERS: usize = 8;
 
@@ -173,9 +176,11 @@ pub(crate) fn context(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let groups_at_once = backend.groups_at_once(config.policy.group_limit);
     let policy = Policy { groups_at_once, ..config.policy.clone() };
+    let cache = cache(config, backend);
     Ok(Context {
-        store: backend.store(),
+        store: Arc::new(InvalidatingStore::new(backend.store(), Arc::clone(&cache))),
         queries: backend.queries(),
+        cache,
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
         hasher: Arc::new(BcryptHasher::new(config.password_cost, threads)?),
@@ -190,6 +195,15 @@ pub(crate) fn context(
         key_memory: KeyMemory::default(),
         policy,
         origin: Origin::default(),
+    })
+}
+
+/// What is cached in this process. Other servers may write to a PostgreSQL that this one reads, and this
+/// cache does not hear of it; SQLite has one server.
+fn cache(config: &Config, backend: &Backend) -> Arc<dyn Cache> {
+    Arc::new(match backend {
+        Backend::Sqlite(_) => LocalCache::new(config.cache_bytes),
+        Backend::Postgres(_) => LocalCache::with_longest_life(config.cache_bytes, UNHEARD),
     })
 }
 

@@ -1,6 +1,6 @@
 //! One test suite for the storage ports: what [`Store`], [`Queries`] and [`Jobs`] promise, every
-//! implementation is held to here, so that all of them give the same answers. The suite of rate
-//! limiters is in [`limiter`].
+//! implementation is held to here, so that all of them give the same answers. The suites of rate
+//! limiters, caches and event buses are in [`limiter`], [`cache`] and [`bus`].
 //!
 //! # Testing an adapter of your own
 //!
@@ -80,6 +80,8 @@
 //! ([`OutcomeUnknown`](bellwether_domain::ports::StoreError::OutcomeUnknown)) and durability after
 //! a crash, which need a hand on the server.
 
+pub mod bus;
+pub mod cache;
 mod cases;
 mod fixtures;
 pub mod limiter;

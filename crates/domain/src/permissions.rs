@@ -87,6 +87,7 @@ table! {
     WriteUser:        "user"     "write"          [Own     Own     Any    ] NoKey    "change this user"
     DeleteUser:       "user"     "delete"         [Own     Own     Any    ] NoKey    "delete this user"
     VerifyEmail:      "user"     "verify"         [Own     Own     Own    ] NoKey    "verify this user's address"
+    AddUsers:         "user"     "add"            [Nothing Nothing Any    ] Admin    "sign others up without limits"
     ListUsers:        "user"     "list"           [Nothing Nothing Any    ] Admin    "list users"
     ManageUsers:      "user"     "manage"         [Nothing Nothing Any    ] NoKey    "change roles or suspend users"
     ReadAuditLog:     "audit"    "read"           [Nothing Nothing Any    ] Admin    "read the audit log"

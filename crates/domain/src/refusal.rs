@@ -41,6 +41,15 @@ pub enum Refusal {
     /// Signed in, but not allowed.
     #[error("this needs the permission to {0}")]
     Forbidden(&'static str),
+    /// Who names or decides an outcome would gain or lose by it.
+    #[error("whoever names or decides the outcome of a market may hold no shares in it")]
+    ResolverHoldsPosition,
+    /// The market has traded too much for one person to decide it.
+    #[error("a market with a volume above {limit} is decided by somebody who neither opened it nor named its outcome")]
+    SecondPersonNeeded {
+        /// Up to which volume one person is enough.
+        limit: Credits,
+    },
     /// The caller is suspended or deactivated.
     #[error("this account may not act")]
     UserInactive,

@@ -1,13 +1,17 @@
 //! Order books.
 
 use bellwether_domain::market::{Market, OutcomeId};
+use bellwether_domain::ports::MarketKey;
 use bellwether_domain::refusal::Refusal;
-use bellwether_usecases::{Error, markets};
+use bellwether_usecases::Context;
+use bellwether_usecases::caching::book_key;
 
 use crate::call::Call;
 use crate::envelope::Reply;
+use crate::etag::Etag;
 use crate::faults::Fault;
 use crate::fields::Fields;
+use crate::remembered::{Shown, remembered};
 use crate::wire::book::BookWire;
 
 const DEPTH: i64 = 50;
@@ -48,16 +52,28 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
         let depth = query.or("depth", DEPTH, |n| n.whole(1, DEEPEST));
         Some((outcome_name(query)?, depth?))
     })?;
-    let depth = u32::try_from(depth).map_err(Fault::internal)?;
     let ctx = call.ctx();
-    let work = async move {
-        let market = markets::get_market(&ctx, &key).await?;
-        let viewed = Viewed::named(&market, name.as_deref())?;
-        let (levels, sequence) = ctx.queries.book(market.id, viewed.book, depth).await?;
-        Ok::<_, Error>((market, viewed, levels, sequence))
+    let shown = match key {
+        MarketKey::Id(id) if name.is_none() && depth == DEPTH => {
+            let load = async move { book(&ctx, &key, None, depth).await };
+            remembered(call.app(), book_key(id), load).await?
+        }
+        key => {
+            let work = async move { book(&ctx, &key, name.as_deref(), depth).await };
+            call.app().run(work).await?.map(|(tag, data)| Reply::json(data).with_tag(tag).public())
+        }
     };
-    let (market, viewed, levels, sequence) = call.app().run(work).await?;
+    shown.ok_or_else(|| Refusal::MarketNotFound.into())
+}
+
+/// The book of the outcome of that name, or of the first; none where there is no such market.
+async fn book(ctx: &Context, key: &MarketKey, outcome: Option<&str>, depth: i64) -> Result<Shown, Fault> {
+    let Some(market) = ctx.queries.market(key).await? else { return Ok(None) };
+    let viewed = Viewed::named(&market, outcome)?;
+    let depth = u32::try_from(depth).map_err(Fault::internal)?;
+    let (levels, sequence) = ctx.queries.book(market.id, viewed.book, depth).await?;
     let name = market.outcomes.get(viewed.outcome.index()).map_or("", |outcome| outcome.name.as_str());
     let wire = BookWire::of(market.id, name, &levels, viewed.mirrored, sequence);
-    Ok(Reply::ok(&wire)?.tagged(sequence).public())
+    let data = serde_json::to_string(&wire).map_err(Fault::internal)?;
+    Ok(Some((Etag::of(sequence, &data), data)))
 }

@@ -99,6 +99,11 @@ impl Call {
         }
     }
 
+    /// Who asks, where anybody may: nobody where the request bears no token that is good.
+    pub(crate) fn known_caller(&self) -> Option<Caller> {
+        self.request.extensions().get::<Known>()?.0.map(Bearer::caller)
+    }
+
     /// Whose token the request bears; 401 where it bears none that is good.
     async fn bearer(&self) -> Result<Bearer, Fault> {
         let token = auth::bearer(self.request.headers())?;

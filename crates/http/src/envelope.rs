@@ -127,6 +127,11 @@ impl Reply {
         Self { etag: self.data.as_deref().map(|data| Etag::of(version, data)), ..self }
     }
 
+    /// With a tag of its data that is known.
+    pub(crate) fn with_tag(self, tag: Etag) -> Self {
+        Self { etag: Some(tag), ..self }
+    }
+
     /// The same for everybody, so caches may keep it if they ask each time.
     pub(crate) fn public(self) -> Self {
         Self { caching: Caching::Revalidate, ..self }

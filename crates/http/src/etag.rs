@@ -21,6 +21,16 @@ impl Etag {
         Self(format!("{version}.{}", URL_SAFE_NO_PAD.encode(short)))
     }
 
+    /// A tag that was made before.
+    pub(crate) fn known(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The tag without its quotes.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The tag as a header.
     pub(crate) fn header(&self) -> String {
         format!("\"{}\"", self.0)

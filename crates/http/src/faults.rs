@@ -325,6 +325,8 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::OrderNotFound => (NOT_FOUND, "ORDER_NOT_FOUND"),
         R::OutcomeNotFound { .. } => (INVALID, "OUTCOME_NOT_FOUND"),
         R::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+        R::ResolverHoldsPosition => (StatusCode::FORBIDDEN, "RESOLVER_HOLDS_POSITION"),
+        R::SecondPersonNeeded { .. } => (StatusCode::FORBIDDEN, "SECOND_PERSON_NEEDED"),
         R::OutOfScope(_) => (StatusCode::FORBIDDEN, "KEY_SCOPE_MISSING"),
         R::ApiKeyNotFound => (NOT_FOUND, "API_KEY_NOT_FOUND"),
         R::KeyInactive => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
@@ -377,6 +379,7 @@ fn facts(refusal: &Refusal) -> Option<Value> {
         Refusal::InsufficientFunds { required, available } => {
             json!({ "required": required.to_string(), "available": available.to_string() })
         }
+        Refusal::SecondPersonNeeded { limit } => json!({ "limit": limit.to_string() }),
         Refusal::KeySpendingLimit { limit, required, available } => {
             json!({ "limit": limit.to_string(), "required": required.to_string(), "available": available.to_string() })
         }

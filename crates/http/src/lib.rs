@@ -35,6 +35,7 @@ mod paging;
 mod positions;
 mod query;
 mod recovery;
+mod remembered;
 mod routes;
 mod server;
 mod sessions;

@@ -5,16 +5,20 @@ use std::future::Future;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::ports::{MarketFilter, MarketKey, MarketSort};
+use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::User;
+use bellwether_usecases::caching::market_key;
 use bellwether_usecases::markets::{self, MarketPatch, Opened};
 use bellwether_usecases::{Caller, Context, Error};
 
 use crate::call::Call;
 use crate::envelope::Reply;
+use crate::etag::Etag;
 use crate::faults::Fault;
 use crate::fields::{Fields, Node, Place, read};
 use crate::idempotency::{Need, reply};
 use crate::paging::Wanted;
+use crate::remembered::{Shown, remembered};
 use crate::wire::market::{Best, FIELDS, INCLUDES, MarketWire, render_opened};
 use crate::wire::market_body;
 use crate::wire::view::View;
@@ -110,7 +114,21 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let key = call.market_key()?;
     let view = call.query(|query| View::read(query, FIELDS, INCLUDES))?;
     let ctx = call.ctx();
-    answer(&call, view, async move { markets::get_market(&ctx, &key).await }).await.map(Reply::public)
+    match key {
+        MarketKey::Id(id) if view.is_plain() => {
+            let reply = remembered(call.app(), market_key(id), plain(ctx, id)).await?;
+            reply.ok_or_else(|| Refusal::MarketNotFound.into())
+        }
+        key => answer(&call, view, async move { markets::get_market(&ctx, &key).await }).await.map(Reply::public),
+    }
+}
+
+/// A market as everybody sees it.
+async fn plain(ctx: Context, id: MarketId) -> Result<Shown, Fault> {
+    let Some(market) = ctx.queries.market(&MarketKey::Id(id)).await? else { return Ok(None) };
+    let around = Around::load(&ctx, std::slice::from_ref(&market), false).await?;
+    let data = View::default().show(&around.show(&market))?;
+    Ok(Some((Etag::of(market.version, &data), data)))
 }
 
 /// Answers with the market that `work` ends with.

@@ -23,15 +23,15 @@ use crate::wire::view::View;
 /// The longest address, and no name is as long.
 const LONGEST_SEARCH: usize = 254;
 
-/// `POST /users`.
+/// `POST /users`: anybody; administrators without limits.
 pub(crate) async fn sign_up(mut call: Call) -> Result<Reply, Fault> {
     let body = call.body().await?;
     let ctx = call.ctx();
     let request = read(&body.json, Place::Body, |fields| user_body::sign_up(fields, &*ctx.common_passwords))?;
-    let (guarded, from) = (call.guard_secret(&body, render_new_user)?, call.from());
+    let (guarded, by, from) = (call.guard_secret(&body, render_new_user)?, call.known_caller(), call.from());
     let work = async move {
         let _guard = guarded.guard;
-        limits::sign_up(&ctx, from, request, guarded.keyed).await
+        limits::sign_up(&ctx, by, from, request, guarded.keyed).await
     };
     reply(call.app().run(work).await?, render_new_user)
 }

@@ -1,6 +1,12 @@
-//! What one process keeps to itself: the rate limiter of a server that has no other beside it.
+//! What one process keeps to itself: the rate limiter, the cache and the event bus of a server that has no
+//! other beside it.
 
+mod bus;
+mod cache;
+mod leases;
 mod limiter;
 mod window;
 
+pub use bus::LocalBus;
+pub use cache::LocalCache;
 pub use limiter::LocalLimiter;

@@ -8,7 +8,7 @@ use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{
-    Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner,
+    Cache, Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
@@ -17,6 +17,7 @@ use jiff::SignedDuration;
 use crate::api_keys::KeyMemory;
 use crate::limits::{Limiter, Limits};
 use crate::mail::MailBell;
+use crate::markets::Independence;
 use crate::sessions::SessionMemory;
 
 /// The ports and the house's rules.
@@ -26,6 +27,9 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     /// Reads.
     pub queries: Arc<dyn Queries>,
+    /// Answers that are the same for everybody. The store must be one whose commits end what they make stale:
+    /// [`InvalidatingStore`](crate::caching::InvalidatingStore).
+    pub cache: Arc<dyn Cache>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.
@@ -63,6 +67,8 @@ pub struct Policy {
     pub signup_grant: Credits,
     /// How long a proposed outcome may be challenged; zero decides at once.
     pub challenge_window: SignedDuration,
+    /// Who may not decide markets.
+    pub independence: Independence,
     /// The most open orders that a user may have in one market.
     pub max_open_orders: u32,
     /// The most fills that one command may make.
@@ -92,6 +98,7 @@ impl Default for Policy {
         Self {
             signup_grant: Credits::from_mills(1_000_000),
             challenge_window: SignedDuration::ZERO,
+            independence: Independence::default(),
             max_open_orders: 200,
             max_fills: 5_000,
             group_limit: 64,

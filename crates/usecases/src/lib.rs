@@ -9,6 +9,7 @@ pub mod api_keys;
 mod atomically;
 pub mod audit;
 pub mod audit_log;
+pub mod caching;
 pub mod context;
 pub mod error;
 mod groups;

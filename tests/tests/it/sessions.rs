@@ -319,6 +319,29 @@ async fn tokens_last_as_long_as_the_settings_say() {
     .await;
 }
 
+/// Session fixation: nobody gets somebody else into a session that he knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_begins_a_session_of_its_own_whatever_it_is_sent_with() {
+    on_each_store(|server| async move {
+        let api = server.api();
+        let (ann, eve) = (api.sign_up("Ann").await, api.sign_up("Eve").await);
+        let known = sign_in(api, &eve).await;
+        let body = json!({ "email": ann.email, "password": PASSWORD });
+        let request = api.request("POST", "/auth/login").by(&known.user).header("Cookie", "sid=known; session=known");
+        let answer = request.header("X-Session-Id", "known").json(&body).send().await.expect(200);
+        assert!(answer.header("set-cookie").is_empty(), "{:?}", answer.headers);
+        let begun = Tokens::of(&answer, &ann);
+        let (of_eve, of_ann) = (part(&known.user.token, 1), part(&begun.user.token, 1));
+        assert_ne!(of_ann["sid"], of_eve["sid"]);
+        assert_eq!((&of_ann["sub"], &of_eve["sub"]), (&json!(ann.id), &json!(eve.id)));
+        // What Eve knows is still Eve's own.
+        let seen = api.get("/users/me", &known.user).await.expect(200);
+        assert_eq!(seen.text("/id"), eve.id);
+        assert_eq!(Tokens::of(&refresh(api, &known.refresh).await.expect(200), &eve).user.id, eve.id);
+    })
+    .await;
+}
+
 /// Threat 5.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_refresh_token_gives_no_session() {

@@ -184,7 +184,7 @@ async fn sign_up(
     let email = format!("{run}-{number}@replay.invalid");
     let shown: String = name.chars().take(NAME).collect();
     let body = json!({ "email": email, "displayName": shown, "password": password });
-    let user = api.send(&Ask::post("/users", body).once(format!("{run}-user-{number}"))).await?;
+    let user = api.send(&Ask::post("/users", body).by(admin).once(format!("{run}-user-{number}"))).await?;
     let id = text(&user, "id")?.to_owned();
     if funds > 0 {
         let body = json!({ "userId": id, "amount": show_mills(funds), "reason": "replay" });

@@ -4,12 +4,16 @@
 //! everything that decides; [`Queries`] answers reads that decide nothing. `conformance` holds every
 //! implementation to what is promised here. With the feature `test-support` there is a mock of each.
 
+mod cache;
+mod events;
 mod jobs;
 mod limits;
 mod queries;
 mod security;
 mod store;
 
+pub use cache::*;
+pub use events::*;
 pub use jobs::*;
 pub use limits::*;
 pub use queries::*;

@@ -28,6 +28,11 @@ impl View {
         Some(Self { fields: fields?, include: include? })
     }
 
+    /// Whether all fields are wanted and no neighbour.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.fields.is_none() && self.include.is_empty()
+    }
+
     /// Whether that neighbour is wanted.
     pub(crate) fn includes(&self, name: &str) -> bool {
         self.include.iter().any(|wanted| wanted == name)

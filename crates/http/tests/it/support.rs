@@ -10,8 +10,9 @@ use bellwether_domain::ids::{FreshIds, MarketId, SessionId, UserId};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::ports::{
-    AccessClaims, InvalidToken, MockClock, MockCommonPasswords, MockIdSource, MockOpaqueTokens, MockPasswordHasher,
-    MockQueries, MockRateLimiter, MockSealer, MockStore, MockTokenSigner, PublicKey, SessionOfUser, Standing,
+    AccessClaims, InvalidToken, Lookup, MockCache, MockClock, MockCommonPasswords, MockIdSource, MockOpaqueTokens,
+    MockPasswordHasher, MockQueries, MockRateLimiter, MockSealer, MockStore, MockTokenSigner, PublicKey, SessionOfUser,
+    Standing,
 };
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
@@ -112,6 +113,7 @@ impl Ports {
         let ctx = Context {
             store: Arc::new(self.store),
             queries: Arc::new(self.queries),
+            cache: Arc::new(forgetful()),
             clock: Arc::new(clock),
             ids: Arc::new(ids),
             hasher: Arc::new(MockPasswordHasher::new()),
@@ -217,4 +219,12 @@ pub(crate) fn market() -> Market {
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
     }
+}
+
+/// A cache that remembers nothing.
+fn forgetful() -> MockCache {
+    let mut cache = MockCache::new();
+    cache.expect_get().returning(|_| Lookup::Miss(None));
+    cache.expect_invalidate().returning(|_| Ok(()));
+    cache
 }

@@ -1,4 +1,7 @@
-//! The suite of rate limiters, and what is this one's own.
+//! The suites of the three ports, and what is these adapters' own.
+
+mod bus;
+mod cache;
 
 use std::sync::Arc;
 

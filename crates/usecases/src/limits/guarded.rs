@@ -1,6 +1,7 @@
 //! The use cases by which one can guess, each within its limits.
 
 use bellwether_domain::ids::UserId;
+use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::OpaqueToken;
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::Device;
@@ -44,13 +45,18 @@ pub async fn log_in(
     result
 }
 
-/// [`users::sign_up`], of which those are counted by address that meet a taken one, and those that succeed.
+/// [`users::sign_up`], of which those are counted by address that meet a taken one, and those that succeed;
+/// none of who may sign others up.
 pub async fn sign_up(
     ctx: &Context,
+    by: Option<Caller>,
     from: AddressBlock,
     request: SignUp,
     keyed: Option<Keyed<User>>,
 ) -> Result<Answered<User>, Error> {
+    if by.is_some_and(|caller| caller.may(Permission::AddUsers, false)) {
+        return users::sign_up(ctx, request, keyed).await;
+    }
     let limits = &ctx.policy.limits;
     let claims = [
         Claim::new(limits.sign_up, &from.subject(), Counts::Failed),

@@ -9,7 +9,7 @@ use bellwether_domain::ports::{Changes, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use jiff::Timestamp;
 
-use super::{MarketPatch, Verdict, moderation, require};
+use super::{MarketPatch, Verdict, independence, moderation, require};
 use crate::atomically::{Script, Step};
 use crate::{Caller, Context, Error};
 
@@ -44,6 +44,9 @@ impl Script for ChangeMarket {
         }
         let before = market.clone();
         self.apply(&mut market, ctx, ctx.clock.now())?;
+        if let Some(step) = self.step(&market) {
+            ctx.policy.independence.check(unit, &before, self.caller, step).await?;
+        }
         let events = self.event(ctx, &before, &market).into_iter().collect();
         unit.write(&Changes { markets: vec![market.clone()], events, ..Changes::default() }).await?;
         Ok(Step::Commit(market))
@@ -65,6 +68,15 @@ impl ChangeMarket {
             Change::Void { .. } => Action::MarketVoided,
         };
         moderation(ctx, self.caller, action, before, Some(after))
+    }
+
+    /// How far the change went towards an outcome, if it did.
+    fn step(&self, after: &Market) -> Option<independence::Step> {
+        match &self.change {
+            Change::Propose { .. } if after.status == MarketStatus::Proposed => Some(independence::Step::Names),
+            Change::Propose { .. } | Change::Resolve { .. } | Change::Void { .. } => Some(independence::Step::Decides),
+            Change::Edit(_) | Change::Halt | Change::Reopen | Change::Close | Change::Dispute { .. } => None,
+        }
     }
 
     fn apply(&self, market: &mut Market, ctx: &Context, now: Timestamp) -> Result<(), Refusal> {

@@ -2,6 +2,7 @@
 
 mod change;
 mod delete;
+mod independence;
 mod open;
 
 use bellwether_domain::audit_log::{Action, Actor, Event, Target};
@@ -22,6 +23,7 @@ use crate::{Answered, Caller, Context, Error, Keyed, audit_log};
 pub(crate) use change::decide;
 use change::{Change, ChangeMarket};
 use delete::DeleteScript;
+pub use independence::Independence;
 use open::OpenScript;
 
 /// How many slugs are tried where the first is taken.

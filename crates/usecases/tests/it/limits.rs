@@ -236,10 +236,10 @@ async fn sign_ups_that_meet_a_taken_address_are_limited() {
     });
     ctx.store = Arc::new(store);
     for _ in 0..5 {
-        assert_eq!(name_of(&sign_up(&ctx, at(2), newcomer(), None).await), "taken");
+        assert_eq!(name_of(&sign_up(&ctx, None, at(2), newcomer(), None).await), "taken");
     }
-    assert_eq!(name_of(&sign_up(&ctx, at(2), newcomer(), None).await), "sign_up");
-    assert_eq!(name_of(&sign_up(&ctx, at(3), newcomer(), None).await), "taken");
+    assert_eq!(name_of(&sign_up(&ctx, None, at(2), newcomer(), None).await), "sign_up");
+    assert_eq!(name_of(&sign_up(&ctx, None, at(3), newcomer(), None).await), "taken");
 }
 
 #[tokio::test]
@@ -247,10 +247,14 @@ async fn only_so_many_users_sign_up_from_one_address() {
     let (mut ctx, _) = context();
     ctx.policy.signup_grant = bellwether_domain::money::Credits::ZERO;
     for _ in 0..30 {
-        assert_eq!(name_of(&sign_up(&ctx, at(2), newcomer(), None).await), "done");
+        assert_eq!(name_of(&sign_up(&ctx, None, at(2), newcomer(), None).await), "done");
     }
-    assert_eq!(name_of(&sign_up(&ctx, at(2), newcomer(), None).await), "new_users");
-    assert_eq!(name_of(&sign_up(&ctx, at(3), newcomer(), None).await), "done");
+    assert_eq!(name_of(&sign_up(&ctx, None, at(2), newcomer(), None).await), "new_users");
+    let admin = Caller::signed_in(user_id(7), Role::Admin);
+    assert_eq!(name_of(&sign_up(&ctx, Some(admin), at(2), newcomer(), None).await), "done");
+    let moderator = Caller::signed_in(user_id(8), Role::Moderator);
+    assert_eq!(name_of(&sign_up(&ctx, Some(moderator), at(2), newcomer(), None).await), "new_users");
+    assert_eq!(name_of(&sign_up(&ctx, None, at(3), newcomer(), None).await), "done");
 }
 
 /// Whoever has found somebody's access token cannot find the password with it.

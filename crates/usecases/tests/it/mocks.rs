@@ -281,6 +281,7 @@ pub fn context_with(
     Context {
         store: Arc::new(store),
         queries: Arc::new(queries),
+        cache: Arc::new(forgetful()),
         clock: Arc::new(clock),
         ids: Arc::new(ids),
         hasher: Arc::new(hasher),
@@ -313,4 +314,12 @@ pub fn yielding(store: MockStore) -> Context {
     let mut ctx = context(MockStore::new());
     ctx.store = Arc::new(Yielding(store));
     ctx
+}
+
+/// A cache that remembers nothing.
+fn forgetful() -> MockCache {
+    let mut cache = MockCache::new();
+    cache.expect_get().returning(|_| Lookup::Miss(None));
+    cache.expect_invalidate().returning(|_| Ok(()));
+    cache
 }

@@ -1,0 +1,215 @@
+//! What is cached follows what is committed.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bellwether_domain::ids::MarketId;
+use bellwether_domain::order::Order;
+use bellwether_domain::ports::{
+    Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Failures, Found,
+    MailTokens, Markets, Orders, Positions, Sessions, Store, StoreError, UnitOfWork, Users, Wanted,
+};
+
+/// The pause before an invalidation is repeated; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// So many keys wait for an invalidation that could not be carried out. The entries of further ones live
+/// until their time is up.
+const MOST_WAITING: usize = 100_000;
+
+/// What is cached of a market: as everybody sees it, by its id.
+#[must_use]
+pub fn market_key(id: MarketId) -> CacheKey {
+    CacheKey::new(CacheKind::Market, &id)
+}
+
+/// What is cached of a market's book: that of its first outcome, as deep as it is shown to who asks for no
+/// certain depth.
+#[must_use]
+pub fn book_key(id: MarketId) -> CacheKey {
+    CacheKey::new(CacheKind::Book, &id)
+}
+
+/// A store whose commits end what is cached of what they changed.
+///
+/// The entries go after the commit: a reader who missed before it, and read the old row, has a lease that the
+/// invalidation voids. They go whatever came of the commit, since it may have been carried out where that is unknown.
+/// Until they have gone, which is before the commit is told, others may still be shown what was before.
+pub struct InvalidatingStore {
+    store: Arc<dyn Store>,
+    cache: Invalidations,
+}
+
+impl std::fmt::Debug for InvalidatingStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InvalidatingStore(..)")
+    }
+}
+
+impl InvalidatingStore {
+    /// Over a store and the cache of what is read from it.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, cache: Arc<dyn Cache>) -> Self {
+        Self { store, cache: Invalidations { cache, waiting: Arc::default() } }
+    }
+}
+
+#[async_trait]
+impl Store for InvalidatingStore {
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
+        let unit = self.store.begin().await?;
+        Ok(Box::new(Unit { unit, cache: self.cache.clone(), stale: BTreeSet::new() }))
+    }
+}
+
+/// A unit of work that knows what it makes stale.
+struct Unit {
+    unit: Box<dyn UnitOfWork>,
+    cache: Invalidations,
+    stale: BTreeSet<CacheKey>,
+}
+
+#[async_trait]
+impl UnitOfWork for Unit {
+    fn users(&mut self) -> &mut dyn Users {
+        self.unit.users()
+    }
+
+    fn accounts(&mut self) -> &mut dyn Accounts {
+        self.unit.accounts()
+    }
+
+    fn markets(&mut self) -> &mut dyn Markets {
+        self.unit.markets()
+    }
+
+    fn orders(&mut self) -> &mut dyn Orders {
+        self.unit.orders()
+    }
+
+    fn positions(&mut self) -> &mut dyn Positions {
+        self.unit.positions()
+    }
+
+    fn answers(&mut self) -> &mut dyn Answers {
+        self.unit.answers()
+    }
+
+    fn sessions(&mut self) -> &mut dyn Sessions {
+        self.unit.sessions()
+    }
+
+    fn mail_tokens(&mut self) -> &mut dyn MailTokens {
+        self.unit.mail_tokens()
+    }
+
+    fn failures(&mut self) -> &mut dyn Failures {
+        self.unit.failures()
+    }
+
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self.unit.api_keys()
+    }
+
+    async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
+        self.unit.load(wanted).await
+    }
+
+    async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        self.stale.extend(stale(changes));
+        self.unit.write(changes).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        let result = self.unit.commit().await;
+        self.cache.end(self.stale).await;
+        result
+    }
+
+    async fn commit_telling(self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
+        let result = self.unit.commit_telling(decided).await;
+        self.cache.end(self.stale).await;
+        result
+    }
+
+    async fn rollback(self: Box<Self>) -> Result<(), StoreError> {
+        self.unit.rollback().await
+    }
+}
+
+/// The keys of what changes make stale.
+fn stale(changes: &Changes) -> impl Iterator<Item = CacheKey> {
+    let markets = changes.new_markets.iter().chain(&changes.markets).map(|market| market.id);
+    // The best prices are shown with a market.
+    let orders = changes.new_orders.iter().chain(&changes.orders).map(|order: &Order| order.market);
+    let ids: BTreeSet<MarketId> = markets.chain(orders).chain(changes.deleted_markets.iter().copied()).collect();
+    ids.into_iter().flat_map(|id| [market_key(id), book_key(id)])
+}
+
+/// Ends entries, and goes on trying where the cache cannot be reached. Clones are the same.
+#[derive(Clone)]
+struct Invalidations {
+    cache: Arc<dyn Cache>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+/// What could not be ended yet.
+#[derive(Default)]
+struct Waiting {
+    keys: BTreeSet<CacheKey>,
+    /// Whether a task tries again.
+    is_tried: bool,
+}
+
+impl Invalidations {
+    async fn end(&self, stale: BTreeSet<CacheKey>) {
+        let keys: Vec<CacheKey> = stale.into_iter().collect();
+        if keys.is_empty() || self.cache.invalidate(&keys).await.is_ok() {
+            return;
+        }
+        let mut waiting = self.waiting();
+        waiting.put(keys);
+        if !std::mem::replace(&mut waiting.is_tried, true) {
+            tracing::warn!("the cache cannot be reached; what it holds of what was written is ended when it can");
+            tokio::spawn(self.clone().repeat());
+        }
+    }
+
+    /// Until all have gone.
+    async fn repeat(self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            tokio::time::sleep(pause).await;
+            // They are taken out before they are ended: one that is put aside meanwhile was committed after
+            // this began, maybe, and has to be ended once more.
+            let keys: Vec<CacheKey> = std::mem::take(&mut self.waiting().keys).into_iter().collect();
+            let result = self.cache.invalidate(&keys).await;
+            let mut waiting = self.waiting();
+            match result {
+                Ok(()) if waiting.keys.is_empty() => {
+                    waiting.is_tried = false;
+                    tracing::info!("the cache can be reached again, and holds nothing stale");
+                    return;
+                }
+                Ok(()) => pause = FIRST_PAUSE,
+                Err(CacheUnreachable) => {
+                    waiting.put(keys);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn put(&mut self, keys: Vec<CacheKey>) {
+        let room = MOST_WAITING.saturating_sub(self.keys.len());
+        self.keys.extend(keys.into_iter().take(room));
+    }
+}

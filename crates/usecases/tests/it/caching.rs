@@ -1,0 +1,124 @@
+//! What a commit makes stale is ended in the cache, whatever came of the commit and of the cache.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bellwether_domain::ids::MarketId;
+use bellwether_domain::market::MarketStatus;
+use bellwether_domain::ports::*;
+use bellwether_usecases::caching::{InvalidatingStore, book_key, market_key};
+use tokio::sync::Notify;
+
+use crate::mocks::*;
+
+/// Notes what is ended in it, once it can be reached.
+#[derive(Default)]
+struct Recorder {
+    /// So many calls fail first.
+    failures: AtomicU32,
+    ended: Mutex<Vec<CacheKey>>,
+    told: Notify,
+}
+
+impl Recorder {
+    fn ended(&self) -> Vec<CacheKey> {
+        std::mem::take(&mut self.ended.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Cache for Recorder {
+    async fn get(&self, _: &CacheKey) -> Lookup {
+        Lookup::Miss(None)
+    }
+    async fn put(&self, _: Lease, _: Cached, _: Duration) {}
+    async fn release(&self, _: Lease) {}
+    async fn invalidate(&self, keys: &[CacheKey]) -> Result<(), CacheUnreachable> {
+        if self.failures.load(Ordering::SeqCst) > 0 {
+            self.failures.fetch_sub(1, Ordering::SeqCst);
+            return Err(CacheUnreachable);
+        }
+        self.ended.lock().unwrap().extend_from_slice(keys);
+        self.told.notify_one();
+        Ok(())
+    }
+}
+
+fn keys(ids: &[MarketId]) -> Vec<CacheKey> {
+    let mut keys: Vec<CacheKey> = ids.iter().flat_map(|id| [market_key(*id), book_key(*id)]).collect();
+    keys.sort();
+    keys
+}
+
+/// A store whose units write and then end like that.
+fn store(cache: &Arc<Recorder>, end: impl Fn(Unit) -> Unit + Send + Sync + 'static) -> InvalidatingStore {
+    let mut inner = MockStore::new();
+    inner.expect_begin().returning(move || {
+        let mut unit = Unit::default();
+        unit.unit.expect_write().returning(|_| Ok(()));
+        Ok(end(unit).boxed())
+    });
+    InvalidatingStore::new(Arc::new(inner), Arc::clone(cache) as Arc<dyn Cache>)
+}
+
+fn changes() -> Changes {
+    let (new, changed) = (market(1, MarketStatus::Open), market(2, MarketStatus::Open));
+    Changes {
+        new_markets: vec![new],
+        markets: vec![changed],
+        deleted_markets: vec![market_id(3)],
+        ..Changes::default()
+    }
+}
+
+#[tokio::test]
+async fn what_was_changed_is_ended_after_the_commit_and_not_before() {
+    let cache = Arc::new(Recorder::default());
+    let mut unit = store(&cache, Unit::commits).begin().await.unwrap();
+    unit.write(&changes()).await.unwrap();
+    assert_eq!(cache.ended(), []);
+    unit.commit().await.unwrap();
+    let mut ended = cache.ended();
+    ended.sort();
+    assert_eq!(ended, keys(&[market_id(1), market_id(2), market_id(3)]));
+}
+
+#[tokio::test]
+async fn what_may_have_been_committed_is_ended_too_and_what_was_undone_is_not() {
+    let cache = Arc::new(Recorder::default());
+    let unknown = |mut unit: Unit| {
+        unit.unit.expect_commit().returning(|| Err(StoreError::OutcomeUnknown("the line is dead".into())));
+        unit
+    };
+    let mut unit = store(&cache, unknown).begin().await.unwrap();
+    unit.write(&changes()).await.unwrap();
+    assert!(unit.commit().await.is_err());
+    assert_eq!(cache.ended().len(), 6);
+
+    let undone = |mut unit: Unit| {
+        unit.unit.expect_rollback().returning(|| Ok(()));
+        unit
+    };
+    let mut unit = store(&cache, undone).begin().await.unwrap();
+    unit.write(&changes()).await.unwrap();
+    unit.rollback().await.unwrap();
+    assert_eq!(cache.ended(), []);
+}
+
+/// Threat 44.
+#[tokio::test]
+async fn a_cache_that_cannot_be_reached_fails_no_commit_and_is_told_when_it_can() {
+    let cache = Arc::new(Recorder { failures: AtomicU32::new(4), ..Recorder::default() });
+    let store = store(&cache, Unit::commits);
+    for _ in 0..2 {
+        let mut unit = store.begin().await.unwrap();
+        unit.write(&changes()).await.unwrap();
+        unit.commit().await.unwrap();
+    }
+    cache.told.notified().await;
+    let mut ended = cache.ended();
+    ended.sort();
+    assert_eq!(ended, keys(&[market_id(1), market_id(2), market_id(3)]));
+}
