@@ -65,6 +65,7 @@ pub(crate) fn user(world: &World) -> anyhow::Result<User> {
         role: Role::User,
         status: UserStatus::Active,
         email_verified: false,
+        owner: None,
         version: 1,
         created_at: at(0)?,
         updated_at: at(0)?,

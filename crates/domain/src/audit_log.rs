@@ -43,6 +43,8 @@ macro_rules! actions {
 actions! {
     /// Somebody signed up.
     SignedUp = "user.signed_up",
+    /// A user made a bot.
+    BotMade = "bot.made",
     /// Somebody signed in.
     SignedIn = "user.signed_in",
     /// Somebody did not know a password. One entry may stand for many tries.

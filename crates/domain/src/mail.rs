@@ -141,6 +141,7 @@ mod tests {
             role: Role::User,
             status: UserStatus::Active,
             email_verified: false,
+            owner: None,
             version: 1,
             created_at: at(0),
             updated_at: at(0),

@@ -98,6 +98,8 @@ table! {
     ReadKeys:         "key"      "read"           [Own     Own     Own    ] NoKey    "see these API keys"
     MakeKey:          "key"      "make"           [Own     Own     Own    ] NoKey    "make API keys"
     RevokeKey:        "key"      "revoke"         [Own     Own     Any    ] NoKey    "revoke this API key"
+    ReadBots:         "bot"      "read"           [Own     Own     Any    ] Read     "see this user's bots"
+    MakeBot:          "bot"      "make"           [Own     Own     Own    ] NoKey    "make bots"
 
     ReadAccount:      "account"  "read"           [Own     Own     Any    ] Read     "see this account"
     ReadTransfer:     "transfer" "read"           [Own     Own     Any    ] Read     "see this transfer"

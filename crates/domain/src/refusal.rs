@@ -96,6 +96,18 @@ pub enum Refusal {
         /// How many there may be.
         limit: usize,
     },
+    /// Too many bots.
+    #[error("at most {limit} bots are allowed; delete some first")]
+    TooManyBots {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A bot never leads or administers anything.
+    #[error("a bot acts as a user does: it can have no other role")]
+    BotHasNoRole,
+    /// A bot has neither an address nor a password.
+    #[error("a bot cannot sign in, so it has neither an address nor a password; make an API key for it")]
+    BotCannotSignIn,
     /// The password may not be set, for all of these reasons.
     #[error("the password cannot be used: it {}", list(.0))]
     UnfitPassword(Vec<PasswordFault>),

@@ -86,6 +86,9 @@ pub struct User {
     pub status: UserStatus,
     /// Whether the address was shown to be its own.
     pub email_verified: bool,
+    /// Whose bot it is. A bot has neither address nor password, so it cannot sign in: it acts by API keys
+    /// alone, which its owner makes.
+    pub owner: Option<UserId>,
     /// Goes up by one with each change.
     pub version: i64,
     /// When it signed up.
@@ -94,7 +97,34 @@ pub struct User {
     pub updated_at: Timestamp,
 }
 
+/// The most bots of a user that were not deleted.
+pub const MOST_BOTS: usize = 10;
+
 impl User {
+    /// A new bot.
+    #[must_use]
+    pub const fn bot(id: UserId, owner: UserId, display_name: DisplayName, now: Timestamp) -> Self {
+        Self {
+            id,
+            email: None,
+            display_name,
+            password_hash: None,
+            role: Role::User,
+            status: UserStatus::Active,
+            email_verified: false,
+            owner: Some(owner),
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Whether it is `user`, or a bot of that user.
+    #[must_use]
+    pub fn belongs_to(&self, user: UserId) -> bool {
+        self.id == user || self.owner == Some(user)
+    }
+
     /// Deletes the user in place: nothing of the person stays, the ledger's rows do.
     pub fn deactivate(&mut self, now: Timestamp) {
         self.email = None;

@@ -1,6 +1,6 @@
 //! API keys: made, listed and revoked.
 
-use bellwether_domain::ids::ApiKeyId;
+use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_usecases::api_keys;
 
 use crate::call::Call;
@@ -17,12 +17,13 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Fault> {
     Reply::rendered(render_new_key(&key, token.expose()))
 }
 
-/// `GET /api-keys`. As many as a user may have fit one answer, so there are no pages.
+/// `GET /api-keys`: the caller's own, or those of one of its bots. As many as a user may have fit one
+/// answer, so there are no pages.
 pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    call.no_query()?;
+    let owner = call.query(|query| query.or("owner", caller.user, |n| n.id().map(UserId)))?;
     let ctx = call.ctx();
-    let found = call.app().run(async move { api_keys::list(&ctx, caller).await }).await?;
+    let found = call.app().run(async move { api_keys::list(&ctx, caller, owner).await }).await?;
     Reply::ok(&found.iter().map(ApiKeyWire::of).collect::<Vec<_>>())
 }
 

@@ -334,6 +334,9 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::KeySpendingLimit { .. } => (CONFLICT, "KEY_SPENDING_LIMIT"),
         R::KeyOpenOrders { .. } => (CONFLICT, "KEY_OPEN_ORDERS"),
         R::TooManyKeys { .. } => (CONFLICT, "TOO_MANY_API_KEYS"),
+        R::TooManyBots { .. } => (CONFLICT, "TOO_MANY_BOTS"),
+        R::BotHasNoRole => (CONFLICT, "BOT_HAS_NO_ROLE"),
+        R::BotCannotSignIn => (CONFLICT, "BOT_CANNOT_SIGN_IN"),
         R::UserInactive => (StatusCode::FORBIDDEN, "USER_INACTIVE"),
         R::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
         R::BadRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
@@ -384,7 +387,7 @@ fn facts(refusal: &Refusal) -> Option<Value> {
             json!({ "limit": limit.to_string(), "required": required.to_string(), "available": available.to_string() })
         }
         Refusal::KeyOpenOrders { limit } => json!({ "limit": limit }),
-        Refusal::TooManyKeys { limit } => json!({ "limit": limit }),
+        Refusal::TooManyKeys { limit } | Refusal::TooManyBots { limit } => json!({ "limit": limit }),
         Refusal::InsufficientShares { outcome, required, available } => {
             json!({ "outcome": outcome, "required": required.count(), "available": available.count() })
         }

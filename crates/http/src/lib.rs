@@ -14,6 +14,7 @@ mod audit_log;
 mod auth;
 mod body;
 mod books;
+mod bots;
 mod call;
 mod client;
 mod cors;

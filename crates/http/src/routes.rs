@@ -7,7 +7,7 @@ use bellwether_domain::permissions::Permission;
 use crate::call::Arrived;
 use crate::faults::Fault;
 use crate::{
-    accounts, api_keys, audit_log, books, health, keys, markets, orders, positions, recovery, sessions, trades,
+    accounts, api_keys, audit_log, books, bots, health, keys, markets, orders, positions, recovery, sessions, trades,
     transfers, users,
 };
 
@@ -95,6 +95,10 @@ routes! {
     "/api/v1/users/{id}/positions" { get positions::list_of_user: Needs(P::ReadPositions); }
     "/api/v1/users/{id}/transfers" { get transfers::list_of_user: Needs(P::ReadTransfer); }
     "/api/v1/users/{id}/email/verification" { post recovery::send_verification: Needs(P::VerifyEmail); }
+    "/api/v1/users/{id}/bots" {
+        post bots::create: Needs(P::MakeBot);
+        get bots::list: Needs(P::ReadBots);
+    }
     "/api/v1/users/{id}/sessions" {
         get sessions::list: Needs(P::ReadSessions);
         delete sessions::revoke_all: Needs(P::EndSessions);

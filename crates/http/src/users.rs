@@ -90,8 +90,8 @@ pub(crate) async fn show_2(call: Call) -> Result<Reply, Fault> {
 async fn load_shown(call: &Call, caller: Caller) -> Result<User, Fault> {
     let id = call.user_id(caller)?;
     let user = load(call, id).await?;
-    let is_shown = user.email_verified || !call.app().ctx().policy.conceal_existing_accounts;
-    if !is_shown && !Permission::ReadUser.allows(caller.role, id == caller.user) {
+    let is_shown = user.email_verified || user.owner.is_some() || !call.app().ctx().policy.conceal_existing_accounts;
+    if !is_shown && !caller.may(Permission::ReadUser, id == caller.user) {
         // Else a sign-up that did something could be told from one that was answered as if it did.
         return Err(Refusal::UserNotFound.into());
     }
@@ -169,13 +169,8 @@ pub(crate) async fn deactivate(mut call: Call) -> Result<Reply, Fault> {
 /// The user in the path, if the caller has this permission over it; else there is none.
 pub(crate) async fn whose_lists(call: &Call, caller: Caller, permission: Permission) -> Result<UserId, Fault> {
     let id = call.user_id(caller)?;
-    if !caller.may(permission, id == caller.user) {
-        return Err(Refusal::UserNotFound.into());
-    }
-    if id != caller.user {
-        load(call, id).await?;
-    }
-    Ok(id)
+    let is_own = id == caller.user || load(call, id).await?.belongs_to(caller.user);
+    if caller.may(permission, is_own) { Ok(id) } else { Err(Refusal::UserNotFound.into()) }
 }
 
 async fn load(call: &Call, id: UserId) -> Result<User, Fault> {
@@ -188,6 +183,6 @@ fn answer(caller: Caller, user: &User, view: &View) -> Result<Reply, Fault> {
 }
 
 fn seen_by(caller: Caller, user: &User) -> UserWire<'_> {
-    let is_private = caller.may(Permission::ReadUser, user.id == caller.user);
+    let is_private = caller.may(Permission::ReadUser, user.belongs_to(caller.user));
     if is_private { UserWire::private(user) } else { UserWire::public(user) }
 }

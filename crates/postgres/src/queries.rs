@@ -54,6 +54,10 @@ impl Queries for PgStore {
         users::list(&mut self.connection().await?, filter, page).await
     }
 
+    async fn bots_of(&self, owner: UserId) -> Result<Vec<User>, StoreError> {
+        users::bots_of(&mut self.connection().await?, owner).await
+    }
+
     async fn session(&self, id: SessionId) -> Result<Option<SessionOfUser>, StoreError> {
         sessions::of_user(&mut self.connection().await?, id).await
     }

@@ -19,8 +19,9 @@ pub(crate) struct Table {
 
 pub(crate) const USERS: Table = Table {
     name: "users",
-    columns: "id, email, email_key, display_name, password_hash, role, status, email_verified, version, created_at, updated_at",
-    kinds: "uttttttbizz",
+    columns: "id, email, email_key, display_name, password_hash, role, status, email_verified, version, created_at, updated_at, \
+              owner_id",
+    kinds: "uttttttbizzu",
     changing_kinds: "uttttttbiz",
     changing: &[
         "id",

@@ -24,7 +24,8 @@ pub(crate) fn bind(user: &User, row: &mut Values) {
         .add(user.email_verified)
         .add(user.version)
         .add(user.created_at)
-        .add(user.updated_at);
+        .add(user.updated_at)
+        .add(user.owner);
 }
 
 /// The columns of a user that change.
@@ -45,7 +46,7 @@ fn read(row: &mut Row) -> Result<User, StoreError> {
     let id = UserId(row.id()?);
     let email = row.opt_text_as("an e-mail address", |text| Email::parse(text).ok())?;
     row.opt_text()?; // the key, which follows from the address
-    Ok(User {
+    let mut user = User {
         id,
         email,
         display_name: row.text_as("a display name", |text| DisplayName::parse(text).ok())?,
@@ -56,7 +57,10 @@ fn read(row: &mut Row) -> Result<User, StoreError> {
         version: row.int()?,
         created_at: row.time()?,
         updated_at: row.time()?,
-    })
+        owner: None,
+    };
+    user.owner = row.opt_id()?.map(UserId);
+    Ok(user)
 }
 
 /// Users by ids, in id order.
@@ -81,6 +85,16 @@ pub(crate) fn found(rows: Vec<Row>) -> Result<Vec<User>, StoreError> {
 pub(crate) async fn by_email(connection: &mut Connection, key: &str) -> Result<Option<User>, StoreError> {
     let sql = Sql::new(USERS.select()).then(" WHERE email_key = ?").bind(key);
     Ok(connection.read("a user", sql, read).await?.pop())
+}
+
+/// The query for the bots of a user that were not deactivated, in id order.
+fn wanted_bots(owner: UserId) -> Sql {
+    Sql::new(USERS.select()).then(" WHERE owner_id = ? AND status <> 'deactivated' ORDER BY id").bind(owner)
+}
+
+/// The bots of a user that were not deactivated, in id order.
+pub(crate) async fn bots_of(connection: &mut Connection, owner: UserId) -> Result<Vec<User>, StoreError> {
+    connection.read("a user", wanted_bots(owner), read).await
 }
 
 /// A page of users.
@@ -124,6 +138,10 @@ impl Users for PgUnitOfWork {
 
     async fn load(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
         by_ids(&mut self.connection, ids).await
+    }
+
+    async fn lock_bots_of(&mut self, owner: UserId) -> Result<Vec<User>, StoreError> {
+        self.connection.read("a user", wanted_bots(owner).then(" FOR NO KEY UPDATE"), read).await
     }
 
     async fn lock_admins(&mut self) -> Result<Vec<User>, StoreError> {

@@ -53,6 +53,10 @@ impl Queries for SqliteStore {
         self.readers.read(move |connection| users::list(connection, &filter, &page)).await
     }
 
+    async fn bots_of(&self, owner: UserId) -> Result<Vec<User>, StoreError> {
+        self.readers.read(move |connection| users::bots_of(connection, owner)).await
+    }
+
     async fn session(&self, id: SessionId) -> Result<Option<SessionOfUser>, StoreError> {
         self.readers.read(move |connection| sessions::of_user(connection, id)).await
     }

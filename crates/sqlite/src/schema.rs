@@ -17,8 +17,9 @@ pub(crate) struct Table {
 
 pub(crate) const USERS: Table = Table {
     name: "users",
-    columns: "id, email, email_key, display_name, password_hash, role, status, email_verified, version, created_at, updated_at",
-    width: 11,
+    columns: "id, email, email_key, display_name, password_hash, role, status, email_verified, version, created_at, updated_at, \
+              owner_id",
+    width: 12,
     changing: &[
         "id",
         "email",

@@ -1,14 +1,15 @@
 //! One imperative for each thing that can be done, over ports only.
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
-//! [`users`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], [`audit_log`] that tells of it,
-//! and [`audit`] that checks the result.
+//! [`users`], [`bots`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], [`audit_log`] that tells
+//! of it, and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
 pub mod api_keys;
 mod atomically;
 pub mod audit;
 pub mod audit_log;
+pub mod bots;
 pub mod caching;
 pub mod context;
 pub mod error;

@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::atomically::{Script, Step, atomically, atomically_telling};
 use crate::groups::{Grouped, Groups};
 use crate::idempotency::find_answer;
-use crate::{Answered, Caller, Context, Error, Keyed, audit_log};
+use crate::{Answered, Caller, Context, Error, Keyed, audit_log, users};
 
 /// A payment from one user to another.
 #[derive(Debug, Clone)]
@@ -80,11 +80,14 @@ pub async fn grant(
     atomically(ctx, GrantScript { by: caller.user, to, amount, reason, keyed }).await
 }
 
-/// An account: one's own, or any for an administrator; else not found.
+/// An account: one's own, that of one's bot, or any for an administrator; else not found.
 pub async fn get_account(ctx: &Context, caller: Caller, id: AccountId) -> Result<Account, Error> {
     let account = ctx.queries.account(id).await?.ok_or(Refusal::AccountNotFound)?;
-    let is_own = account.owner == Owner::User(caller.user);
-    if !caller.may(Permission::ReadAccount, is_own) {
+    let may = match account.owner {
+        Owner::User(user) => users::may_over(ctx, caller, Permission::ReadAccount, user).await?,
+        _ => caller.may(Permission::ReadAccount, false),
+    };
+    if !may {
         return Err(Refusal::AccountNotFound.into());
     }
     Ok(account)

@@ -191,7 +191,24 @@ pub async fn get_user(ctx: &Context, id: UserId) -> Result<User, Error> {
     Ok(ctx.queries.user(id).await?.ok_or(Refusal::UserNotFound)?)
 }
 
-/// Changes a user: oneself, or anybody for an administrator. `version` must be the current one
+/// Whether the caller has the permission over a user: over itself and its bots as over what is its own.
+pub async fn may_over(ctx: &Context, caller: Caller, permission: Permission, id: UserId) -> Result<bool, Error> {
+    if caller.may(permission, caller.user == id) {
+        return Ok(true);
+    }
+    if !caller.may(permission, true) {
+        return Ok(false);
+    }
+    Ok(ctx.queries.user(id).await?.is_some_and(|user| user.belongs_to(caller.user)))
+}
+
+/// Refuses where [`may_over`] says no.
+async fn require_over(ctx: &Context, caller: Caller, permission: Permission, id: UserId) -> Result<(), Error> {
+    let is_own = may_over(ctx, caller, permission, id).await?;
+    Ok(caller.require(permission, is_own)?)
+}
+
+/// Changes a user: oneself, one's bot, or anybody for an administrator. `version` must be the current one
 /// where it is given.
 pub async fn update_user(
     ctx: &Context,
@@ -201,7 +218,7 @@ pub async fn update_user(
     version: Option<i64>,
 ) -> Result<User, Error> {
     let is_own = caller.user == id;
-    caller.require(Permission::WriteUser, is_own)?;
+    require_over(ctx, caller, Permission::WriteUser, id).await?;
     let guards_account = patch.email.is_some() || patch.new_password.is_some();
     if is_own && guards_account {
         check_current_password(ctx, id, patch.current_password.as_ref()).await?;
@@ -209,7 +226,7 @@ pub async fn update_user(
     let password_hash = match &patch.new_password {
         Some(password) => {
             let User { email, display_name, .. } = get_user(ctx, id).await?;
-            let email = patch.email.clone().or(email).ok_or(Refusal::UserNotFound)?;
+            let email = patch.email.clone().or(email).ok_or(Refusal::BotCannotSignIn)?;
             check_fitness(ctx, password, &email, patch.display_name.as_ref().unwrap_or(&display_name))?;
             Some(ctx.hasher.hash(&password.0).await?)
         }
@@ -223,14 +240,17 @@ pub async fn update_user(
     }
 }
 
-/// Deactivates and anonymises a user, then cancels its open orders. The last administrator stays.
+/// Deactivates and anonymises a user with its bots, then cancels their open orders. The last administrator
+/// stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
-    caller.require(Permission::DeleteUser, caller.user == id)?;
+    require_over(ctx, caller, Permission::DeleteUser, id).await?;
     let by = Actor::User(caller.user);
-    change_user(ctx, ChangeUser { by, id, version, change: Change::Deactivate }).await?;
-    // The user can no longer place orders. What is not cancelled here, the next tick cancels.
-    if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {
-        tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
+    let changed = change(ctx, ChangeUser { by, id, version, change: Change::Deactivate }).await?;
+    // They can no longer place orders. What is not cancelled here, the next tick cancels.
+    for id in std::iter::once(id).chain(changed.bots) {
+        if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {
+            tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
+        }
     }
     Ok(())
 }
@@ -310,6 +330,7 @@ impl Newcomer {
             status: UserStatus::Active,
             // Administrators are made by who runs the server, who answers for the address.
             email_verified: self.role == Role::Admin,
+            owner: None,
             version: 1,
             created_at: now,
             updated_at: now,
@@ -397,10 +418,21 @@ enum Change {
 
 /// Changes a user, and lets this process know which sessions that ended.
 async fn change_user(ctx: &Context, script: ChangeUser) -> Result<User, Error> {
-    let (user, ended) = atomically(ctx, script).await?;
-    ctx.session_memory.end(&ended).await;
+    change(ctx, script).await.map(|changed| changed.user)
+}
+
+async fn change(ctx: &Context, script: ChangeUser) -> Result<Changed, Error> {
+    let changed = atomically(ctx, script).await?;
+    ctx.session_memory.end(&changed.ended).await;
     ctx.mail_bell.ring();
-    Ok(user)
+    Ok(changed)
+}
+
+/// A user that was changed, its sessions that ended by it, and its bots that went with it.
+struct Changed {
+    user: User,
+    ended: Vec<SessionId>,
+    bots: Vec<UserId>,
 }
 
 struct ChangeUser {
@@ -412,8 +444,7 @@ struct ChangeUser {
 
 #[async_trait]
 impl Script for ChangeUser {
-    /// The user, and its sessions that ended by it.
-    type Output = (User, Vec<SessionId>);
+    type Output = Changed;
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let now = ctx.clock.now();
@@ -428,6 +459,11 @@ impl Script for ChangeUser {
         let before = user.clone();
         let mut changes = Changes::default();
         match &self.change {
+            Change::Edit { email, password_hash, .. }
+                if user.owner.is_some() && (email.is_some() || password_hash.is_some()) =>
+            {
+                return Err(Refusal::BotCannotSignIn.into());
+            }
             Change::Edit { display_name, email, password_hash } => {
                 if let Some(email) = email.as_ref().filter(|e| user.email.as_ref() != Some(e)) {
                     user.email = Some(email.clone());
@@ -445,14 +481,23 @@ impl Script for ChangeUser {
                 user.email_verified = true;
                 user.touch(now);
             }
+            Change::Role(_) if user.owner.is_some() => return Err(Refusal::BotHasNoRole.into()),
             Change::Role(role) => user.role = *role,
             Change::Standing(Standing { is_suspended: true, .. }) => user.status = UserStatus::Suspended,
             Change::Standing(Standing { is_suspended: false, .. }) => user.status = UserStatus::Active,
-            Change::Deactivate => user.deactivate(now),
+            Change::Deactivate => {
+                user.deactivate(now);
+                for mut bot in unit.users().lock_bots_of(user.id).await? {
+                    let before = bot.clone();
+                    bot.deactivate(now);
+                    changes.events.extend(audit_log::changes_of_user(ctx, self.by, &before, &bot, None));
+                    changes.users.push(bot);
+                }
+            }
         }
         if matches!(self.change, Change::Role(_) | Change::Standing(_)) {
             if user == before {
-                return Ok(Step::Discard((user, Vec::new())));
+                return Ok(Step::Discard(Changed { user, ended: Vec::new(), bots: Vec::new() }));
             }
             user.touch(now);
         }
@@ -460,16 +505,17 @@ impl Script for ChangeUser {
         if is_admin(&before) && !is_admin(&user) && admins.iter().all(|admin| admin.id == user.id) {
             return Err(Refusal::LastAdmin.into());
         }
+        let bots = changes.users.iter().map(|bot| bot.id).collect();
         let access = |user: &User| (user.password_hash.clone(), user.role, user.status);
         if access(&before) != access(&user) {
             changes.sessions = sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?;
             changes.deleted_mail_tokens = recovery::stale(&unit.mail_tokens().of_user(user.id).await?, &user);
         }
-        changes.events = audit_log::changes_of_user(ctx, self.by, &before, &user, self.reason());
+        changes.events.extend(audit_log::changes_of_user(ctx, self.by, &before, &user, self.reason()));
         let ended = sessions::ids(&changes.sessions);
         changes.users.push(user.clone());
         unit.write(&changes).await?;
-        Ok(Step::Commit((user, ended)))
+        Ok(Step::Commit(Changed { user, ended, bots }))
     }
 }
 

@@ -13,6 +13,7 @@ mod admin;
 mod api_keys;
 mod auth_bodies;
 mod bad_input;
+mod bots;
 mod caching;
 mod disk;
 mod enumeration;

@@ -6,7 +6,8 @@ use bellwether_domain::ids::{AccountId, ApiKeyId, MarketId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::order::{Order, Side};
 use bellwether_domain::ports::{Changes, KeyOfUser, StoreError, Unique, Wanted};
-use bellwether_domain::user::{Role, UserStatus};
+use bellwether_domain::text::DisplayName;
+use bellwether_domain::user::{Role, User, UserStatus};
 
 use crate::fixtures::{self, at, backed_by_shares, mills, nth};
 use crate::world::World;
@@ -57,7 +58,7 @@ pub async fn api_keys_round_trip(world: World) -> anyhow::Result<()> {
     let mut keys = vec![full, key(&world, user.id)?];
     write(&world, &keys).await?;
     for key in &keys {
-        let expected = KeyOfUser { key: key.clone(), role: Role::User, status: UserStatus::Active };
+        let expected = KeyOfUser { key: key.clone(), role: Role::User, status: UserStatus::Active, owner_status: None };
         ensure!(world.queries.api_key(key.hash).await? == Some(expected));
     }
     let uses =
@@ -87,8 +88,37 @@ pub async fn an_api_key_comes_with_the_role_and_the_status_of_its_user(world: Wo
         (user.role, user.status) = (role, status);
         world.write(&Changes { users: vec![user], ..Changes::default() }).await?;
         let found = world.queries.api_key(key.hash).await?.context("the key is gone")?;
-        ensure!((found.role, found.status) == (role, status), "{found:?} was found");
+        ensure!((found.role, found.status, found.owner_status) == (role, status, None), "{found:?} was found");
     }
+    Ok(())
+}
+
+/// A bot's key comes with the status of its owner besides; the bots of a user are those that are left.
+pub async fn bots_come_with_the_status_of_their_owner(world: World) -> anyhow::Result<()> {
+    let mut owner = fixtures::trader(&world).await?;
+    let mut bots = Vec::new();
+    for name in ["One", "Two", "Three"] {
+        bots.push(User::bot(UserId(world.id()), owner.id, DisplayName::parse(name)?, at(1)?));
+    }
+    world.write(&Changes { new_users: bots.clone(), ..Changes::default() }).await?;
+    let found = world.queries.user(nth(&bots, 0)?.id).await?;
+    ensure!(found.as_ref() == bots.first(), "{found:?} was found");
+    let key = key(&world, nth(&bots, 0)?.id)?;
+    write(&world, std::slice::from_ref(&key)).await?;
+    for status in UserStatus::ALL {
+        owner.status = status;
+        world.write(&Changes { users: vec![owner.clone()], ..Changes::default() }).await?;
+        let found = world.queries.api_key(key.hash).await?.context("the key is gone")?;
+        ensure!((found.status, found.owner_status) == (UserStatus::Active, Some(status)), "{found:?} was found");
+    }
+    let mut gone = bots.remove(1);
+    gone.deactivate(at(2)?);
+    world.write(&Changes { users: vec![gone], ..Changes::default() }).await?;
+    ensure!(world.queries.bots_of(owner.id).await? == bots, "others are listed");
+    let mut unit = world.begin().await?;
+    ensure!(unit.users().lock_bots_of(owner.id).await? == bots, "others are locked");
+    ensure!(unit.users().lock_bots_of(nth(&bots, 0)?.id).await?.is_empty());
+    unit.rollback().await?;
     Ok(())
 }
 

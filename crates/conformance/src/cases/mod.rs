@@ -159,6 +159,7 @@ macro_rules! each_case {
             api_keys {
                 api_keys_round_trip,
                 an_api_key_comes_with_the_role_and_the_status_of_its_user,
+                bots_come_with_the_status_of_their_owner,
                 the_api_keys_of_a_user_are_those_that_were_not_revoked,
                 the_usage_of_api_keys_is_what_they_spent_and_what_their_orders_hold,
                 the_database_refuses_an_api_key_twice_and_one_of_nobody,

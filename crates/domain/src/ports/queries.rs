@@ -261,6 +261,8 @@ pub struct KeyOfUser {
     pub role: Role,
     /// Its user's status.
     pub status: UserStatus,
+    /// The status of its user's owner, where the user is a bot.
+    pub owner_status: Option<UserStatus>,
 }
 
 /// A market by its id or its slug.
@@ -394,6 +396,9 @@ pub trait Queries: Send + Sync {
     async fn users_by_ids(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
     /// A list of users.
     async fn users(&self, filter: &UserFilter, page: &PageRequest<UserSort>) -> Result<Page<User>, StoreError>;
+
+    /// The bots of a user that were not deactivated, in id order.
+    async fn bots_of(&self, owner: UserId) -> Result<Vec<User>, StoreError>;
 
     /// A session, and what its user may do now; none where it was forgotten.
     async fn session(&self, id: SessionId) -> Result<Option<SessionOfUser>, StoreError>;

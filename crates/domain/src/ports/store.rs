@@ -270,6 +270,9 @@ pub trait Users: Send {
     async fn lock(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
     /// Loads those that exist, in id order, without a lock.
     async fn load(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
+    /// Locks the bots of a user that were not deactivated, in id order. Their owner's row lock guards
+    /// their number.
+    async fn lock_bots_of(&mut self, owner: UserId) -> Result<Vec<User>, StoreError>;
     /// Locks all active administrators, in id order.
     async fn lock_admins(&mut self) -> Result<Vec<User>, StoreError>;
 }

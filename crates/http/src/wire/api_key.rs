@@ -58,6 +58,7 @@ pub(crate) fn render_new_key(key: &ApiKey, token: &str) -> Rendered {
 
 /// Reads a key that is wanted.
 pub(crate) fn new_key(fields: &Fields<'_>) -> Option<NewKey> {
+    let owner = fields.optional("owner", |n| n.id().map(UserId));
     let name = fields.required("name", |n| n.parsed(KeyName::parse));
     let scopes = fields.required("scopes", scopes);
     let markets = fields.or("markets", Vec::new(), |n| n.list(1, MOST_MARKETS, |market| market.id().map(MarketId)));
@@ -70,7 +71,7 @@ pub(crate) fn new_key(fields: &Fields<'_>) -> Option<NewKey> {
         let message = "with admin cannot be combined with markets, spendPerDay or maxOpenOrders: make two keys";
         return fields.fail("scopes", "conflict", message);
     }
-    Some(NewKey { name: name?, scopes, limits, expires_at: expires_at? })
+    Some(NewKey { owner: owner?, name: name?, scopes, limits, expires_at: expires_at? })
 }
 
 fn scopes(node: &Node<'_>) -> Option<Scopes> {

@@ -11,8 +11,19 @@ use serde::Serialize;
 use crate::decimal::Shown;
 
 /// The fields of a user, for `fields=`.
-pub(crate) const FIELDS: &[&str] =
-    &["id", "email", "displayName", "role", "status", "emailVerified", "createdAt", "updatedAt", "version"];
+pub(crate) const FIELDS: &[&str] = &[
+    "id",
+    "email",
+    "displayName",
+    "role",
+    "status",
+    "emailVerified",
+    "bot",
+    "ownerId",
+    "createdAt",
+    "updatedAt",
+    "version",
+];
 
 /// A user. The address is shown to itself and to administrators alone.
 #[derive(Serialize)]
@@ -25,6 +36,8 @@ pub(crate) struct UserWire<'a> {
     role: &'static str,
     status: &'static str,
     email_verified: bool,
+    bot: bool,
+    owner_id: Option<Shown<UserId>>,
     created_at: Timestamp,
     updated_at: Timestamp,
     version: i64,
@@ -45,6 +58,8 @@ impl<'a> UserWire<'a> {
             role: user.role.as_str(),
             status: user.status.as_str(),
             email_verified: user.email_verified,
+            bot: user.owner.is_some(),
+            owner_id: user.owner.map(Shown),
             created_at: user.created_at,
             updated_at: user.updated_at,
             version: user.version,
@@ -60,6 +75,8 @@ pub(crate) const FIELDS_2: &[&str] = &[
     "role",
     "status",
     "emailVerified",
+    "bot",
+    "ownerId",
     "createdAt",
     "updatedAt",
     "version",

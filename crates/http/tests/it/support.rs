@@ -188,6 +188,7 @@ pub(crate) fn user(role: Role) -> User {
         role,
         status: UserStatus::Active,
         email_verified: false,
+        owner: None,
         version: 3,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,

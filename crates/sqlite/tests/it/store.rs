@@ -59,6 +59,7 @@ impl Fixture {
             role: Role::User,
             status: UserStatus::Active,
             email_verified: false,
+            owner: None,
             version: 1,
             created_at: NOW,
             updated_at: NOW,

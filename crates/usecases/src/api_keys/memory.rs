@@ -17,7 +17,7 @@ const WRITE_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 /// Uses of so many keys are remembered until they are written; those of more are not.
 const MOST_USES: usize = 100_000;
 
-/// A key that was not revoked, whose user may act.
+/// A key that was not revoked, whose user may act, and the owner of a bot too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LiveKey {
     pub(crate) id: ApiKeyId,
@@ -30,8 +30,9 @@ pub(crate) struct LiveKey {
 
 impl LiveKey {
     fn of(found: KeyOfUser) -> Option<Self> {
-        let KeyOfUser { key, role, status } = found;
-        let is_good = key.revoked_at.is_none() && status == UserStatus::Active;
+        let KeyOfUser { key, role, status, owner_status } = found;
+        let may_act = [Some(status), owner_status].into_iter().flatten().all(|status| status == UserStatus::Active);
+        let is_good = key.revoked_at.is_none() && may_act;
         let is_limited = !key.limits.is_empty();
         is_good.then_some(Self {
             id: key.id,

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::context::CallerKey;
-use crate::{Caller, Context, Error, audit_log};
+use crate::{Caller, Context, Error, audit_log, users};
 
 pub use memory::KeyMemory;
 use memory::LiveKey;
@@ -23,6 +23,8 @@ use memory::LiveKey;
 /// A key that is wanted.
 #[derive(Debug, Clone)]
 pub struct NewKey {
+    /// The bot that it shall speak for; else its owner.
+    pub owner: Option<UserId>,
     /// What its owner calls it.
     pub name: KeyName,
     /// For what it shall be good.
@@ -33,9 +35,10 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Makes a key of the caller's. The token is told this once, and only its hash is kept. Refused:
+/// Makes a key of the caller's, or of one of its bots. The token is told this once, and only its hash is kept. Refused:
 /// [`TooManyKeys`](Refusal::TooManyKeys), [`ExpiryInThePast`](Refusal::ExpiryInThePast),
-/// [`MarketNotFound`](Refusal::MarketNotFound) where it shall be kept to a market that there is not.
+/// [`MarketNotFound`](Refusal::MarketNotFound) where it shall be kept to a market that there is not,
+/// [`UserNotFound`](Refusal::UserNotFound) where it shall speak for who is no bot of the caller's.
 pub async fn create(ctx: &Context, caller: Caller, mut wanted: NewKey) -> Result<(ApiKey, OpaqueToken), Error> {
     caller.require(Permission::MakeKey, true)?;
     wanted.limits.markets.sort_unstable();
@@ -49,12 +52,12 @@ pub async fn create(ctx: &Context, caller: Caller, mut wanted: NewKey) -> Result
     }
     let token = ctx.api_key_tokens.draw()?;
     let hash = ctx.api_key_tokens.hash(&token);
-    let key = atomically(ctx, MakeKey { user: caller.user, hash, wanted }).await?;
+    let key = atomically(ctx, MakeKey { caller: caller.user, hash, wanted }).await?;
     Ok((key, token))
 }
 
 struct MakeKey {
-    user: UserId,
+    caller: UserId,
     hash: [u8; 32],
     wanted: NewKey,
 }
@@ -64,15 +67,18 @@ impl Script for MakeKey {
     type Output = ApiKey;
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<ApiKey>, Error> {
-        let user = unit.users().lock(&[self.user]).await?.pop();
-        user.filter(|user| user.status == UserStatus::Active).ok_or(Refusal::UserInactive)?;
-        if unit.api_keys().of_user(self.user).await?.len() >= MOST_KEYS {
+        let NewKey { owner, name, scopes, limits, expires_at } = self.wanted.clone();
+        let user = unit.users().lock(&[owner.unwrap_or(self.caller)]).await?.pop();
+        let user = user.filter(|user| user.belongs_to(self.caller)).ok_or(Refusal::UserNotFound)?;
+        if user.status != UserStatus::Active {
+            return Err(Refusal::UserInactive.into());
+        }
+        if unit.api_keys().of_user(user.id).await?.len() >= MOST_KEYS {
             return Err(Refusal::TooManyKeys { limit: MOST_KEYS }.into());
         }
-        let NewKey { name, scopes, limits, expires_at } = self.wanted.clone();
         let key = ApiKey {
             id: ApiKeyId(ctx.ids.fresh().next_uuid()),
-            user: self.user,
+            user: user.id,
             name,
             hash: self.hash,
             scopes,
@@ -90,13 +96,15 @@ impl Script for MakeKey {
     }
 }
 
-/// The caller's keys that were not revoked, the newest first.
-pub async fn list(ctx: &Context, caller: Caller) -> Result<Vec<ApiKey>, Error> {
-    caller.require(Permission::ReadKeys, true)?;
-    Ok(ctx.queries.api_keys_of(caller.user).await?)
+/// The keys of the caller or of one of its bots that were not revoked, the newest first.
+pub async fn list(ctx: &Context, caller: Caller, owner: UserId) -> Result<Vec<ApiKey>, Error> {
+    if !users::may_over(ctx, caller, Permission::ReadKeys, owner).await? {
+        return Err(Refusal::UserNotFound.into());
+    }
+    Ok(ctx.queries.api_keys_of(owner).await?)
 }
 
-/// Revokes a key: one's own, or anybody's for an administrator; else not found. Here it is good for nothing
+/// Revokes a key: one's own or a bot's, or anybody's for an administrator; else not found. Here it is good for nothing
 /// from now on, and on other servers within a second.
 pub async fn revoke(ctx: &Context, caller: Caller, id: ApiKeyId) -> Result<(), Error> {
     let key = atomically(ctx, RevokeKey { caller, id }).await?;
@@ -115,9 +123,12 @@ impl Script for RevokeKey {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<ApiKey>, Error> {
         let key = unit.api_keys().lock(self.id).await?.filter(|key| key.revoked_at.is_none());
-        let mut key = key
-            .filter(|key| self.caller.may(Permission::RevokeKey, key.user == self.caller.user))
-            .ok_or(Refusal::ApiKeyNotFound)?;
+        let mut key = key.ok_or(Refusal::ApiKeyNotFound)?;
+        let is_own = key.user == self.caller.user
+            || unit.users().load(&[key.user]).await?.iter().any(|user| user.belongs_to(self.caller.user));
+        if !self.caller.may(Permission::RevokeKey, is_own) {
+            return Err(Refusal::ApiKeyNotFound.into());
+        }
         key.revoked_at = Some(ctx.clock.now());
         let (by, of) = (Actor::User(self.caller.user), json!({ "userId": key.user.to_string() }));
         let events = vec![audit_log::with(ctx, by, Action::KeyRevoked, Target::ApiKey(key.id), &of)];

@@ -54,6 +54,15 @@ impl Script for ChangeMarket {
 }
 
 impl ChangeMarket {
+    /// How far the change went towards an outcome, if it did.
+    fn step(&self, after: &Market) -> Option<independence::Step> {
+        match &self.change {
+            Change::Propose { .. } if after.status == MarketStatus::Proposed => Some(independence::Step::Names),
+            Change::Propose { .. } | Change::Resolve { .. } | Change::Void { .. } => Some(independence::Step::Decides),
+            Change::Edit(_) | Change::Halt | Change::Reopen | Change::Close | Change::Dispute { .. } => None,
+        }
+    }
+
     /// Disputes are everybody's; the rest is told where a moderator did it.
     fn event(&self, ctx: &Context, before: &Market, after: &Market) -> Option<Event> {
         let action = match &self.change {
@@ -68,15 +77,6 @@ impl ChangeMarket {
             Change::Void { .. } => Action::MarketVoided,
         };
         moderation(ctx, self.caller, action, before, Some(after))
-    }
-
-    /// How far the change went towards an outcome, if it did.
-    fn step(&self, after: &Market) -> Option<independence::Step> {
-        match &self.change {
-            Change::Propose { .. } if after.status == MarketStatus::Proposed => Some(independence::Step::Names),
-            Change::Propose { .. } | Change::Resolve { .. } | Change::Void { .. } => Some(independence::Step::Decides),
-            Change::Edit(_) | Change::Halt | Change::Reopen | Change::Close | Change::Dispute { .. } => None,
-        }
     }
 
     fn apply(&self, market: &mut Market, ctx: &Context, now: Timestamp) -> Result<(), Refusal> {

@@ -25,7 +25,7 @@ use bellwether_domain::trade::Trade;
 
 use crate::atomically::atomically;
 use crate::groups::Groups;
-use crate::{Answered, Caller, Context, Error, Keyed};
+use crate::{Answered, Caller, Context, Error, Keyed, users};
 pub(crate) use group::moment;
 use quote::QuoteScript;
 
@@ -169,10 +169,10 @@ impl Trading {
     }
 }
 
-/// An order: one's own, or any for an administrator; else not found.
+/// An order: one's own, that of one's bot, or any for an administrator; else not found.
 pub async fn get_order(ctx: &Context, caller: Caller, id: OrderId) -> Result<Order, Error> {
     let order = ctx.queries.order(id).await?.ok_or(Refusal::OrderNotFound)?;
-    if !caller.may(Permission::ReadOrders, order.user == caller.user) {
+    if !users::may_over(ctx, caller, Permission::ReadOrders, order.user).await? {
         return Err(Refusal::OrderNotFound.into());
     }
     Ok(order)

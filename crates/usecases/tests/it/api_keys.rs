@@ -32,7 +32,13 @@ fn key(n: u128, of: UserId, scopes: &[Scope]) -> ApiKey {
 
 fn wanted() -> NewKey {
     let scopes = [Scope::Read].into_iter().collect();
-    NewKey { name: KeyName::parse("a bot").unwrap(), scopes, limits: KeyLimits::default(), expires_at: None }
+    NewKey {
+        name: KeyName::parse("a bot").unwrap(),
+        scopes,
+        limits: KeyLimits::default(),
+        expires_at: None,
+        owner: None,
+    }
 }
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> Refusal {
@@ -105,7 +111,7 @@ async fn a_key_is_good_while_it_lives_and_its_user_may_act() {
         (good.clone(), UserStatus::Suspended, false),
         (good, UserStatus::Deactivated, false),
     ] {
-        let ctx = asking(MockStore::new(), Some(KeyOfUser { key, role: Role::User, status }));
+        let ctx = asking(MockStore::new(), Some(KeyOfUser { key, role: Role::User, status, owner_status: None }));
         assert_eq!(recall(&ctx, &token()).await, None, "nothing is known yet");
         let caller = authenticate(&ctx, &token()).await.unwrap();
         assert_eq!(caller.map(|caller| caller.user), is_good.then_some(user_id(1)), "{status:?}");
@@ -138,7 +144,7 @@ async fn a_key_may_what_its_scopes_and_its_users_role_allow_together() {
         (Role::Admin, &all, Permission::WriteUser, true, false),
         (Role::Admin, &all, Permission::EndSessions, true, false),
     ] {
-        let found = KeyOfUser { key: key(1, user_id(1), scopes), role, status: UserStatus::Active };
+        let found = KeyOfUser { key: key(1, user_id(1), scopes), role, status: UserStatus::Active, owner_status: None };
         let caller = authenticate(&asking(MockStore::new(), Some(found)), &token()).await.unwrap().unwrap();
         assert_eq!(caller.may(permission, is_own), may, "{role:?} {scopes:?} {permission:?} {is_own}");
     }
@@ -146,7 +152,12 @@ async fn a_key_may_what_its_scopes_and_its_users_role_allow_together() {
 
 #[tokio::test]
 async fn a_key_that_was_revoked_here_is_good_for_nothing_at_once() {
-    let found = KeyOfUser { key: key(1, user_id(1), &[Scope::Read]), role: Role::User, status: UserStatus::Active };
+    let found = KeyOfUser {
+        key: key(1, user_id(1), &[Scope::Read]),
+        role: Role::User,
+        status: UserStatus::Active,
+        owner_status: None,
+    };
     let store = store(1, |_| {
         let mut unit = Unit::default();
         unit.api_keys.expect_lock().returning(|_| Ok(Some(key(1, user_id(1), &[Scope::Read]))));
@@ -169,6 +180,7 @@ async fn anothers_key_is_not_there_but_for_an_administrator() {
     let ctx = context(store(2, |_| {
         let mut unit = Unit::default();
         unit.api_keys.expect_lock().returning(|_| Ok(Some(key(1, user_id(1), &[Scope::Read]))));
+        unit.users.expect_load().returning(|_| Ok(vec![user(1)]));
         unit.unit.expect_write().returning(|_| Ok(()));
         unit.unit.expect_commit().returning(|| Ok(()));
         unit.unit.expect_rollback().returning(|| Ok(()));
@@ -186,7 +198,12 @@ async fn anothers_key_is_not_there_but_for_an_administrator() {
 
 #[tokio::test]
 async fn a_use_is_written_later_and_once() {
-    let found = KeyOfUser { key: key(1, user_id(1), &[Scope::Read]), role: Role::User, status: UserStatus::Active };
+    let found = KeyOfUser {
+        key: key(1, user_id(1), &[Scope::Read]),
+        role: Role::User,
+        status: UserStatus::Active,
+        owner_status: None,
+    };
     let store = store(1, |_| {
         let mut unit = Unit::default();
         let id = key(1, user_id(1), &[]).id;

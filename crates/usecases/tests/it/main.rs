@@ -11,6 +11,7 @@
 
 mod api_keys;
 mod audit_log;
+mod bots;
 mod caching;
 mod limits;
 mod mail;

@@ -45,6 +45,7 @@ pub fn user(n: u128) -> User {
         role: Role::User,
         status: UserStatus::Active,
         email_verified: false,
+        owner: None,
         version: 1,
         created_at: now(),
         updated_at: now(),
@@ -105,8 +106,10 @@ pub struct Unit {
 }
 
 impl Unit {
-    pub fn boxed(self) -> Box<dyn UnitOfWork> {
+    pub fn boxed(mut self) -> Box<dyn UnitOfWork> {
         let mut unit = self.unit;
+        // Nobody has bots, unless a test says so.
+        self.users.expect_lock_bots_of().returning(|_| Ok(Vec::new()));
         unit.expect_users().return_var(Box::new(self.users) as Box<dyn Users>);
         unit.expect_accounts().return_var(Box::new(self.accounts) as Box<dyn Accounts>);
         unit.expect_markets().return_var(Box::new(self.markets) as Box<dyn Markets>);

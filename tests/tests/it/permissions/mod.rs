@@ -220,6 +220,7 @@ fn body_of(route: &Route, things: &Things) -> Option<Value> {
         ("PUT", "/users/{id}/role") => json!({ "role": "moderator" }),
         ("PUT", "/users/{id}/status") => json!({ "status": "suspended", "reason": "a test" }),
         ("PATCH", "/users/{id}") => json!({ "displayName": "Renamed" }),
+        (_, "/users/{id}/bots") => json!({ "displayName": "Robo" }),
         (_, "/api-keys") => json!({ "name": "another key", "scopes": ["read"] }),
         (_, "/transfers") => json!({ "toUserId": things.payee, "amount": "1" }),
         (_, "/admin/grants") => json!({ "userId": things.owner.id, "amount": "1" }),
