@@ -105,12 +105,12 @@ impl UnitOfWork for Unit {
         self.unit.mail_tokens()
     }
 
-    fn api_keys(&mut self) -> &mut dyn ApiKeys {
-        self.unit.api_keys()
-    }
-
     fn failures(&mut self) -> &mut dyn Failures {
         self.unit.failures()
+    }
+
+    fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self.unit.api_keys()
     }
 
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {

@@ -75,6 +75,8 @@ pub(crate) const FIELDS_2: &[&str] = &[
     "role",
     "status",
     "emailVerified",
+    "bot",
+    "ownerId",
     "createdAt",
     "updatedAt",
     "version",
