@@ -1,11 +1,10 @@
 //! Idempotency keys: the answer is kept in the transaction of what it answers.
 
-use async_trait::async_trait;
 use bellwether_domain::ports::{AnswerKey, KeptAnswer, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use jiff::Timestamp;
 
-use crate::atomically::{Script, Step, atomically};
+use crate::forgetting::{self, Old};
 use crate::{Context, Error};
 
 /// A key that a client sent with a request for a `T`, and how the answer to it is written down.
@@ -78,34 +77,10 @@ pub(crate) async fn find_answer<T: ?Sized>(
     }
 }
 
-/// How many answers one unit of work forgets.
-const FORGOTTEN_AT_ONCE: u32 = 1000;
-
 /// Forgets answers that were kept for as long as they are to be, a bounded number in each unit of
 /// work. Returns how many.
 pub async fn forget_old_answers(ctx: &Context) -> Result<u64, Error> {
     let before = ctx.clock.now().saturating_sub(ctx.policy.answers_kept);
     let Ok(before) = before else { return Ok(0) };
-    let mut forgotten = 0;
-    loop {
-        let count = atomically(ctx, ForgetAnswers { before }).await?;
-        forgotten += count;
-        if count < u64::from(FORGOTTEN_AT_ONCE) {
-            return Ok(forgotten);
-        }
-    }
-}
-
-struct ForgetAnswers {
-    before: Timestamp,
-}
-
-#[async_trait]
-impl Script for ForgetAnswers {
-    type Output = u64;
-
-    async fn run(&mut self, _: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<u64>, Error> {
-        let count = unit.answers().forget_before(self.before, FORGOTTEN_AT_ONCE).await?;
-        Ok(if count == 0 { Step::Discard(0) } else { Step::Commit(count) })
-    }
+    forgetting::forget(ctx, Old::Answers(before)).await
 }

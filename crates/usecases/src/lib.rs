@@ -13,6 +13,7 @@ pub mod bots;
 pub mod caching;
 pub mod context;
 pub mod error;
+mod forgetting;
 mod groups;
 pub mod idempotency;
 pub mod limits;

@@ -16,12 +16,10 @@ use bellwether_domain::user::{PasswordHash, User};
 use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
+use crate::forgetting::{self, Old};
 use crate::mail::{self, Occasion};
 use crate::users::{Password, check_fitness, get_user};
 use crate::{Caller, Context, Error, audit_log, sessions};
-
-/// How many tokens one unit of work forgets.
-const FORGOTTEN_AT_ONCE: u32 = 500;
 
 /// Has a mail sent to the user with that address, if there is one, by which a new password can be set.
 /// Does the same for every address: whose it is, is looked at when the mail is sent.
@@ -80,14 +78,7 @@ async fn holder(ctx: &Context, hash: [u8; 32], purpose: TokenPurpose) -> Result<
 
 /// Forgets tokens that have expired, a bounded number in each unit of work. Returns how many.
 pub async fn forget_old_mail_tokens(ctx: &Context) -> Result<u64, Error> {
-    let mut forgotten = 0;
-    loop {
-        let count = atomically(ctx, ForgetTokens).await?;
-        forgotten += count;
-        if count < u64::from(FORGOTTEN_AT_ONCE) {
-            return Ok(forgotten);
-        }
-    }
+    forgetting::forget(ctx, Old::MailTokens).await
 }
 
 /// The hashes of those of a user's tokens that are good for nothing once what it may do has changed:
@@ -172,17 +163,5 @@ impl Script for Redeem {
         let ended = sessions::ids(&changes.sessions);
         unit.write(&changes).await?;
         Ok(Step::Commit(ended))
-    }
-}
-
-struct ForgetTokens;
-
-#[async_trait]
-impl Script for ForgetTokens {
-    type Output = u64;
-
-    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<u64>, Error> {
-        let count = unit.mail_tokens().forget_before(ctx.clock.now(), FORGOTTEN_AT_ONCE).await?;
-        Ok(if count == 0 { Step::Discard(0) } else { Step::Commit(count) })
     }
 }

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
+use crate::forgetting::{self, Old};
 use crate::{Caller, Context, Error, audit_log};
 
 pub(crate) use begin::begin;
@@ -26,8 +27,6 @@ use memory::LiveSession;
 pub use memory::SessionMemory;
 pub use refresh::refresh;
 
-/// How many sessions and refresh tokens one unit of work forgets.
-const FORGOTTEN_AT_ONCE: u32 = 500;
 /// The most sessions of a user that are listed; no policy allows more.
 pub(crate) const MOST_LISTED: u32 = 100;
 
@@ -124,14 +123,7 @@ pub async fn log_out_everywhere(ctx: &Context, caller: Caller) -> Result<(), Err
 /// Forgets sessions that are over and refresh tokens that have expired, a bounded number in each
 /// unit of work. Returns how many.
 pub async fn forget_old_sessions(ctx: &Context) -> Result<u64, Error> {
-    let mut forgotten = 0;
-    loop {
-        let count = atomically(ctx, ForgetSessions).await?;
-        forgotten += count;
-        if count < u64::from(FORGOTTEN_AT_ONCE) {
-            return Ok(forgotten);
-        }
-    }
+    forgetting::forget(ctx, Old::Sessions).await
 }
 
 /// Within a unit of work that holds the user's lock: ends its sessions, for the unit to write, and
@@ -238,17 +230,5 @@ impl EndSessions {
             }
         };
         Some(event)
-    }
-}
-
-struct ForgetSessions;
-
-#[async_trait]
-impl Script for ForgetSessions {
-    type Output = u64;
-
-    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<u64>, Error> {
-        let count = unit.sessions().forget_before(ctx.clock.now(), FORGOTTEN_AT_ONCE).await?;
-        Ok(if count == 0 { Step::Discard(0) } else { Step::Commit(count) })
     }
 }
