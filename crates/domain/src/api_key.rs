@@ -2,6 +2,7 @@
 //! its scopes and its limits allow less.
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::ids::{ApiKeyId, MarketId, UserId};
 use crate::money::{Credits, Overflow};
@@ -122,6 +123,19 @@ pub struct KeyLimits {
 }
 
 impl KeyLimits {
+    /// The markets as they stand in the database: ids, joined by commas; none for all markets.
+    #[must_use]
+    pub fn markets_to_text(&self) -> Option<String> {
+        let ids: Vec<String> = self.markets.iter().map(ToString::to_string).collect();
+        Some(ids.join(",")).filter(|text| !text.is_empty())
+    }
+
+    /// The markets of that text; none where it is no list of ids.
+    #[must_use]
+    pub fn markets_from_text(text: &str) -> Option<Vec<MarketId>> {
+        text.split(',').map(|id| Uuid::try_parse(id).ok().map(MarketId)).collect()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

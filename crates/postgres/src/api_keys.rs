@@ -2,12 +2,11 @@
 
 use async_trait::async_trait;
 use bellwether_domain::api_key::{ApiKey, Day, KeyLimits, KeyName, KeySpending, KeyUsage, Scopes};
-use bellwether_domain::ids::{ApiKeyId, MarketId, UserId};
+use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::ports::{ApiKeys, KeyOfUser, StoreError};
 use bellwether_domain::user::{Role, UserStatus};
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use crate::connection::{Connection, read_rows};
 use crate::schema::API_KEYS;
@@ -21,7 +20,7 @@ pub(crate) fn bind(key: &ApiKey, row: &mut Values) {
         .add(key.name.as_str())
         .add(key.hash)
         .add(key.scopes.to_text())
-        .add(text_of(&key.limits.markets))
+        .add(key.limits.markets_to_text())
         .add(key.limits.spend_per_day)
         .add(key.limits.max_open_orders)
         .add(key.created_at)
@@ -45,16 +44,6 @@ pub(crate) fn bind_spending(spending: &KeySpending, row: &mut Values) {
     row.add(spending.key).add(spending.day.0).add(spending.spent);
 }
 
-/// Ids, joined by commas; none for no ids.
-fn text_of(markets: &[MarketId]) -> Option<String> {
-    let ids: Vec<String> = markets.iter().map(ToString::to_string).collect();
-    Some(ids.join(",")).filter(|text| !text.is_empty())
-}
-
-fn markets_of(text: &str) -> Option<Vec<MarketId>> {
-    text.split(',').map(|id| Uuid::try_parse(id).ok().map(MarketId)).collect()
-}
-
 fn read(row: &mut Row) -> Result<ApiKey, StoreError> {
     Ok(ApiKey {
         id: ApiKeyId(row.id()?),
@@ -63,7 +52,7 @@ fn read(row: &mut Row) -> Result<ApiKey, StoreError> {
         hash: row.hash()?,
         scopes: row.text_as("a set of scopes", Scopes::from_text)?,
         limits: KeyLimits {
-            markets: row.opt_text_as("a list of markets", markets_of)?.unwrap_or_default(),
+            markets: row.opt_text_as("a list of markets", KeyLimits::markets_from_text)?.unwrap_or_default(),
             spend_per_day: row.opt_int_as("money", |mills| Some(Credits::from_mills(mills)))?,
             max_open_orders: row.opt_int_as("a number of orders", |count| u32::try_from(count).ok())?,
         },

@@ -13,6 +13,7 @@ use crate::lists::{Kind, List, TIME};
 use crate::schema::AUDIT_LOG;
 use crate::sql::{Row, Sql, Values};
 use crate::unit::PgUnitOfWork;
+use crate::write::{self, Step};
 
 const HEAD: &str = "SELECT entries, hash FROM audit_head WHERE id = 1";
 const MOVE_HEAD: &str = "UPDATE audit_head SET entries = ?, hash = ? WHERE id = 1";
@@ -148,10 +149,10 @@ pub(crate) async fn append(connection: &mut Connection, events: &[Event]) -> Res
     }
     let mut head = read_one_head(connection, Sql::new(HEAD).then(" FOR NO KEY UPDATE")).await?;
     let entries = append_to(&mut head, events)?;
-    let insert = Sql::new(format!("INSERT INTO {} ({}) SELECT * FROM ", AUDIT_LOG.name, AUDIT_LOG.columns));
-    let insert = insert.unnest(AUDIT_LOG.kinds, &entries, bind)?;
-    let moved = Sql::new(MOVE_HEAD).bind(head.entries).bind(head.hash);
-    connection.run_all(vec![insert, moved]).await.map(drop)
+    let mut steps = Vec::new();
+    write::insert(&mut steps, &AUDIT_LOG, "", &entries, bind)?;
+    steps.push(Step::of_one_row(Sql::new(MOVE_HEAD).bind(head.entries).bind(head.hash), "audit_head"));
+    write::run(steps, connection).await
 }
 
 #[async_trait]

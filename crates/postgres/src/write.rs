@@ -23,6 +23,13 @@ pub(crate) struct Step {
     rows: RangeInclusive<usize>,
 }
 
+impl Step {
+    /// A statement that must change one row.
+    pub(crate) fn of_one_row(sql: Sql, table: &'static str) -> Self {
+        Self { sql, table, rows: 1..=1 }
+    }
+}
+
 /// The statements that write these changes, referenced rows before those that refer to them.
 pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Result<Vec<Step>, StoreError> {
     let mut steps = Vec::new();
@@ -92,7 +99,7 @@ const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
                               sold = excluded.sold, proposed_weight = excluded.proposed_weight, weight = excluded.weight";
 
 /// Inserts rows; `then` is what the statement ends with.
-fn insert<T>(
+pub(crate) fn insert<T>(
     steps: &mut Vec<Step>,
     table: &Table,
     then: &str,

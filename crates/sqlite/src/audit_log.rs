@@ -13,6 +13,7 @@ use crate::lists::{Kind, List, TIME};
 use crate::schema::AUDIT_LOG;
 use crate::sql::{Row, Sql, Values};
 use crate::unit::SqliteUnitOfWork;
+use crate::write;
 
 const HEAD: &str = "SELECT entries, hash FROM audit_head WHERE id = 1";
 const MOVE_HEAD: &str = "UPDATE audit_head SET entries = ?, hash = ? WHERE id = 1";
@@ -145,14 +146,9 @@ pub(crate) fn append(connection: &mut Connection, events: &[Event]) -> Result<()
     }
     let mut head = head(connection)?;
     let entries = append_to(&mut head, events)?;
-    let rows = entries.iter().map(|entry| {
-        let mut row = Values::default();
-        bind(entry, &mut row);
-        row
-    });
-    let marks = vec!["?"; AUDIT_LOG.width].join(",");
-    let text = format!("INSERT INTO {} ({}) VALUES ({marks})", AUDIT_LOG.name, AUDIT_LOG.columns);
-    connection.run_each(&text, &rows.collect::<Vec<_>>())?;
+    let mut steps = Vec::new();
+    write::insert(&mut steps, &AUDIT_LOG, "", &entries, bind);
+    write::run(connection, steps)?;
     connection.run(Sql::new(MOVE_HEAD).bind(head.entries).bind(head.hash)).map(drop)
 }
 

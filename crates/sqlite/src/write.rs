@@ -80,7 +80,14 @@ const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
                               name = excluded.name, last_price = excluded.last_price, probability = excluded.probability, \
                               sold = excluded.sold, proposed_weight = excluded.proposed_weight, weight = excluded.weight";
 
-fn insert<T>(steps: &mut Vec<Step>, table: &Table, on_conflict: &str, rows: &[T], bind: impl Fn(&T, &mut Values)) {
+/// Inserts rows; `on_conflict` is what the statement ends with.
+pub(crate) fn insert<T>(
+    steps: &mut Vec<Step>,
+    table: &Table,
+    on_conflict: &str,
+    rows: &[T],
+    bind: impl Fn(&T, &mut Values),
+) {
     if !rows.is_empty() {
         let marks = vec!["?"; table.width].join(",");
         let text = format!("INSERT INTO {} ({}) VALUES ({marks}){on_conflict}", table.name, table.columns);
