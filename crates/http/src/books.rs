@@ -52,13 +52,12 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
         let depth = query.or("depth", DEPTH, |n| n.whole(1, DEEPEST));
         Some((outcome_name(query)?, depth?))
     })?;
-    let ctx = call.ctx();
     let shown = match key {
         MarketKey::Id(id) if name.is_none() && depth == DEPTH => {
-            let load = async move { book(&ctx, &key, None, depth).await };
-            remembered(call.app(), book_key(id), load).await?
+            remembered(&call, book_key(id), |ctx| async move { book(&ctx, &key, None, depth).await }).await?
         }
         key => {
+            let ctx = call.ctx();
             let work = async move { book(&ctx, &key, name.as_deref(), depth).await };
             call.app().run(work).await?.map(|(tag, data)| Reply::json(data).with_tag(tag).public())
         }

@@ -113,13 +113,15 @@ impl Around {
 pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let key = call.market_key()?;
     let view = call.query(|query| View::read(query, FIELDS, INCLUDES))?;
-    let ctx = call.ctx();
     match key {
         MarketKey::Id(id) if view.is_plain() => {
-            let reply = remembered(call.app(), market_key(id), plain(ctx, id)).await?;
+            let reply = remembered(&call, market_key(id), |ctx| plain(ctx, id)).await?;
             reply.ok_or_else(|| Refusal::MarketNotFound.into())
         }
-        key => answer(&call, view, async move { markets::get_market(&ctx, &key).await }).await.map(Reply::public),
+        key => {
+            let ctx = call.ctx();
+            answer(&call, view, async move { markets::get_market(&ctx, &key).await }).await.map(Reply::public)
+        }
     }
 }
 

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bellwether_domain::ports::{CacheKey, Cached, Lookup, load_after};
+use bellwether_usecases::Context;
 use bytes::Bytes;
 
-use crate::app::App;
+use crate::call::Call;
 use crate::envelope::Reply;
 use crate::etag::Etag;
 use crate::faults::Fault;
@@ -18,12 +19,15 @@ const FORM: &str = "1\n";
 pub(crate) type Shown = Option<(Etag, String)>;
 
 /// What is remembered of a key, or else what `load` shows. A hit asks the store nothing.
-pub(crate) async fn remembered(
-    app: &App,
+pub(crate) async fn remembered<F>(
+    call: &Call,
     key: CacheKey,
-    load: impl Future<Output = Result<Shown, Fault>> + Send + 'static,
-) -> Result<Option<Reply>, Fault> {
-    let cache = &app.ctx().cache;
+    load: impl FnOnce(Context) -> F,
+) -> Result<Option<Reply>, Fault>
+where
+    F: Future<Output = Result<Shown, Fault>> + Send + 'static,
+{
+    let cache = &call.app().ctx().cache;
     let found = match cache.get(&key).await {
         Lookup::Hit(None, None) => return Ok(None),
         Lookup::Hit(Some(known), None) => match read(&known) {
@@ -33,10 +37,10 @@ pub(crate) async fn remembered(
         },
         found => found,
     };
-    let cache = Arc::clone(cache);
+    let (cache, load) = (Arc::clone(cache), load(call.ctx()));
     // To its end, even where who asked has gone: others may wait for what is loaded.
     let work = async move { load_after(&*cache, &key, found, async { load.await.map(written) }).await };
-    let loaded = app.run(work).await?;
+    let loaded = call.app().run(work).await?;
     loaded.map(|bytes| read(&bytes).ok_or_else(|| Fault::internal("what was written cannot be read"))).transpose()
 }
 

@@ -16,7 +16,7 @@ use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, Node, Place, read};
 use crate::idempotency::reply;
 use crate::paging::Wanted;
-use crate::wire::user::{FIELDS, FIELDS_2, UserWire, UserWire2, render_new_user};
+use crate::wire::user::{FIELDS, UserWire, UserWire2, fields_2, render_new_user};
 use crate::wire::user_body;
 use crate::wire::view::View;
 
@@ -78,7 +78,7 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
 /// `GET /users/{id}` of version 2: with how the user has traded.
 pub(crate) async fn show_2(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let view = call.query(|query| View::read(query, FIELDS_2, &[]))?;
+    let view = call.query(|query| View::read(query, &fields_2(), &[]))?;
     let user = load_shown(&call, caller).await?;
     let (ctx, id) = (call.ctx(), user.id);
     let statistics = call.app().run(async move { ctx.queries.statistics(id).await }).await?;

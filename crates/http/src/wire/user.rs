@@ -68,20 +68,9 @@ impl<'a> UserWire<'a> {
 }
 
 /// The fields of a user in version 2 of the API.
-pub(crate) const FIELDS_2: &[&str] = &[
-    "id",
-    "email",
-    "displayName",
-    "role",
-    "status",
-    "emailVerified",
-    "bot",
-    "ownerId",
-    "createdAt",
-    "updatedAt",
-    "version",
-    "statistics",
-];
+pub(crate) fn fields_2() -> Vec<&'static str> {
+    [FIELDS, &["statistics"]].concat()
+}
 
 /// A user in version 2 of the API: with how it has traded.
 #[derive(Serialize)]
