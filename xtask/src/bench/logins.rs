@@ -1,6 +1,5 @@
 //! Sign-ins: how many, of the hashes that the machine can do, and what they cost those who read.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use crate::bench::latency::{Latency, float};
 use crate::bench::load::{Kind, Load};
 use crate::bench::measured::Name;
 use crate::bench::psql::Database;
-use crate::bench::report::of_others;
+use crate::bench::report::{of_others, write_page};
 use crate::bench::tables::table;
 use crate::bench::world::World;
 use crate::bench::{closed_loop, machine, open_loop};
@@ -184,13 +183,7 @@ impl LoginsReport {
 
     /// Writes `logins.md` and `logins.json` in `docs/benchmarks`.
     pub(super) fn write(&self, root: &Path) -> anyhow::Result<()> {
-        let folder = root.join("docs/benchmarks");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let json = serde_json::to_string_pretty(self)? + "\n";
-        for (name, text) in [("logins.md", self.text()), ("logins.json", json)] {
-            fs::write(folder.join(name), text).with_context(|| format!("cannot write {name}"))?;
-        }
-        Ok(())
+        write_page(root, "logins", &self.text(), self)
     }
 }
 

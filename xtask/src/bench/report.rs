@@ -79,6 +79,17 @@ impl Report {
     }
 }
 
+/// Writes a page of its own in `docs/benchmarks`, and beside it the figures that it shows.
+pub(super) fn write_page(root: &Path, name: &str, text: &str, figures: &impl Serialize) -> anyhow::Result<()> {
+    let folder = root.join("docs/benchmarks");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let json = serde_json::to_string_pretty(figures)? + "\n";
+    for (file, text) in [(format!("{name}.md"), text), (format!("{name}.json"), &json)] {
+        fs::write(folder.join(&file), text).with_context(|| format!("cannot write {file}"))?;
+    }
+    Ok(())
+}
+
 /// The share of the processors that may be busy on a quiet machine.
 const QUIET: f64 = 0.1;
 

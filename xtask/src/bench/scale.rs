@@ -1,14 +1,12 @@
 //! How the same load fares on a store that is full: throughput, latency, start-up and memory beside
 //! those of the empty store, in one run.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::bench::measured::{Measured, Name};
-use crate::bench::report::of_others;
+use crate::bench::report::{of_others, write_page};
 use crate::bench::tables::table;
 
 /// One store, empty and full.
@@ -70,13 +68,7 @@ impl ScaleReport {
 
     /// Writes `scale.md` and `scale.json` in `docs/benchmarks`.
     pub(super) fn write(&self, root: &Path) -> anyhow::Result<()> {
-        let folder = root.join("docs/benchmarks");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let json = serde_json::to_string_pretty(self)? + "\n";
-        for (name, text) in [("scale.md", self.text()), ("scale.json", json)] {
-            fs::write(folder.join(name), text).with_context(|| format!("cannot write {name}"))?;
-        }
-        Ok(())
+        write_page(root, "scale", &self.text(), self)
     }
 }
 
