@@ -89,7 +89,8 @@ impl Script for MakeKey {
             last_used_at: None,
         };
         let scopes: Vec<&str> = key.scopes.iter().map(Scope::as_str).collect();
-        let (by, target) = (Actor::User(key.user), Target::ApiKey(key.id));
+        // The owner of a bot makes its keys.
+        let (by, target) = (Actor::User(self.caller), Target::ApiKey(key.id));
         let events = vec![audit_log::with(ctx, by, Action::KeyMade, target, &json!({ "scopes": scopes }))];
         unit.write(&Changes { new_api_keys: vec![key.clone()], events, ..Changes::default() }).await?;
         Ok(Step::Commit(key))

@@ -1,12 +1,14 @@
 //! API keys: made, used, limited and revoked.
 
 use bellwether_domain::api_key::{ApiKey, Day, KeyLimits, KeyName, KeySpending, KeyUsage, MOST_KEYS, Scope};
+use bellwether_domain::audit_log::Actor;
 use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{KeyOfUser, MockQueries, MockStore, MockTokenSigner, OpaqueToken};
 use bellwether_domain::refusal::Refusal;
-use bellwether_domain::user::{Role, UserStatus};
+use bellwether_domain::text::DisplayName;
+use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_usecases::api_keys::{NewKey, authenticate, create, recall, revoke, write_last_uses};
 use bellwether_usecases::transfers::{Pay, Payments};
 use bellwether_usecases::{Caller, Context, Error};
@@ -78,6 +80,30 @@ async fn a_new_key_is_told_once_and_kept_as_its_hash() {
     let ctx = context_with(store, queries, Default::default(), MockTokenSigner::new());
     let (key, token) = create(&ctx, Caller::signed_in(user_id(1), Role::User), wanted()).await.unwrap();
     assert_eq!((token.expose(), key.user, key.hash), ("token", user_id(1), hash_of("token")));
+}
+
+#[tokio::test]
+async fn a_bots_key_is_told_of_as_made_by_its_owner() {
+    let mut queries = MockQueries::new();
+    queries.expect_markets_by_ids().returning(|_| Ok(Vec::new()));
+    let store = store(1, |_| {
+        let mut unit = Unit::default();
+        let bot = User::bot(user_id(2), user_id(1), DisplayName::parse("Robo").unwrap(), now());
+        unit.users.expect_lock().returning(move |_| Ok(vec![bot.clone()]));
+        unit.api_keys.expect_of_user().returning(|_| Ok(Vec::new()));
+        unit.unit
+            .expect_write()
+            .times(1)
+            .withf(|changes| {
+                changes.new_api_keys.iter().map(|key| key.user).eq([user_id(2)])
+                    && changes.events.iter().map(|event| event.actor).eq([Actor::User(user_id(1))])
+            })
+            .returning(|_| Ok(()));
+        unit.commits()
+    });
+    let ctx = context_with(store, queries, Default::default(), MockTokenSigner::new());
+    let wanted = NewKey { owner: Some(user_id(2)), ..wanted() };
+    create(&ctx, Caller::signed_in(user_id(1), Role::User), wanted).await.unwrap();
 }
 
 #[tokio::test]
