@@ -8,7 +8,7 @@ use bellwether_domain::ports::{AnswerKey, Answers, KeptAnswer, StoreError};
 use jiff::Timestamp;
 
 use crate::connection::read_rows;
-use crate::schema::ANSWERS;
+use crate::schema::{ANSWER_KEY, ANSWERS};
 use crate::sql::{Row, Sql, Values};
 use crate::unit::PgUnitOfWork;
 
@@ -39,7 +39,7 @@ fn read(row: &mut Row) -> Result<KeptAnswer, StoreError> {
 pub(crate) fn wanted(keys: &[AnswerKey]) -> Result<Sql, StoreError> {
     let distinct: HashSet<&AnswerKey> = keys.iter().collect();
     let sql = Sql::new(ANSWERS.select()).then(" WHERE (user_id, route, key) IN (SELECT * FROM ");
-    let sql = sql.unnest("utt", distinct, |key, row| {
+    let sql = sql.rows(ANSWER_KEY, distinct, |key, row| {
         row.add(key.user).add(&key.route).add(&key.key);
     })?;
     Ok(sql.then(")"))

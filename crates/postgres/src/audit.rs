@@ -9,12 +9,14 @@ use crate::connection::Connection;
 use crate::sql::{Row, Sql};
 
 /// The invariant's number and the query for what breaks it.
-const CHECKS: [(u8, &str); 20] = [
+const CHECKS: [(u8, &str); 23] = [
     (1, BALANCES_ARE_TRANSFERS),
     (1, PAID_COUNTS),
     (1, CHAINS_END_IN_THE_LAST_HASH),
     (2, BALANCES_IN_RANGE),
     (2, HOLDINGS_IN_RANGE),
+    (2, TRANSFERS_IN_WORDS),
+    (3, ORDERS_IN_WORDS),
     (3, HELD_CASH),
     (3, RESERVED_WITHOUT_ACCOUNT),
     (3, RESERVES_OF_ORDERS),
@@ -27,6 +29,7 @@ const CHECKS: [(u8, &str); 20] = [
     (5, FILLED_IS_TRADES),
     (5, VOLUME_IS_TRADES),
     (5, SIDES_OF_TRADES),
+    (5, TRADES_IN_WORDS),
     (6, NOBODY_LEFT_UNPAID),
     (6, PAID_ONCE),
     (6, PAID_EXACTLY),
@@ -90,6 +93,29 @@ const HOLDINGS_IN_RANGE: &str = "\
     SELECT user_id, 'the user holds ' || held || ' of ' || quantity || ' shares of outcome ' || outcome || ' in market ' \
         || market_id::text \
     FROM holdings WHERE held < 0 OR held > quantity";
+
+// Words and ranges that the domain writes, and PostgreSQL does not check with every row.
+
+const TRANSFERS_IN_WORDS: &str = "\
+    SELECT id, 'the transfer has no kind or hash that is known' FROM transfers \
+    WHERE length(hash) <> 32 \
+        OR kind NOT IN ('grant', 'payment', 'trade', 'fee', 'mint', 'redeem', 'payout', 'subsidy', 'refund')";
+
+const ORDERS_IN_WORDS: &str = "\
+    SELECT id, 'the order has a word or a price that is none' FROM orders \
+    WHERE side NOT IN ('buy', 'sell') OR book_side NOT IN ('buy', 'sell') OR order_type NOT IN ('limit', 'market') \
+        OR backing NOT IN ('cash', 'shares') OR time_in_force NOT IN ('gtc', 'gtd', 'ioc', 'fok') \
+        OR self_trade_prevention NOT IN ('cancel_newest', 'cancel_oldest', 'decrement') \
+        OR status NOT IN ('open', 'filled', 'cancelled', 'expired') \
+        OR end_reason NOT IN ('requested', 'time_in_force', 'self_trade', 'market_closed', 'expired', 'user_deactivated') \
+        OR price NOT BETWEEN 1 AND 999 OR book_price NOT BETWEEN 1 AND 999 OR max_spend < 0 \
+        OR outcome NOT BETWEEN 0 AND 19 OR book NOT BETWEEN 0 AND 19";
+
+const TRADES_IN_WORDS: &str = "\
+    SELECT id, 'the trade has a word or a price that is none' FROM trades \
+    WHERE taker_side NOT IN ('buy', 'sell') OR settlement NOT IN ('transfer', 'mint', 'redeem', 'rest') \
+        OR price NOT BETWEEN 1 AND 999 OR outcome NOT BETWEEN 0 AND 19 \
+        OR (maker_order IS NULL) <> (maker_id IS NULL)";
 
 const HELD_CASH: &str = "\
     WITH reserved AS MATERIALIZED (\

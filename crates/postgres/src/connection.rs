@@ -12,6 +12,7 @@ use tokio::task::unconstrained;
 use tokio::time::timeout;
 
 use crate::error::{Trouble, store_error};
+use crate::rows::TypeNumbers;
 use crate::sql::{Row, Sql};
 
 /// A connection out of the pool.
@@ -66,11 +67,12 @@ pub(crate) struct Connection {
     in_transaction: bool,
     /// The words that begin a transaction; they are sent along with the first statement in it.
     to_begin: Option<&'static str>,
+    type_numbers: TypeNumbers,
 }
 
 impl Connection {
-    pub(crate) const fn new(pooled: Pooled, io_timeout: Duration) -> Self {
-        Self { pooled: Some(pooled), io_timeout, is_busy: false, in_transaction: false, to_begin: None }
+    pub(crate) const fn new(pooled: Pooled, io_timeout: Duration, type_numbers: TypeNumbers) -> Self {
+        Self { pooled: Some(pooled), io_timeout, is_busy: false, in_transaction: false, to_begin: None, type_numbers }
     }
 
     /// Begins a transaction with these words, sent along with the first statement in it.
@@ -152,11 +154,14 @@ impl Connection {
     /// which is given in the order of asking; `unconstrained`, so that none is told to wait half way.
     async fn all<T: Send>(
         &mut self,
-        statements: Vec<Sql>,
+        mut statements: Vec<Sql>,
         run: for<'c> fn(Sql, &'c AsyncPgConnection) -> BoxFuture<'c, Result<T, Error>>,
     ) -> Result<Vec<T>, StoreError> {
-        for sql in &statements {
+        for sql in &mut statements {
             sql.check()?;
+            for batch in sql.batches() {
+                batch.resolve(self.type_number(batch.row_type.name).await?);
+            }
         }
         let to_begin = self.to_begin.take();
         self.in_transaction |= to_begin.is_some();
@@ -188,6 +193,21 @@ impl Connection {
     /// The first row of a query.
     pub(crate) async fn one(&mut self, sql: Sql) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(sql).await?.into_iter().next())
+    }
+
+    /// The number that a type has in this database.
+    async fn type_number(&mut self, name: &'static str) -> Result<u32, StoreError> {
+        if let Some(number) = self.type_numbers.get(name) {
+            return Ok(number);
+        }
+        let (connection, limit) = self.start()?;
+        let sql = Sql::new("SELECT ?::text::regtype::oid::bigint").bind(name);
+        let answer = timeout(limit, sql.load::<Row>(connection)).await;
+        let row = self.finish(answer)?.into_iter().next();
+        let number = row.map(|mut row| row.int_as("a type's number", |number| u32::try_from(number).ok()));
+        let number = number.unwrap_or_else(|| Err(StoreError::Corrupt(format!("there is no type {name}"))))?;
+        self.type_numbers.set(name, number);
+        Ok(number)
     }
 
     fn start(&mut self) -> Result<(&mut AsyncPgConnection, Duration), Failure> {

@@ -21,6 +21,7 @@ mod migrations;
 mod orders;
 mod positions;
 mod queries;
+mod rows;
 mod schema;
 mod sessions;
 mod sql;

@@ -15,7 +15,7 @@ use bellwether_domain::ports::{
 
 use crate::connection::{Connection, read_rows};
 use crate::lists::{List, TIME};
-use crate::schema::ORDERS;
+use crate::schema::{BOOK_REQUEST, CLIENT_ORDER_ID, ORDERS, USER_IN_MARKET};
 use crate::sql::{Row, Sql, Values};
 use crate::unit::PgUnitOfWork;
 
@@ -163,7 +163,7 @@ const BEST: &str = " AS request (number, market, book, side, worst, depth) \
 pub(crate) fn wanted_books(requests: &[BookRequest]) -> Result<Sql, StoreError> {
     let columns: Vec<String> = ORDERS.columns.split(", ").map(|column| format!("best.{column}")).collect();
     let sql = Sql::new(format!("SELECT request.number, {} FROM ", columns.join(", ")));
-    let sql = sql.unnest("iuitii", (0_i64..).zip(requests), |(number, request), row| {
+    let sql = sql.rows(BOOK_REQUEST, (0_i64..).zip(requests), |(number, request), row| {
         let widest = match request.side {
             Side::Buy => Price::MIN,
             Side::Sell => Price::MAX,
@@ -273,7 +273,7 @@ pub(crate) fn wanted_counts(pairs: &[(UserId, MarketId)]) -> Result<Sql, StoreEr
         "SELECT (SELECT count(*) FROM orders WHERE orders.user_id = pair.user_id AND orders.market_id = pair.market_id \
          AND status = 'open') FROM ",
     );
-    let sql = sql.unnest("iuu", (0_i64..).zip(pairs), |(number, (user, market)), row| {
+    let sql = sql.rows(USER_IN_MARKET, (0_i64..).zip(pairs), |(number, (user, market)), row| {
         row.add(number).add(*user).add(*market);
     })?;
     Ok(sql.then(" AS pair (number, user_id, market_id) ORDER BY pair.number"))
@@ -289,7 +289,7 @@ pub(crate) fn wanted_client_ids(pairs: &[(UserId, String)]) -> Result<Sql, Store
     let distinct: HashSet<&(UserId, String)> = pairs.iter().collect();
     let sql = Sql::new(ORDERS.select())
         .then(" WHERE client_order_id IS NOT NULL AND (user_id, client_order_id) IN (SELECT * FROM ")
-        .unnest("ut", distinct, |(user, id), row| {
+        .rows(CLIENT_ORDER_ID, distinct, |(user, id), row| {
             row.add(*user).add(id);
         })?
         .then(")");

@@ -14,7 +14,7 @@ use bellwether_domain::position::{Holding, Position};
 use crate::connection::{Connection, read_rows};
 use crate::lists::{List, NUMBER};
 use crate::markets;
-use crate::schema::POSITIONS;
+use crate::schema::{POSITIONS, USER_IN_MARKET};
 use crate::sql::{Row, Sql, Values};
 use crate::unit::PgUnitOfWork;
 
@@ -73,10 +73,10 @@ pub(crate) async fn by_pairs(
 pub(crate) fn wanted(pairs: &[(UserId, MarketId)]) -> Result<Sql, StoreError> {
     let distinct: HashSet<&(UserId, MarketId)> = pairs.iter().collect();
     let sql = Sql::new(format!("SELECT {COLUMNS} FROM "))
-        .unnest("uu", distinct, |(user, market), row| {
-            row.add(*user).add(*market);
+        .rows(USER_IN_MARKET, (0_i64..).zip(distinct), |(number, (user, market)), row| {
+            row.add(number).add(*user).add(*market);
         })?
-        .then(" AS pair (of_user, in_market) JOIN positions ON market_id = in_market AND user_id = of_user ORDER BY market_id, user_id");
+        .then(" AS pair (number, of_user, in_market) JOIN positions ON market_id = in_market AND user_id = of_user ORDER BY market_id, user_id");
     Ok(sql)
 }
 

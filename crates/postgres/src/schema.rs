@@ -1,6 +1,8 @@
 //! The tables and the columns that are read and written, in the order in which rows are.
 //! `migrations/postgres` makes them; the tests hold the two together.
 
+use crate::rows::RowType;
+
 /// A table, and what is written to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Table {
@@ -15,7 +17,28 @@ pub(crate) struct Table {
     pub(crate) changing: &'static [&'static str],
     /// Their types.
     pub(crate) changing_kinds: &'static str,
+    /// The types of row that the database has for it, where orders write it.
+    pub(crate) types: Types,
 }
+
+/// The names of a table's types of row: of all columns, and of those that an update writes. Without one, a
+/// batch is an array for each column.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Types {
+    pub(crate) row: Option<&'static str>,
+    pub(crate) change: Option<&'static str>,
+}
+
+const SELDOM_WRITTEN: Types = Types { row: None, change: None };
+
+/// A key that an answer is looked for by.
+pub(crate) const ANSWER_KEY: RowType = RowType { name: "answer_key", kinds: "utt" };
+/// A side of a book: number, market, book, side, worst price, depth.
+pub(crate) const BOOK_REQUEST: RowType = RowType { name: "book_request", kinds: "iuitii" };
+/// A user and a market, numbered.
+pub(crate) const USER_IN_MARKET: RowType = RowType { name: "user_in_market", kinds: "iuu" };
+/// A user and what it calls an order.
+pub(crate) const CLIENT_ORDER_ID: RowType = RowType { name: "client_order_id", kinds: "ut" };
 
 pub(crate) const USERS: Table = Table {
     name: "users",
@@ -35,6 +58,7 @@ pub(crate) const USERS: Table = Table {
         "version",
         "updated_at",
     ],
+    types: SELDOM_WRITTEN,
 };
 
 pub(crate) const ACCOUNTS: Table = Table {
@@ -43,6 +67,7 @@ pub(crate) const ACCOUNTS: Table = Table {
     kinds: "utuiiihz",
     changing_kinds: "uiiih",
     changing: &["id", "balance", "held", "paid_count", "chain"],
+    types: Types { row: None, change: Some("account_change") },
 };
 
 pub(crate) const TRANSFERS: Table = Table {
@@ -51,6 +76,7 @@ pub(crate) const TRANSFERS: Table = Table {
     kinds: "uuuituutihz",
     changing_kinds: "",
     changing: &[],
+    types: Types { row: Some("transfer_row"), change: None },
 };
 
 pub(crate) const MARKETS: Table = Table {
@@ -87,6 +113,7 @@ pub(crate) const MARKETS: Table = Table {
         "version",
         "updated_at",
     ],
+    types: SELDOM_WRITTEN,
 };
 
 /// What a trade or a resting order changes of a market.
@@ -96,6 +123,7 @@ pub(crate) const MARKET_COUNTERS: Table = Table {
     kinds: "uiii",
     changing_kinds: "uiii",
     changing: &["market_id", "volume", "trade_count", "sequence"],
+    types: Types { row: None, change: Some("market_counters_change") },
 };
 
 pub(crate) const OUTCOMES: Table = Table {
@@ -104,10 +132,17 @@ pub(crate) const OUTCOMES: Table = Table {
     kinds: "uitiiiii",
     changing_kinds: "",
     changing: &[],
+    types: Types { row: Some("outcome_row"), change: None },
 };
 
-pub(crate) const MARKET_TAGS: Table =
-    Table { name: "market_tags", columns: "market_id, position, tag", kinds: "uit", changing_kinds: "", changing: &[] };
+pub(crate) const MARKET_TAGS: Table = Table {
+    name: "market_tags",
+    columns: "market_id, position, tag",
+    kinds: "uit",
+    changing_kinds: "",
+    changing: &[],
+    types: SELDOM_WRITTEN,
+};
 
 pub(crate) const ORDERS: Table = Table {
     name: "orders",
@@ -134,6 +169,7 @@ pub(crate) const ORDERS: Table = Table {
         "sequence",
         "updated_at",
     ],
+    types: Types { row: Some("order_row"), change: Some("order_change") },
 };
 
 pub(crate) const TRADES: Table = Table {
@@ -143,6 +179,7 @@ pub(crate) const TRADES: Table = Table {
     kinds: "uuiiiiittuuuuiz",
     changing_kinds: "",
     changing: &[],
+    types: Types { row: Some("trade_row"), change: None },
 };
 
 /// Its two lists are written as texts.
@@ -152,6 +189,7 @@ pub(crate) const POSITIONS: Table = Table {
     kinds: "uuiiztt",
     changing_kinds: "",
     changing: &[],
+    types: Types { row: Some("position_row"), change: None },
 };
 
 pub(crate) const ANSWERS: Table = Table {
@@ -160,6 +198,7 @@ pub(crate) const ANSWERS: Table = Table {
     kinds: "utthittz",
     changing_kinds: "",
     changing: &[],
+    types: Types { row: Some("answer_row"), change: None },
 };
 
 pub(crate) const SESSIONS: Table = Table {
@@ -168,6 +207,7 @@ pub(crate) const SESSIONS: Table = Table {
     kinds: "uuzzzttzt",
     changing_kinds: "uzzttzt",
     changing: &["id", "last_seen_at", "expires_at", "address", "agent", "ended_at", "end_reason"],
+    types: SELDOM_WRITTEN,
 };
 
 pub(crate) const REFRESH_TOKENS: Table = Table {
@@ -176,6 +216,7 @@ pub(crate) const REFRESH_TOKENS: Table = Table {
     kinds: "huzzz",
     changing_kinds: "hz",
     changing: &["hash", "spent_at"],
+    types: SELDOM_WRITTEN,
 };
 
 pub(crate) const MAIL_TOKENS: Table = Table {
@@ -184,6 +225,7 @@ pub(crate) const MAIL_TOKENS: Table = Table {
     kinds: "huttzz",
     changing_kinds: "",
     changing: &[],
+    types: SELDOM_WRITTEN,
 };
 
 pub(crate) const JOBS: Table = Table {
@@ -192,6 +234,7 @@ pub(crate) const JOBS: Table = Table {
     kinds: "utttzitz",
     changing_kinds: "",
     changing: &[],
+    types: SELDOM_WRITTEN,
 };
 
 pub(crate) const API_KEYS: Table = Table {
@@ -201,6 +244,7 @@ pub(crate) const API_KEYS: Table = Table {
     kinds: "uuthttiizzzz",
     changing_kinds: "uz",
     changing: &["id", "revoked_at"],
+    types: SELDOM_WRITTEN,
 };
 
 /// What a use changes of a key.
@@ -210,10 +254,17 @@ pub(crate) const API_KEY_USES: Table = Table {
     kinds: "uz",
     changing_kinds: "uz",
     changing: &["id", "last_used_at"],
+    types: SELDOM_WRITTEN,
 };
 
-pub(crate) const API_KEY_SPENDING: Table =
-    Table { name: "api_key_spending", columns: "key_id, day, spent", kinds: "uii", changing_kinds: "", changing: &[] };
+pub(crate) const API_KEY_SPENDING: Table = Table {
+    name: "api_key_spending",
+    columns: "key_id, day, spent",
+    kinds: "uii",
+    changing_kinds: "",
+    changing: &[],
+    types: SELDOM_WRITTEN,
+};
 
 pub(crate) const AUDIT_LOG: Table = Table {
     name: "audit_log",
@@ -222,6 +273,7 @@ pub(crate) const AUDIT_LOG: Table = Table {
     kinds: "iuztuttuttttth",
     changing_kinds: "",
     changing: &[],
+    types: SELDOM_WRITTEN,
 };
 
 impl Table {

@@ -22,6 +22,8 @@ use diesel::sql_types::{Array, BigInt, Bool, Bytea, Double, Nullable, Text, Time
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::rows::{RowType, Rows};
+
 /// PostgreSQL counts time from 2000-01-01: so many microseconds after 1970.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
@@ -46,6 +48,8 @@ pub(crate) enum Value {
     Time(PgTimestamp),
     /// A column of a batch, or a list.
     Column(Column),
+    /// A batch.
+    Rows(Rows),
 }
 
 /// Values of one type, one for each row.
@@ -246,18 +250,63 @@ impl Sql {
         Ok(self)
     }
 
-    /// PostgreSQL refuses U+0000 in a text; it is told before it is sent, as by the other store.
+    /// Adds `UNNEST(?)` with a row for each thing.
+    pub(crate) fn rows<T>(
+        mut self,
+        row_type: RowType,
+        things: impl IntoIterator<Item = T>,
+        bind: impl Fn(T, &mut Values),
+    ) -> Result<Self, StoreError> {
+        self.push("UNNEST(?)");
+        self.values.0.push(Value::Rows(Rows::of(row_type, things, bind)?));
+        Ok(self)
+    }
+
+    /// Adds `UNNEST(…)` with a row for each thing: of the type of that name, or of columns of their own.
+    pub(crate) fn batch<T>(
+        self,
+        name: Option<&'static str>,
+        kinds: &'static str,
+        things: impl IntoIterator<Item = T>,
+        bind: impl Fn(T, &mut Values),
+    ) -> Result<Self, StoreError> {
+        match name {
+            Some(name) => self.rows(RowType { name, kinds }, things, bind),
+            None => self.unnest(kinds, things, bind),
+        }
+    }
+
+    /// Its batches of rows.
+    pub(crate) fn batches(&mut self) -> impl Iterator<Item = &mut Rows> {
+        self.values.0.iter_mut().filter_map(|value| match value {
+            Value::Rows(rows) => Some(rows),
+            _ => None,
+        })
+    }
+
+    /// Whether PostgreSQL takes its texts.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        let has_nul = |value: &Value| match value {
-            Value::Text(text) => text.contains('\0'),
-            Value::Column(Column::Texts(texts)) => texts.iter().flatten().any(|text| text.contains('\0')),
-            _ => false,
-        };
-        if self.values.0.iter().any(has_nul) {
-            return Err(StoreError::Corrupt("a text contains U+0000, which no store keeps".to_owned()));
+        for value in &self.values.0 {
+            match value {
+                Value::Text(text) => {
+                    checked_text(text)?;
+                }
+                Value::Column(Column::Texts(texts)) => {
+                    texts.iter().flatten().try_for_each(|text| checked_text(text).map(drop))?;
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
+}
+
+/// PostgreSQL refuses U+0000 in a text; it is told before it is sent, as by the other store.
+pub(crate) fn checked_text(text: &str) -> Result<&str, StoreError> {
+    if text.contains('\0') {
+        return Err(StoreError::Corrupt("a text contains U+0000, which no store keeps".to_owned()));
+    }
+    Ok(text)
 }
 
 impl QueryFragment<Pg> for Sql {
@@ -282,6 +331,7 @@ fn bind<'b>(value: &'b Value, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> 
         Value::Hash(value) => out.push_bind_param::<Bytea, [u8; 32]>(value),
         Value::Text(value) => out.push_bind_param::<Text, String>(value),
         Value::Time(value) => out.push_bind_param::<Timestamptz, PgTimestamp>(value),
+        Value::Rows(rows) => rows.bind(out),
         Value::Column(column) => {
             match column {
                 Column::Ids(values) => out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(values)?,

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::Trouble;
+use crate::rows::TypeNumbers;
 use crate::sql::Sql;
 use crate::unit::PgUnitOfWork;
 
@@ -56,6 +57,7 @@ pub struct PgStore {
     pool: Pool<AsyncPgConnection>,
     options: PgOptions,
     counter: Arc<AtomicU64>,
+    type_numbers: TypeNumbers,
 }
 
 impl std::fmt::Debug for PgStore {
@@ -78,7 +80,9 @@ impl PgStore {
             return Err(Trouble::Unfit(advice.to_owned()).into());
         }
         let counter = Arc::new(AtomicU64::new(0));
-        let store = Self { pool: pool(url, options, &counter)?, options, counter };
+        let type_numbers = TypeNumbers::default();
+        let pool = pool(url, options, &counter, &type_numbers)?;
+        let store = Self { pool, options, counter, type_numbers };
         let patience = Instant::now() + options.start_patience;
         loop {
             match store.assert_fit().await {
@@ -100,7 +104,7 @@ impl PgStore {
     /// A connection out of the pool.
     pub(crate) async fn connection(&self) -> Result<Connection, StoreError> {
         let pooled = self.pool.get().await.map_err(|e| Trouble::NoConnection(e.to_string()))?;
-        Ok(Connection::new(pooled, self.options.io_timeout))
+        Ok(Connection::new(pooled, self.options.io_timeout, self.type_numbers.clone()))
     }
 
     pub(crate) const fn pool(&self) -> &Pool<AsyncPgConnection> {
@@ -135,14 +139,20 @@ fn is_worth_waiting(error: &StoreError) -> bool {
         && ["refused", "starting up", "shutting down", "recovery", "reset"].iter().any(|text| source.contains(text))
 }
 
-fn pool(url: &str, options: PgOptions, counter: &Arc<AtomicU64>) -> Result<Pool<AsyncPgConnection>, StoreError> {
-    let counter = Arc::clone(counter);
+fn pool(
+    url: &str,
+    options: PgOptions,
+    counter: &Arc<AtomicU64>,
+    type_numbers: &TypeNumbers,
+) -> Result<Pool<AsyncPgConnection>, StoreError> {
+    let (counter, type_numbers) = (Arc::clone(counter), type_numbers.clone());
     let mut config = ManagerConfig::<AsyncPgConnection>::default();
     // Without a query at each checkout: what the pool holds was left idle, and a connection that
     // broke meanwhile is told by its first statement and discarded.
     config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(move |url| {
         let (url, counter) = (url.to_owned(), Arc::clone(&counter));
+        type_numbers.forget();
         set_up(url, options, counter).boxed()
     });
     let manager = AsyncDieselConnectionManager::new_with_config(url, config);

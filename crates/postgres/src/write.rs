@@ -78,6 +78,7 @@ pub(crate) async fn run(steps: Vec<Step>, connection: &mut Connection) -> Result
 /// What rows refer to: a column, and the table whose id it is.
 type References = &'static [(&'static str, &'static str)];
 const ORDER_REFERENCES: References = &[("market_id", "markets"), ("user_id", "users")];
+const POSITION_REFERENCES: References = &[("market_id", "markets"), ("user_id", "users")];
 const TRADE_REFERENCES: References =
     &[("market_id", "markets"), ("taker_order", "orders"), ("maker_order", "orders"), ("taker_id", "users")];
 const TRANSFER_REFERENCES: References = &[("from_account", "accounts"), ("to_account", "accounts")];
@@ -85,9 +86,12 @@ const TRANSFER_REFERENCES: References = &[("from_account", "accounts"), ("to_acc
 /// Inserts only those rows of which all references are there, in one query for all rows rather than one
 /// for each: with fewer rows than were meant the unit fails. What is referred to is never deleted, but for
 /// a market with its orders, under the market's lock.
+///
+/// A subquery for a value rather than `EXISTS`, for which the planner may choose to read the whole table
+/// that is referred to.
 fn of_existing(table: &Table, references: References) -> String {
     let conditions = references.iter().map(|(column, other)| {
-        format!("(new.{column} IS NULL OR EXISTS (SELECT 1 FROM {other} WHERE {other}.id = new.{column}))")
+        format!("(new.{column} IS NULL OR (SELECT true FROM {other} WHERE {other}.id = new.{column}))")
     });
     let conditions: Vec<String> = conditions.collect();
     format!(" AS new ({}) WHERE {}", table.columns, conditions.join(" AND "))
@@ -108,7 +112,7 @@ pub(crate) fn insert<T>(
 ) -> Result<(), StoreError> {
     if !rows.is_empty() {
         let sql = Sql::new(format!("INSERT INTO {} ({}) SELECT * FROM ", table.name, table.columns));
-        let sql = sql.unnest(table.kinds, rows, bind)?.then(then);
+        let sql = sql.batch(table.types.row, table.kinds, rows, bind)?.then(then);
         steps.push(Step { sql, table: table.name, rows: rows.len()..=rows.len() });
     }
     Ok(())
@@ -122,9 +126,10 @@ fn write_positions(steps: &mut Vec<Step>, rows: &[Position]) -> Result<(), Store
             "INSERT INTO {name} ({columns}) \
              SELECT market_id, user_id, spent, received, settled_at, free::bigint[], held::bigint[] FROM "
         ));
-        let sql = sql.unnest(POSITIONS.kinds, rows, positions::bind)?.then(&format!(
-            " AS new ({columns}) ON CONFLICT (market_id, user_id) DO UPDATE SET spent = excluded.spent, \
-             received = excluded.received, settled_at = excluded.settled_at, free = excluded.free, held = excluded.held"
+        let sql = sql.batch(POSITIONS.types.row, POSITIONS.kinds, rows, positions::bind)?.then(&format!(
+            "{} ON CONFLICT (market_id, user_id) DO UPDATE SET spent = excluded.spent, \
+             received = excluded.received, settled_at = excluded.settled_at, free = excluded.free, held = excluded.held",
+            of_existing(&POSITIONS, POSITION_REFERENCES)
         ));
         steps.push(Step { sql, table: name, rows: rows.len()..=rows.len() });
     }
@@ -141,7 +146,7 @@ fn update<T>(
     let Some((key, columns)) = table.changing.split_first().filter(|_| !rows.is_empty()) else { return Ok(()) };
     let sets: Vec<String> = columns.iter().map(|column| format!("{column} = new.{column}")).collect();
     let sql = Sql::new(format!("UPDATE {} SET {} FROM ", table.name, sets.join(", ")));
-    let sql = sql.unnest(table.changing_kinds, rows, bind)?.then(&format!(
+    let sql = sql.batch(table.types.change, table.changing_kinds, rows, bind)?.then(&format!(
         " AS new ({}) WHERE {}.{key} = new.{key}",
         table.changing.join(", "),
         table.name
@@ -193,18 +198,18 @@ fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) -> Resu
     })
 }
 
-const NEITHER_TRADE_NOR_ORDER: &str = "\
+const NOTHING_LEFT: &str = "\
     AND NOT EXISTS (SELECT 1 FROM trades WHERE trades.market_id = market_counters.market_id) \
-    AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.market_id = market_counters.market_id)";
+    AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.market_id = market_counters.market_id) \
+    AND NOT EXISTS (SELECT 1 FROM positions WHERE positions.market_id = market_counters.market_id)";
 
-/// Ended orders and empty positions go with their market. Whatever else there is refuses: a trade or an
-/// order that still rests, since the counters stay then, and a share by its reference. Accounts stay,
-/// since the ledger forgets nothing.
+/// Ended orders and empty positions go with their market. Whatever else there is refuses, since the counters
+/// stay then: a trade, an order that still rests, a share. Accounts stay, since the ledger forgets nothing.
 fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
     delete(steps, &MARKET_TAGS, "market_id", "", ids, 0);
     delete(steps, &POSITIONS, "market_id", " AND 0 = ALL (free) AND 0 = ALL (held)", ids, 0);
     delete(steps, &ORDERS, "market_id", " AND status <> 'open'", ids, 0);
-    delete(steps, &MARKET_COUNTERS, "market_id", NEITHER_TRADE_NOR_ORDER, ids, ids.len());
+    delete(steps, &MARKET_COUNTERS, "market_id", NOTHING_LEFT, ids, ids.len());
     delete(steps, &OUTCOMES, "market_id", "", ids, 0);
     delete(steps, &MARKETS, "id", "", ids, ids.len());
 }

@@ -1,0 +1,2 @@
+-- Types of rows are PostgreSQL's.
+SELECT 1;
