@@ -32,5 +32,5 @@ mod users;
 mod write;
 
 pub use migrations::MIGRATIONS;
-pub use store::{PgOptions, PgStore};
+pub use store::{PLANS, PgOptions, PgStore};
 pub use unit::PgUnitOfWork;

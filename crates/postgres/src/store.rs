@@ -9,7 +9,7 @@ use bellwether_domain::ports::{Store, StoreError, UnitOfWork};
 use deadpool::Runtime;
 use deadpool::managed::Timeouts;
 use diesel::ConnectionError;
-use diesel::connection::InstrumentationEvent;
+use diesel::connection::{DebugQuery, InstrumentationEvent};
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
@@ -21,6 +21,8 @@ use crate::error::Trouble;
 use crate::sql::Sql;
 use crate::unit::PgUnitOfWork;
 
+/// Under which name every statement is told of, at the level `trace`.
+const STATEMENTS: &str = "bellwether::statements";
 /// The oldest server that is known to do.
 const MIN_VERSION: i64 = 140_000;
 
@@ -159,11 +161,20 @@ fn pool(url: &str, options: PgOptions, counter: &Arc<AtomicU64>) -> Result<Pool<
         .map_err(|e| Trouble::NoConnection(e.to_string()).into())
 }
 
+/// Tells of a statement by its text alone: its values are nobody's business.
+fn tell_of(query: &dyn DebugQuery) {
+    if tracing::enabled!(target: STATEMENTS, tracing::Level::TRACE) {
+        let text = query.to_string();
+        let (statement, _) = text.split_once(" -- binds:").unwrap_or((&text, ""));
+        tracing::trace!(target: STATEMENTS, statement);
+    }
+}
+
 /// How statements are planned. Each has an index to go by, its text is known, and its plan is the
 /// same whatever its values: so it is planned once for each connection, rather than at each use, which
 /// took as long as most statements run. A plan that is kept must not come from statistics of a table
 /// that was empty when they were gathered, so plans that read whole tables are taken last.
-const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+pub const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
                      SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 
 async fn set_up(
@@ -183,8 +194,9 @@ async fn set_up(
     );
     connection.batch_execute(&words).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
-        if matches!(event, InstrumentationEvent::StartQuery { .. }) {
+        if let InstrumentationEvent::StartQuery { query, .. } = event {
             counter.fetch_add(1, Ordering::Relaxed);
+            tell_of(query);
         }
     });
     Ok(connection)

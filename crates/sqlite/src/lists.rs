@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bellwether_domain::ports::{Direction, Page, PageRequest, SortValue, Start, StoreError};
+use bellwether_domain::ports::{Direction, MOST_COUNTED, Page, PageRequest, SortValue, Start, StoreError};
 use uuid::Uuid;
 
 use crate::connection::Connection;
@@ -27,30 +27,86 @@ pub(crate) const TEXT: Kind = Kind::Text;
 /// A list in the making: a table, its columns, and what must hold of a row.
 pub(crate) struct List {
     table: &'static str,
+    /// The table alone, where rows are only counted.
+    counted: &'static str,
     columns: Cow<'static, str>,
     id: &'static str,
-    filters: Vec<(&'static str, Vec<Value>)>,
+    filters: Vec<Filter>,
     /// Two conditions of which a row fulfils at most one, each with an index of its own: the list
     /// is merged from two.
     either: Option<([&'static str; 2], Value)>,
+    /// No index has what is filtered by beside what is sorted by.
+    is_out_of_order: bool,
 }
+
+/// What must hold of a row.
+struct Filter {
+    condition: &'static str,
+    /// The same for one row that is looked at, where that is said in other words.
+    of_one_row: &'static str,
+    values: Vec<Value>,
+}
+
+/// How the rows of a page are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By an index that has them in their order.
+    Index,
+    /// Few match, so these are gathered by an index of what is filtered by, and sorted.
+    Gather,
+    /// Many match, so an index of what is sorted by is walked until a page of them was met.
+    Walk,
+}
+
+/// As many as this are gathered and sorted for one page.
+const FEW: usize = 1000;
 
 impl List {
     /// Every row of a table; the id breaks ties.
     pub(crate) fn of(table: &'static str, columns: impl Into<Cow<'static, str>>, id: &'static str) -> Self {
-        Self { table, columns: columns.into(), id, filters: Vec::new(), either: None }
+        Self {
+            table,
+            counted: table,
+            columns: columns.into(),
+            id,
+            filters: Vec::new(),
+            either: None,
+            is_out_of_order: false,
+        }
+    }
+
+    /// Rows are counted in this table alone: those that are joined to it are one for each.
+    pub(crate) const fn counted_in(mut self, table: &'static str) -> Self {
+        self.counted = table;
+        self
     }
 
     /// Only rows of which this holds, if there is a value.
     pub(crate) fn filter(&mut self, condition: &'static str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
-            self.filters.push((condition, vec![value.into()]));
+            self.add(condition, vec![value.into()]);
         }
+    }
+
+    /// The same for what is said in two ways: to find rows, and of one row that is looked at.
+    pub(crate) fn filter_either_way(
+        &mut self,
+        condition: &'static str,
+        of_one_row: &'static str,
+        value: Option<impl Into<Value>>,
+    ) {
+        if let Some(value) = value {
+            self.filters.push(Filter { condition, of_one_row, values: vec![value.into()] });
+        }
+    }
+
+    fn add(&mut self, condition: &'static str, values: Vec<Value>) {
+        self.filters.push(Filter { condition, of_one_row: condition, values });
     }
 
     /// Only rows of which this holds.
     pub(crate) fn always(&mut self, condition: &'static str) {
-        self.filters.push((condition, Vec::new()));
+        self.add(condition, Vec::new());
     }
 
     /// Only rows of which this holds, with all of these values.
@@ -59,20 +115,26 @@ impl List {
         condition: &'static str,
         values: impl IntoIterator<Item = impl Into<Value>>,
     ) {
-        self.filters.push((condition, values.into_iter().map(Into::into).collect()));
+        self.add(condition, values.into_iter().map(Into::into).collect());
     }
 
     /// The same for a condition that takes the value twice.
     pub(crate) fn filter_twice(&mut self, condition: &'static str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             let value = value.into();
-            self.filters.push((condition, vec![value.clone(), value]));
+            self.add(condition, vec![value.clone(), value]);
         }
     }
 
     /// Only rows of which one of the two holds, never both, if there is a value.
     pub(crate) fn either(&mut self, conditions: [&'static str; 2], value: Option<impl Into<Value>>) {
         self.either = value.map(|value| (conditions, value.into()));
+    }
+
+    /// No index has what is filtered by beside what is sorted by, if that is so: how many rows match decides then
+    /// how the page is found.
+    pub(crate) const fn out_of_order(&mut self, is_so: bool) {
+        self.is_out_of_order = is_so;
     }
 
     /// The page; `key` names a sort key's column, `read` runs the query and reads its rows.
@@ -88,7 +150,8 @@ impl List {
             Start::After(values, id) => Some(after(&keys, self.id, values, *id)?),
             Start::First | Start::Offset(_) => None,
         };
-        let sql = self.query(&keys, after.as_ref(), page);
+        let way = self.way(connection)?;
+        let sql = self.query(way, &keys, after.as_ref(), page);
         let wanted = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let (mut items, total) = match page.start {
             Start::Offset(_) => {
@@ -102,8 +165,8 @@ impl List {
     }
 
     /// The rows of the page and one more, which tells whether there are more.
-    fn query<K>(&self, keys: &[Key], after: Option<&(String, Vec<Value>)>, page: &PageRequest<K>) -> Sql {
-        let mut sql = self.arms(&self.columns, after, " UNION ALL ");
+    fn query<K>(&self, way: Way, keys: &[Key], after: Option<&(String, Vec<Value>)>, page: &PageRequest<K>) -> Sql {
+        let mut sql = self.arms(way, &format!("SELECT {} FROM {}", self.columns, self.table), after, " UNION ALL ");
         sql.push(" ORDER BY ");
         for key in keys {
             sql.push(&format!("{}{}, ", key.column, direction_sql(key.direction)));
@@ -116,27 +179,50 @@ impl List {
         }
     }
 
+    fn way(&self, connection: &mut Connection) -> Result<Way, StoreError> {
+        if !self.is_out_of_order {
+            return Ok(Way::Index);
+        }
+        let found = connection.rows(self.few())?.len();
+        Ok(if found < FEW { Way::Gather } else { Way::Walk })
+    }
+
+    /// The ids of rows that match, of no more than are few.
+    fn few(&self) -> Sql {
+        self.arms(Way::Index, &format!("SELECT {} FROM {}", self.id, self.counted), None, "")
+            .then(&format!(" LIMIT {FEW}"))
+    }
+
     fn count(&self, connection: &mut Connection) -> Result<u64, StoreError> {
-        let counts = connection.read("a count", self.arms("count(*)", None, " UNION ALL "), crate::sql::Row::count)?;
-        Ok(counts.into_iter().fold(0, u64::saturating_add))
+        let limit = format!(" LIMIT {MOST_COUNTED}");
+        let mut sql = self.arms(
+            Way::Index,
+            &format!("SELECT count(*) FROM (SELECT 1 FROM {}", self.counted),
+            None,
+            &format!("{limit}) UNION ALL "),
+        );
+        sql.push(&format!("{limit})"));
+        let counts = connection.read("a count", sql, crate::sql::Row::count)?;
+        Ok(counts.into_iter().fold(0, u64::saturating_add).min(MOST_COUNTED))
     }
 
     /// One `SELECT`, or two that are merged.
-    fn arms(&self, columns: &str, after: Option<&(String, Vec<Value>)>, between: &str) -> Sql {
-        let Some((conditions, value)) = &self.either else { return self.arm(Sql::new(""), columns, None, after) };
+    fn arms(&self, way: Way, select: &str, after: Option<&(String, Vec<Value>)>, between: &str) -> Sql {
+        let Some((conditions, value)) = &self.either else { return self.arm(way, Sql::new(""), select, None, after) };
         let [first, second] = conditions;
-        let sql = self.arm(Sql::new(""), columns, Some((first, value)), after).then(between);
-        self.arm(sql, columns, Some((second, value)), after)
+        let sql = self.arm(way, Sql::new(""), select, Some((first, value)), after).then(between);
+        self.arm(way, sql, select, Some((second, value)), after)
     }
 
     fn arm(
         &self,
+        way: Way,
         mut sql: Sql,
-        columns: &str,
+        select: &str,
         either: Option<(&str, &Value)>,
         after: Option<&(String, Vec<Value>)>,
     ) -> Sql {
-        sql.push(&format!("SELECT {columns} FROM {}", self.table));
+        sql.push(select);
         let mut word = " WHERE ";
         let mut add = |condition: &str, values: &[Value]| {
             sql.push(word);
@@ -149,8 +235,16 @@ impl List {
         if let Some((condition, value)) = either {
             add(condition, std::slice::from_ref(value));
         }
-        for (condition, values) in &self.filters {
-            add(condition, values);
+        for filter in &self.filters {
+            match way {
+                // So written, no index is looked for.
+                Way::Walk => add(&format!("({}) IS TRUE", filter.of_one_row), &filter.values),
+                Way::Index | Way::Gather => add(filter.condition, &filter.values),
+            }
+        }
+        if way == Way::Gather {
+            let few = self.few();
+            add(&format!("{} IN ({})", self.id, few.text()), few.values_of());
         }
         if let Some((condition, values)) = after {
             add(condition, values);

@@ -41,7 +41,7 @@ pub enum SortValue {
 /// From where a page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// After so many rows. The page is counted in total.
+    /// After so many rows. The page is counted in total, as far as [`MOST_COUNTED`].
     Offset(u64),
     /// After the row with these sort values (one for each sort key) and this id. Not counted.
     /// Rows that are added or removed meanwhile shift nothing.
@@ -62,12 +62,15 @@ pub struct PageRequest<K> {
     pub limit: u32,
 }
 
+/// Rows are counted up to so many: what counting costs does not grow with the store.
+pub const MOST_COUNTED: u64 = 10_000;
+
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// How many rows the filters match; only for [`Start::Offset`].
+    /// How many rows the filters match, or [`MOST_COUNTED`] where there are more; only for [`Start::Offset`].
     pub total: Option<u64>,
     /// Whether rows follow.
     pub has_more: bool,

@@ -4,6 +4,7 @@
 mod database;
 mod faults;
 mod migrations;
+mod plans;
 
 mod conformance {
     //! What every store promises.
