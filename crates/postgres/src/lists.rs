@@ -35,6 +35,8 @@ pub(crate) struct List {
     table: &'static str,
     /// The table alone, where rows are only counted.
     counted: &'static str,
+    /// Its id.
+    counted_id: &'static str,
     columns: Cow<'static, str>,
     id: &'static str,
     filters: Vec<Filter>,
@@ -48,8 +50,9 @@ pub(crate) struct List {
 /// What must hold of a row.
 struct Filter {
     condition: &'static str,
-    /// The same for one row that is looked at, where that is said in other words.
-    of_one_row: &'static str,
+    /// What says the same of one row that is looked at, and a query for as many rows as match by themselves, where
+    /// the condition names all that match.
+    by_row: Option<(&'static str, &'static str)>,
     values: Vec<Value>,
 }
 
@@ -60,12 +63,14 @@ enum Way {
     Index,
     /// Few match, so these are gathered by an index of what is filtered by, and sorted.
     Gather,
+    /// Few match, but many would be named by a condition, which is asked of each row instead.
+    GatherByRow,
     /// Many match, so an index of what is sorted by is walked until a page of them was met.
     Walk,
 }
 
-/// As many as this are gathered and sorted for one page.
-const FEW: usize = 1000;
+/// Fewer than this are gathered and sorted for one page. Of a million rows, so many are met on as long a walk.
+const FEW: usize = 5000;
 
 impl List {
     /// Every row of a table; the id breaks ties.
@@ -73,6 +78,7 @@ impl List {
         Self {
             table,
             counted: table,
+            counted_id: id,
             columns: columns.into(),
             id,
             filters: Vec::new(),
@@ -82,8 +88,9 @@ impl List {
     }
 
     /// Rows are counted in this table alone: those that are joined to it are one for each.
-    pub(crate) const fn counted_in(mut self, table: &'static str) -> Self {
+    pub(crate) const fn counted_in(mut self, table: &'static str, id: &'static str) -> Self {
         self.counted = table;
+        self.counted_id = id;
         self
     }
 
@@ -94,20 +101,22 @@ impl List {
         }
     }
 
-    /// The same for what is said in two ways: to find rows, and of one row that is looked at.
-    pub(crate) fn filter_either_way(
+    /// The same for a condition that names all rows that match: `of_one_row` says the same of a row that is looked
+    /// at, and `named` is a query for those that are named, without its limit.
+    pub(crate) fn filter_by_names(
         &mut self,
         condition: &'static str,
         of_one_row: &'static str,
+        named: &'static str,
         value: Option<impl Into<Value>>,
     ) {
         if let Some(value) = value {
-            self.filters.push(Filter { condition, of_one_row, values: vec![value.into()] });
+            self.filters.push(Filter { condition, by_row: Some((of_one_row, named)), values: vec![value.into()] });
         }
     }
 
     fn add(&mut self, condition: &'static str, values: Vec<Value>) {
-        self.filters.push(Filter { condition, of_one_row: condition, values });
+        self.filters.push(Filter { condition, by_row: None, values });
     }
 
     /// Only rows of which this holds.
@@ -204,14 +213,25 @@ impl List {
         if !self.is_out_of_order {
             return Ok(Way::Index);
         }
-        let found = connection.rows(self.few()).await?.len();
-        Ok(if found < FEW { Way::Gather } else { Way::Walk })
+        let mut gather = Way::Gather;
+        for filter in &self.filters {
+            let Some((_, named)) = filter.by_row else { continue };
+            let mut sql = Sql::new(format!("{named} LIMIT {FEW}"));
+            sql.values().0.extend(filter.values.iter().cloned());
+            if connection.rows(sql).await?.len() == FEW {
+                gather = Way::GatherByRow;
+            }
+        }
+        let found = connection.rows(self.few(gather)).await?.len();
+        Ok(if found < FEW { gather } else { Way::Walk })
     }
 
     /// The ids of rows that match, of no more than are few.
-    fn few(&self) -> Sql {
-        self.arms(Way::Index, &format!("SELECT {} FROM {}", self.id, self.counted), None, "")
-            .then(&format!(" LIMIT {FEW}"))
+    fn few(&self, way: Way) -> Sql {
+        let select = format!("SELECT {} FROM {}", self.counted_id, self.counted);
+        let mut sql = self.conditions(Sql::new(select), way, None, None);
+        sql.push(&format!(" LIMIT {FEW}"));
+        sql
     }
 
     async fn count(&self, connection: &mut Connection) -> Result<u64, StoreError> {
@@ -241,6 +261,25 @@ impl List {
         after: Option<&(String, Vec<Value>)>,
     ) -> Sql {
         sql.push(select);
+        let has_conditions = either.is_some() || after.is_some() || !self.filters.is_empty();
+        let mut sql = self.conditions(sql, way, either, after);
+        if matches!(way, Way::Gather | Way::GatherByRow) {
+            let few = self.few(way);
+            let word = if has_conditions { "AND" } else { "WHERE" };
+            sql.push(&format!(" {word} {} = ANY (ARRAY ({}))", self.id, few.text()));
+            sql.values().0.extend(few.values_of().iter().cloned());
+        }
+        sql
+    }
+
+    /// What must hold of a row.
+    fn conditions(
+        &self,
+        mut sql: Sql,
+        way: Way,
+        either: Option<(&str, &Value)>,
+        after: Option<&(String, Vec<Value>)>,
+    ) -> Sql {
         let mut word = " WHERE ";
         let mut add = |condition: &str, values: &[Value]| {
             sql.push(word);
@@ -254,15 +293,13 @@ impl List {
             add(condition, std::slice::from_ref(value));
         }
         for filter in &self.filters {
+            let of_one_row = filter.by_row.map_or(filter.condition, |(of_one_row, _)| of_one_row);
             match way {
                 // So written, no index is looked for.
-                Way::Walk => add(&format!("({}) IS TRUE", filter.of_one_row), &filter.values),
-                Way::Index | Way::Gather => add(filter.condition, &filter.values),
+                Way::Walk => add(&format!("({of_one_row}) IS TRUE"), &filter.values),
+                Way::GatherByRow if filter.by_row.is_some() => add(&format!("({of_one_row}) IS TRUE"), &filter.values),
+                Way::Index | Way::Gather | Way::GatherByRow => add(filter.condition, &filter.values),
             }
-        }
-        if way == Way::Gather {
-            let few = self.few();
-            add(&format!("{} = ANY (ARRAY ({}))", self.id, few.text()), few.values_of());
         }
         if let Some((condition, values)) = after {
             add(condition, values);
