@@ -21,6 +21,8 @@ mod migrations;
 mod orders;
 mod positions;
 mod queries;
+mod reads;
+mod replicas;
 mod schema;
 mod sessions;
 mod sql;
@@ -32,5 +34,6 @@ mod users;
 mod write;
 
 pub use migrations::MIGRATIONS;
+pub use replicas::PgReplicas;
 pub use store::{PLANS, PgOptions, PgStore};
 pub use unit::PgUnitOfWork;

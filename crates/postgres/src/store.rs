@@ -1,7 +1,7 @@
 //! The pool, beginning units of work, and the options of both.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::Trouble;
+use crate::replicas::RecentWrites;
 use crate::sql::Sql;
 use crate::unit::PgUnitOfWork;
 
@@ -58,6 +59,8 @@ pub struct PgStore {
     pool: Pool<AsyncPgConnection>,
     options: PgOptions,
     counter: Arc<AtomicU64>,
+    /// Where writers are remembered, if there are replicas.
+    recent: OnceLock<Arc<RecentWrites>>,
 }
 
 impl std::fmt::Debug for PgStore {
@@ -74,13 +77,7 @@ impl PgStore {
     ///
     /// [`StoreError::Unavailable`] where the server cannot be reached within the patience, or is unfit.
     pub async fn connect(url: &str, options: PgOptions) -> Result<Self, StoreError> {
-        if url.contains("sslmode=require") || url.contains("sslmode=verify") {
-            let advice =
-                "this version speaks to PostgreSQL without TLS: use a local server, a tunnel, or sslmode=disable";
-            return Err(Trouble::Unfit(advice.to_owned()).into());
-        }
-        let counter = Arc::new(AtomicU64::new(0));
-        let store = Self { pool: pool(url, options, &counter)?, options, counter };
+        let store = Self::lazy(url, options)?;
         let patience = Instant::now() + options.start_patience;
         loop {
             match store.assert_fit().await {
@@ -91,6 +88,22 @@ impl PgStore {
                 result => return result.map(|()| store),
             }
         }
+    }
+
+    /// A pool to the database of that URL, which need not be there.
+    pub(crate) fn lazy(url: &str, options: PgOptions) -> Result<Self, StoreError> {
+        if url.contains("sslmode=require") || url.contains("sslmode=verify") {
+            let advice =
+                "this version speaks to PostgreSQL without TLS: use a local server, a tunnel, or sslmode=disable";
+            return Err(Trouble::Unfit(advice.to_owned()).into());
+        }
+        let counter = Arc::new(AtomicU64::new(0));
+        Ok(Self { pool: pool(url, options, &counter)?, options, counter, recent: OnceLock::new() })
+    }
+
+    /// Remembers there from now on who wrote what; no where that is done already.
+    pub(crate) fn remember_writes(&self, recent: Arc<RecentWrites>) -> bool {
+        self.recent.set(recent).is_ok()
     }
 
     /// How many statements all connections have executed so far, those of transactions included.
@@ -207,6 +220,6 @@ impl Store for PgStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
         let mut connection = self.connection().await?;
         connection.begin("BEGIN");
-        Ok(Box::new(PgUnitOfWork::new(connection)))
+        Ok(Box::new(PgUnitOfWork::new(connection, self.recent.get().cloned())))
     }
 }

@@ -1,5 +1,7 @@
 //! The reading half of storage: lists, single things and sums that decide nothing.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -476,4 +478,12 @@ pub trait Queries: Send + Sync {
     async fn audit_chain(&self, after: i64, limit: u32) -> Result<Vec<Link>, StoreError>;
     /// Accounts in id order after that one.
     async fn accounts_after(&self, after: Option<AccountId>, limit: u32) -> Result<Vec<Account>, StoreError>;
+}
+
+/// Copies of a store that follow it, for reads that may lag behind it.
+pub trait Replicas: Send + Sync {
+    /// The reading half for whoever reads; nobody for strangers. Its lists and sums may lag as far as was
+    /// configured, but not behind what was committed for that user through this process: so nobody misses what
+    /// was answered. Nothing that it answers may be put into a cache, which would outlive the lag, nor decide a write.
+    fn queries_of(&self, reader: Option<UserId>) -> Arc<dyn Queries>;
 }

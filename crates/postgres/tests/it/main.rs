@@ -5,6 +5,7 @@ mod database;
 mod faults;
 mod migrations;
 mod plans;
+mod replicas;
 
 mod conformance {
     //! What every store promises.
