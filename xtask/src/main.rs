@@ -7,6 +7,7 @@ mod arch;
 mod bench;
 mod cargo;
 mod ci;
+mod explain;
 mod interrupts;
 mod kill;
 mod permissions;
@@ -38,6 +39,8 @@ enum Task {
     Bench(bench::Options),
     /// Run what the continuous integration runs (.ci/run).
     Ci,
+    /// Fill both stores, and print and check how every read is found.
+    Explain(explain::Options),
     /// Kill the server under load, again and again, and look for what it lost or did twice.
     Kill(kill::Options),
     /// Print who may do what, as Markdown, or hold docs/permissions.md against it.
@@ -82,6 +85,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             Task::Bench(_) if cfg!(debug_assertions) => cargo::run_optimised(&interrupts).await,
             Task::Bench(options) => bench::run(options, &interrupts).await,
             Task::Ci => ci::run(&interrupts).await,
+            Task::Explain(options) => explain::run(options, &interrupts).await,
             Task::Kill(options) => kill::run(options, &interrupts).await,
             Task::Permissions(options) => permissions::run(options, &interrupts).await,
             Task::Services(options) => services::run(options, &interrupts).await,

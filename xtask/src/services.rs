@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Leave the servers up after the command has ended, until Ctrl-C: to look into the data.
     #[arg(long)]
     keep: bool,
-    /// Runs with DATABASE_URL, REDIS_URL and REDIS_CLUSTER_URL set; its exit code is passed on.
+    /// Runs with DATABASE_URL, DATABASE_REPLICA_URL, REDIS_URL and REDIS_CLUSTER_URL set; its exit code is passed on.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -41,6 +41,8 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Service {
     Postgres,
+    /// A streaming replica of that PostgreSQL.
+    Replica,
     Redis,
     RedisCluster,
 }
@@ -49,13 +51,15 @@ enum Service {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Needs {
     pub(crate) postgres: bool,
+    /// A replica of that; only with it.
+    pub(crate) replica: bool,
     pub(crate) redis: bool,
     pub(crate) redis_cluster: bool,
 }
 
 impl Needs {
-    pub(crate) const ALL: Self = Self { postgres: true, redis: true, redis_cluster: true };
-    pub(crate) const POSTGRES: Self = Self { postgres: true, redis: false, redis_cluster: false };
+    pub(crate) const ALL: Self = Self { postgres: true, replica: true, redis: true, redis_cluster: true };
+    pub(crate) const POSTGRES: Self = Self { postgres: true, replica: false, redis: false, redis_cluster: false };
 
     /// Whether the program of Redis is needed.
     fn redis_program(self) -> bool {
@@ -72,6 +76,8 @@ impl Needs {
 pub(crate) struct Services {
     /// Where PostgreSQL is, when it was asked for.
     pub(crate) database_url: Option<String>,
+    /// Where its replica is, when it was asked for and could be made: of a server that is not ours none is.
+    pub(crate) replica_url: Option<String>,
     /// Where Redis is, when it was asked for.
     pub(crate) redis_url: Option<String>,
     /// Where the cluster of three Redis servers is, when it was asked for.
@@ -90,12 +96,14 @@ impl Services {
     pub(crate) async fn start(needs: Needs, interrupts: &Interrupts) -> anyhow::Result<Self> {
         let mut services = Self {
             database_url: given("DATABASE_URL", needs.postgres),
+            replica_url: given("DATABASE_REPLICA_URL", needs.replica),
             redis_url: given("REDIS_URL", needs.redis),
             redis_cluster_url: given("REDIS_CLUSTER_URL", needs.redis_cluster),
             _sandbox: None,
         };
         let missing = Needs {
             postgres: needs.postgres && services.database_url.is_none(),
+            replica: needs.replica && services.database_url.is_none(),
             redis: needs.redis && services.redis_url.is_none(),
             redis_cluster: needs.redis_cluster && services.redis_cluster_url.is_none(),
         };
@@ -105,7 +113,12 @@ impl Services {
         let programs = install::find_or_install(missing, interrupts).await?;
         let mut sandbox = Sandbox::create()?;
         if let Some(programs) = &programs.postgres {
-            services.database_url = Some(postgres::start(programs, &mut sandbox, interrupts).await?);
+            let primary = postgres::start(programs, &mut sandbox, interrupts).await?;
+            if missing.replica {
+                services.replica_url =
+                    Some(postgres::start_replica(&primary, programs, &mut sandbox, interrupts).await?);
+            }
+            services.database_url = Some(primary.url);
         }
         if let Some(program) = &programs.redis {
             if missing.redis {
@@ -123,6 +136,7 @@ impl Services {
     pub(crate) fn env(&self) -> Vec<(&'static str, &str)> {
         [
             ("DATABASE_URL", &self.database_url),
+            ("DATABASE_REPLICA_URL", &self.replica_url),
             ("REDIS_URL", &self.redis_url),
             ("REDIS_CLUSTER_URL", &self.redis_cluster_url),
         ]
@@ -136,7 +150,8 @@ impl Services {
 pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
     let wanted = |service| options.only.is_empty() || options.only.contains(&service);
     let needs = Needs {
-        postgres: wanted(Service::Postgres),
+        postgres: wanted(Service::Postgres) || wanted(Service::Replica),
+        replica: wanted(Service::Replica),
         redis: wanted(Service::Redis),
         redis_cluster: wanted(Service::RedisCluster),
     };

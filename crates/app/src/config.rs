@@ -70,6 +70,10 @@ pub(crate) struct Config {
     pub(crate) database: Database,
     /// The most connections to it.
     pub(crate) database_connections: usize,
+    /// Replicas that lists are read from.
+    pub(crate) read_urls: Vec<Secret>,
+    /// How far these may lag.
+    pub(crate) read_max_lag: Duration,
     /// Whether a Redis was named.
     pub(crate) has_redis: bool,
     /// The configured secret, if there is one.
@@ -189,6 +193,10 @@ impl Config {
                 .read("listen", "an address and port such as 127.0.0.1:8080", |t| SocketAddr::from_str(t).ok()),
             database: reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir)),
             database_connections: reader.number("database_connections", 1, 1000),
+            read_urls: reader.read("read_urls", "postgres://… of replicas of a postgres://… database_url", |t| {
+                read_urls(t, settings.get("database_url"))
+            }),
+            read_max_lag: reader.std_duration("read_max_lag", TENTH, SignedDuration::from_hours(1)),
             has_redis: reader.read("redis_url", "redis://HOST:PORT or rediss://HOST:PORT", redis),
             secret_key: Some(settings.get("secret_key")).filter(|s| !s.is_empty()).map(|s| Secret(s.to_owned())),
             signing_keys: Some(settings.get("signing_keys")).filter(|s| !s.is_empty()).map(PathBuf::from),
@@ -255,6 +263,14 @@ fn database(text: &str, data_dir: &Path) -> Option<Database> {
         return (!path.is_empty()).then(|| Database::Sqlite(PathBuf::from(path)));
     }
     (text.starts_with("postgres://") || text.starts_with("postgresql://")).then(|| Database::Postgres(text.to_owned()))
+}
+
+/// Replicas, which only a PostgreSQL has.
+fn read_urls(text: &str, database: &str) -> Option<Vec<Secret>> {
+    let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let urls = list(text);
+    let are_valid = urls.iter().all(|url| is_postgres(url)) && (urls.is_empty() || is_postgres(database));
+    are_valid.then(|| urls.into_iter().map(Secret).collect())
 }
 
 /// Whether a Redis is named; none where that is no address of one.
@@ -349,6 +365,7 @@ stand_in! {
     Database => Database::Sqlite(PathBuf::new()),
     LogFormat => LogFormat::Auto,
     Vec<Network> => Vec::new(),
+    Vec<Secret> => Vec::new(),
     ForwardedHeader => ForwardedHeader::default(),
     Quota => Quota::new(0, SignedDuration::ZERO),
     u8 => 0,

@@ -35,6 +35,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "",
         "`sqlite://PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`; by default SQLite in the data folder",
     ),
+    setting(
+        "read_urls",
+        "",
+        "replicas of the PostgreSQL that lists are read from, as `postgres://USER:PASSWORD@HOST/DATABASE`, separated by commas; see [replicas](replicas.md)",
+    ),
+    setting("read_max_lag", "2s", "how far a replica may lag behind and still be read from, `100ms` to `1h`"),
     setting("redis_url", "", "`redis://HOST:PORT`; accepted, but this version caches inside the process only"),
     setting(
         "secret_key",

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
-use bellwether_domain::ports::{Cache, Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
+use bellwether_domain::ports::{Cache, Jobs, Mailer, Queries, Replicas, Sealer, Store, TokenSigner};
 use bellwether_local::{LocalCache, LocalLimiter};
 use bellwether_notify::{FileMailer, SmtpMailer};
-use bellwether_postgres::{PgOptions, PgStore};
+use bellwether_postgres::{PgOptions, PgReplicas, PgStore};
 use bellwether_security::{
     BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
 };
@@ -180,6 +180,7 @@ pub(crate) fn context(
     Ok(Context {
         store: Arc::new(InvalidatingStore::new(backend.store(), Arc::clone(&cache))),
         queries: backend.queries(),
+        replicas: replicas(config, backend)?,
         cache,
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
@@ -196,6 +197,18 @@ pub(crate) fn context(
         policy,
         origin: Origin::default(),
     })
+}
+
+/// The replicas of a PostgreSQL, where some are configured.
+fn replicas(config: &Config, backend: &Backend) -> anyhow::Result<Option<Arc<dyn Replicas>>> {
+    let Backend::Postgres(primary) = backend else { return Ok(None) };
+    if config.read_urls.is_empty() {
+        return Ok(None);
+    }
+    let options = PgOptions { max_connections: config.database_connections, ..PgOptions::default() };
+    let urls: Vec<String> = config.read_urls.iter().map(|url| url.0.clone()).collect();
+    let replicas = PgReplicas::start(Arc::clone(primary), &urls, options, config.read_max_lag);
+    Ok(Some(Arc::new(replicas.context("read_urls")?)))
 }
 
 /// What is cached in this process. Other servers may write to a PostgreSQL that this one reads, and this

@@ -86,6 +86,7 @@ mod cases;
 mod fixtures;
 pub mod limiter;
 mod pages;
+pub mod plans;
 mod scene;
 mod world;
 

@@ -19,8 +19,8 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
         Some((filter(query)?, wanted?))
     })?;
     let paging = wanted.bind("audit-log", &filter, call.sealer())?;
-    let (ctx, request) = (call.ctx(), paging.request.clone());
-    let page = call.app().run(async move { ctx.queries.audit_log(&filter, &request).await }).await?;
+    let (lists, request) = (call.lists(), paging.request.clone());
+    let page = call.app().run(async move { lists.audit_log(&filter, &request).await }).await?;
     let shown: Vec<EntryWire<'_>> = page.items.iter().map(EntryWire::of).collect();
     Ok(Reply::ok(&shown)?.paged(paging.describe(&page, |entry| entry.event.id.0, call.sealer())))
 }

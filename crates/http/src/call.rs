@@ -1,13 +1,14 @@
 //! One request on its way through a handler: who asks, for what, and with which body.
 
 use std::future::{Ready, ready};
+use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ids::UserId;
-use bellwether_domain::ports::{MarketKey, Sealer};
+use bellwether_domain::ports::{MarketKey, Queries, Sealer};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::Device;
 use bellwether_domain::text::Slug;
@@ -76,6 +77,11 @@ impl Call {
     pub(crate) fn ctx(&self) -> Context {
         let request_id = self.request.extensions().get::<Stamp>().map(|stamp| stamp.request_id.clone());
         Context { origin: Origin { device: self.device(), request_id }, ..self.app.ctx().clone() }
+    }
+
+    /// Reads for lists and sums, which may lag, but not behind what the caller wrote.
+    pub(crate) fn lists(&self) -> Arc<dyn Queries> {
+        self.app.ctx().lists_of(self.known_caller().map(|caller| caller.user))
     }
 
     pub(crate) fn sealer(&self) -> &dyn Sealer {

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::{Market, MarketStatus};
-use bellwether_domain::ports::{MarketFilter, MarketKey, MarketSort};
+use bellwether_domain::ports::{MarketFilter, MarketKey, MarketSort, Queries};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::User;
 use bellwether_usecases::caching::market_key;
@@ -45,10 +45,10 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
         Some((filter(query)?, wanted?, view?))
     })?;
     let paging = wanted.bind("markets", &filter, call.sealer())?;
-    let (ctx, request, with_creators) = (call.ctx(), paging.request.clone(), view.includes("creator"));
+    let (lists, request, with_creators) = (call.lists(), paging.request.clone(), view.includes("creator"));
     let work = async move {
-        let page = ctx.queries.markets(&filter, &request).await?;
-        let around = Around::load(&ctx, &page.items, with_creators).await?;
+        let page = lists.markets(&filter, &request).await?;
+        let around = Around::load(&*lists, &page.items, with_creators).await?;
         Ok::<_, Error>((page, around))
     };
     let (page, around) = call.app().run(work).await?;
@@ -83,17 +83,17 @@ struct Around {
 impl Around {
     /// Loads it with one statement each. The markets were read before, so a tag never stands for
     /// prices that are older than it says.
-    async fn load(ctx: &Context, markets: &[Market], with_creators: bool) -> Result<Self, Error> {
+    async fn load(queries: &dyn Queries, markets: &[Market], with_creators: bool) -> Result<Self, Error> {
         if markets.is_empty() {
             return Ok(Self { best: Best::default(), creators: None });
         }
         let ids: Vec<MarketId> = markets.iter().map(|market| market.id).collect();
-        let best = Best::of(ctx.queries.best_prices(&ids).await?);
+        let best = Best::of(queries.best_prices(&ids).await?);
         let creators = if with_creators {
             let mut creators: Vec<UserId> = markets.iter().map(|market| market.creator).collect();
             creators.sort_unstable();
             creators.dedup();
-            Some(ctx.queries.users_by_ids(&creators).await?)
+            Some(queries.users_by_ids(&creators).await?)
         } else {
             None
         };
@@ -128,7 +128,7 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
 /// A market as everybody sees it.
 async fn plain(ctx: Context, id: MarketId) -> Result<Shown, Fault> {
     let Some(market) = ctx.queries.market(&MarketKey::Id(id)).await? else { return Ok(None) };
-    let around = Around::load(&ctx, std::slice::from_ref(&market), false).await?;
+    let around = Around::load(&*ctx.queries, std::slice::from_ref(&market), false).await?;
     let data = View::default().show(&around.show(&market))?;
     Ok(Some((Etag::of(market.version, &data), data)))
 }
@@ -142,7 +142,7 @@ async fn answer(
     let (ctx, with_creator) = (call.ctx(), view.includes("creator"));
     let work = async move {
         let market = work.await?;
-        let around = Around::load(&ctx, std::slice::from_ref(&market), with_creator).await?;
+        let around = Around::load(&*ctx.queries, std::slice::from_ref(&market), with_creator).await?;
         Ok::<_, Error>((market, around))
     };
     let (market, around) = call.app().run(work).await?;

@@ -91,7 +91,7 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let ctx = call.ctx();
     let work = async move {
         let order = trading::get_order(&ctx, caller, id).await?;
-        let markets = markets_of(&ctx, [order.market].into_iter()).await?;
+        let markets = markets_of(&*ctx.queries, [order.market].into_iter()).await?;
         Ok::<_, Error>((order, markets))
     };
     let (order, markets) = call.app().run(work).await?;
@@ -156,10 +156,10 @@ async fn list_filtered(call: &Call, user: UserId) -> Result<Reply, Fault> {
         Some((filter, wanted?, view?))
     })?;
     let paging = wanted.bind("orders", &filter, call.sealer())?;
-    let (ctx, request) = (call.ctx(), paging.request.clone());
+    let (lists, request) = (call.lists(), paging.request.clone());
     let work = async move {
-        let page = ctx.queries.orders(&filter, &request).await?;
-        let markets = markets_of(&ctx, page.items.iter().map(|order| order.market)).await?;
+        let page = lists.orders(&filter, &request).await?;
+        let markets = markets_of(&*lists, page.items.iter().map(|order| order.market)).await?;
         Ok::<_, Error>((page, markets))
     };
     let (page, markets) = call.app().run(work).await?;

@@ -1,7 +1,8 @@
 //! Pages of lists: `limit` with `page` or `offset`, counted, or with `cursor`, not counted; and
 //! `sort` over an allow-list, the id always breaking ties.
 //!
-//! Without any of them the first page is answered, counted. An empty `cursor` begins a walk that
+//! Without any of them the first page is answered, counted: as far as [`MOST_COUNTED`], and where there
+//! may be more `totalIsLowerBound` says so. An empty `cursor` begins a walk that
 //! never counts.
 
 use std::fmt::Debug;
@@ -11,8 +12,8 @@ use bellwether_domain::ledger::Transfer;
 use bellwether_domain::market::Market;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    AuditSort, Direction, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort, Sealer, SortValue,
-    Start, TradeSort, TransferSort, UserSort,
+    AuditSort, Direction, MOST_COUNTED, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort,
+    Sealer, SortValue, Start, TradeSort, TransferSort, UserSort,
 };
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
@@ -218,6 +219,7 @@ impl<K: Sorted> Paging<K> {
             page: offset / size + 1,
             page_size: self.request.limit,
             total,
+            is_more_than_total: total >= MOST_COUNTED,
             total_pages: total.div_ceil(size),
             has_next: page.has_more,
             has_prev: offset > 0,
@@ -235,6 +237,9 @@ pub(crate) enum Pagination {
         page: u64,
         page_size: u32,
         total: u64,
+        /// Rows are counted up to a limit: there may be more than `total`.
+        #[serde(rename = "totalIsLowerBound", skip_serializing_if = "std::ops::Not::not")]
+        is_more_than_total: bool,
         total_pages: u64,
         has_next: bool,
         has_prev: bool,
@@ -324,6 +329,9 @@ mod tests {
             "page": 2, "pageSize": 10, "total": 21, "totalPages": 3, "hasNext": true, "hasPrev": true
         });
         assert_eq!(shown, expected);
+        let page = Page { items: vec![], total: Some(MOST_COUNTED), has_more: true };
+        let shown = serde_json::to_value(paging.describe(&page, |t| t.id.0, &TestSealer)).unwrap();
+        assert_eq!(shown["totalIsLowerBound"], serde_json::json!(true));
         let page = Page { items: vec![], total: None, has_more: false };
         let shown = serde_json::to_value(paging.describe(&page, |t| t.id.0, &TestSealer)).unwrap();
         assert_eq!(shown, serde_json::json!({ "limit": 10, "hasMore": false, "nextCursor": null }));

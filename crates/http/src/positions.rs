@@ -48,8 +48,8 @@ async fn list_filtered(call: &Call, filter: PositionFilter) -> Result<Reply, Fau
     })?;
     let by_market = filter.user.is_some();
     let paging = wanted.bind("positions", &filter, call.sealer())?;
-    let (ctx, request) = (call.ctx(), paging.request.clone());
-    let page = call.app().run(async move { ctx.queries.positions(&filter, &request).await }).await?;
+    let (lists, request) = (call.lists(), paging.request.clone());
+    let page = call.app().run(async move { lists.positions(&filter, &request).await }).await?;
     let shown: Vec<PositionWire<'_>> =
         page.items.iter().map(|row| PositionWire::of(&row.position, &row.market)).collect();
     let id_of = |row: &PositionInMarket| if by_market { row.position.market.0 } else { row.position.user.0 };

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use bellwether_domain::ids::{MarketId, OrderId};
 use bellwether_domain::market::Market;
-use bellwether_domain::ports::{CandleRequest, TradeFilter, TradeSort};
-use bellwether_usecases::{Context, Error, markets};
+use bellwether_domain::ports::{CandleRequest, Queries, TradeFilter, TradeSort};
+use bellwether_usecases::{Error, markets};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::books::{Viewed, outcome_name};
@@ -42,10 +42,10 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
 }
 
 async fn list_filtered(call: &Call, filter: TradeFilter, paging: Paging<TradeSort>) -> Result<Reply, Fault> {
-    let (ctx, request) = (call.ctx(), paging.request.clone());
+    let (lists, request) = (call.lists(), paging.request.clone());
     let work = async move {
-        let page = ctx.queries.trades(&filter, &request).await?;
-        let markets = markets_of(&ctx, page.items.iter().map(|trade| trade.market)).await?;
+        let page = lists.trades(&filter, &request).await?;
+        let markets = markets_of(&*lists, page.items.iter().map(|trade| trade.market)).await?;
         Ok::<_, Error>((page, markets))
     };
     let (page, markets) = call.app().run(work).await?;
@@ -56,7 +56,7 @@ async fn list_filtered(call: &Call, filter: TradeFilter, paging: Paging<TradeSor
 
 /// The markets that some rows are in, each once, with one statement.
 pub(crate) async fn markets_of(
-    ctx: &Context,
+    queries: &dyn Queries,
     ids: impl Iterator<Item = MarketId>,
 ) -> Result<HashMap<MarketId, Market>, Error> {
     let mut ids: Vec<MarketId> = ids.collect();
@@ -65,7 +65,7 @@ pub(crate) async fn markets_of(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let markets = ctx.queries.markets_by_ids(&ids).await?;
+    let markets = queries.markets_by_ids(&ids).await?;
     Ok(markets.into_iter().map(|market| (market.id, market)).collect())
 }
 
@@ -106,13 +106,13 @@ pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
     let now = call.app().ctx().clock.now();
     let to = asked.to.unwrap_or_else(|| later(now, asked.interval_s));
     let from = asked.from.unwrap_or_else(|| later(to, -asked.interval_s.saturating_mul(asked.limit)));
-    let ctx = call.ctx();
+    let (ctx, lists) = (call.ctx(), call.lists());
     let work = async move {
         let market = markets::get_market(&ctx, &key).await?;
         let viewed = Viewed::named(&market, asked.outcome.as_deref())?;
         let request =
             CandleRequest { market: market.id, book: viewed.book, interval_s: asked.interval_s, from, to, limit };
-        Ok::<_, Error>((viewed, ctx.queries.candles(&request).await?))
+        Ok::<_, Error>((viewed, lists.candles(&request).await?))
     };
     let (viewed, candles) = call.app().run(work).await?;
     let shown: Vec<CandleWire> = candles.iter().map(|candle| CandleWire::of(candle, viewed.mirrored)).collect();

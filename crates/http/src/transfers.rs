@@ -76,8 +76,8 @@ async fn list(call: &Call, account: AccountId) -> Result<Reply, Fault> {
         Some((TransferFilter { account: Some(account), kind: kind?, market: market? }, wanted?))
     })?;
     let paging = wanted.bind("transfers", &filter, call.sealer())?;
-    let (ctx, request) = (call.ctx(), paging.request.clone());
-    let page = call.app().run(async move { ctx.queries.transfers(&filter, &request).await }).await?;
+    let (lists, request) = (call.lists(), paging.request.clone());
+    let page = call.app().run(async move { lists.transfers(&filter, &request).await }).await?;
     let shown: Vec<TransferWire<'_>> = page.items.iter().map(TransferWire::of).collect();
     Ok(Reply::ok(&shown)?.paged(paging.describe(&page, |transfer| transfer.id.0, call.sealer())))
 }

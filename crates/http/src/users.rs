@@ -45,8 +45,8 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
         Some((filter(query)?, wanted?, view?))
     })?;
     let paging = wanted.bind("users", &filter, call.sealer())?;
-    let (ctx, request) = (call.ctx(), paging.request.clone());
-    let page = call.app().run(async move { ctx.queries.users(&filter, &request).await }).await?;
+    let (lists, request) = (call.lists(), paging.request.clone());
+    let page = call.app().run(async move { lists.users(&filter, &request).await }).await?;
     let shown: Vec<UserWire<'_>> = page.items.iter().map(UserWire::private).collect();
     let pagination = paging.describe(&page, |user| user.id.0, call.sealer());
     Ok(Reply::json(view.show(&shown)?).paged(pagination))
@@ -80,8 +80,8 @@ pub(crate) async fn show_2(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let view = call.query(|query| View::read(query, &fields_2(), &[]))?;
     let user = load_shown(&call, caller).await?;
-    let (ctx, id) = (call.ctx(), user.id);
-    let statistics = call.app().run(async move { ctx.queries.statistics(id).await }).await?;
+    let (lists, id) = (call.lists(), user.id);
+    let statistics = call.app().run(async move { lists.statistics(id).await }).await?;
     let shown = UserWire2::of(seen_by(caller, &user), &statistics);
     Ok(Reply::json(view.show(&shown)?).tagged(user.version))
 }

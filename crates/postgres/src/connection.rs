@@ -44,6 +44,8 @@ const DECIDE: &str = "SELECT 1; SET LOCAL synchronous_commit = off; COMMIT";
 /// A record of its own in the log, committed as the server's settings say: it is on the disk only
 /// when all that was logged before it is.
 const FLUSH: &str = "SELECT pg_logical_emit_message(true, 'bellwether', '')";
+/// The same, and where in the log the record is: a replica that has passed it has all that was committed before.
+const FLUSH_AND_TELL: &str = "SELECT (pg_logical_emit_message(true, 'bellwether', '') - '0/0')::bigint";
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
@@ -97,11 +99,12 @@ impl Connection {
     /// Its locks are given up as soon as it is decided, rather than when it is on the disk, so that
     /// whoever waits for them does not wait for the disk too. Then everything that was decided until
     /// now is brought to the disk, this transaction among it, and what it read from others as well:
-    /// only after that is it acknowledged.
-    pub(crate) async fn commit(&mut self, decided: Decided) -> Result<(), Commit> {
+    /// only after that is it acknowledged. Where it is asked for, the place in the log is told behind which all of
+    /// it is.
+    pub(crate) async fn commit(&mut self, decided: Decided, tells_place: bool) -> Result<Option<i64>, Commit> {
         if self.to_begin.take().is_some() {
             decided();
-            return Ok(());
+            return Ok(None);
         }
         let (connection, limit) = self.start().map_err(Commit::Undecided)?;
         let connection: &AsyncPgConnection = connection;
@@ -110,15 +113,22 @@ impl Connection {
             connection.batch_execute(words).await
         };
         let decide = send(DECIDE).inspect_ok(|()| decided());
-        let answers = timeout(limit, unconstrained(join(decide, send(FLUSH)))).await;
+        let flush = async {
+            if !tells_place {
+                return send(FLUSH).await.map(|()| None);
+            }
+            let mut connection = connection;
+            Ok(Sql::new(FLUSH_AND_TELL).load::<Row>(&mut connection).await?.pop())
+        };
+        let answers = timeout(limit, unconstrained(join(decide, flush))).await;
         let flushed = match answers {
             Err(elapsed) => self.finish(Err(elapsed)),
             Ok((Err(error), _)) => return self.finish(Ok(Err(error))).map_err(Commit::Undecided),
             Ok((Ok(()), flushed)) => self.finish(Ok(flushed)),
         };
-        flushed.map_err(Commit::Unflushed)?;
+        let told = flushed.map_err(Commit::Unflushed)?;
         self.in_transaction = false;
-        Ok(())
+        Ok(told.and_then(|mut row| row.int().ok()))
     }
 
     /// Lets statements take as long as they need: for checks of everything, on a connection whose

@@ -21,6 +21,8 @@ mod migrations;
 mod orders;
 mod positions;
 mod queries;
+mod reads;
+mod replicas;
 mod rows;
 mod schema;
 mod sessions;
@@ -33,5 +35,6 @@ mod users;
 mod write;
 
 pub use migrations::MIGRATIONS;
-pub use store::{PgOptions, PgStore};
+pub use replicas::PgReplicas;
+pub use store::{PLANS, PgOptions, PgStore};
 pub use unit::PgUnitOfWork;

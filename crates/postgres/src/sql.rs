@@ -206,6 +206,16 @@ impl Sql {
         self.bind(Value::Column(Column::Ids(ids.into_iter().map(Some).collect())))
     }
 
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The values that it has.
+    pub(crate) fn values_of(&self) -> &[Value] {
+        &self.values.0
+    }
+
     /// Adds text.
     pub(crate) fn push(&mut self, text: &str) {
         self.text.to_mut().push_str(text);
@@ -214,6 +224,13 @@ impl Sql {
     /// Adds text, chained.
     pub(crate) fn then(mut self, text: &str) -> Self {
         self.push(text);
+        self
+    }
+
+    /// Adds another statement's text and its values.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.push(&other.text);
+        self.values.0.extend(other.values.0);
         self
     }
 

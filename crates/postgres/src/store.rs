@@ -1,7 +1,7 @@
 //! The pool, beginning units of work, and the options of both.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use bellwether_domain::ports::{Store, StoreError, UnitOfWork};
 use deadpool::Runtime;
 use deadpool::managed::Timeouts;
 use diesel::ConnectionError;
-use diesel::connection::InstrumentationEvent;
+use diesel::connection::{DebugQuery, InstrumentationEvent};
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
@@ -18,10 +18,13 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::Trouble;
+use crate::replicas::RecentWrites;
 use crate::rows::TypeNumbers;
 use crate::sql::Sql;
 use crate::unit::PgUnitOfWork;
 
+/// Under which name every statement is told of, at the level `trace`.
+const STATEMENTS: &str = "bellwether::statements";
 /// The oldest server that is known to do.
 const MIN_VERSION: i64 = 140_000;
 
@@ -58,6 +61,8 @@ pub struct PgStore {
     options: PgOptions,
     counter: Arc<AtomicU64>,
     type_numbers: TypeNumbers,
+    /// Where writers are remembered, if there are replicas.
+    recent: OnceLock<Arc<RecentWrites>>,
 }
 
 impl std::fmt::Debug for PgStore {
@@ -74,15 +79,7 @@ impl PgStore {
     ///
     /// [`StoreError::Unavailable`] where the server cannot be reached within the patience, or is unfit.
     pub async fn connect(url: &str, options: PgOptions) -> Result<Self, StoreError> {
-        if url.contains("sslmode=require") || url.contains("sslmode=verify") {
-            let advice =
-                "this version speaks to PostgreSQL without TLS: use a local server, a tunnel, or sslmode=disable";
-            return Err(Trouble::Unfit(advice.to_owned()).into());
-        }
-        let counter = Arc::new(AtomicU64::new(0));
-        let type_numbers = TypeNumbers::default();
-        let pool = pool(url, options, &counter, &type_numbers)?;
-        let store = Self { pool, options, counter, type_numbers };
+        let store = Self::lazy(url, options)?;
         let patience = Instant::now() + options.start_patience;
         loop {
             match store.assert_fit().await {
@@ -93,6 +90,24 @@ impl PgStore {
                 result => return result.map(|()| store),
             }
         }
+    }
+
+    /// A pool to the database of that URL, which need not be there.
+    pub(crate) fn lazy(url: &str, options: PgOptions) -> Result<Self, StoreError> {
+        if url.contains("sslmode=require") || url.contains("sslmode=verify") {
+            let advice =
+                "this version speaks to PostgreSQL without TLS: use a local server, a tunnel, or sslmode=disable";
+            return Err(Trouble::Unfit(advice.to_owned()).into());
+        }
+        let counter = Arc::new(AtomicU64::new(0));
+        let type_numbers = TypeNumbers::default();
+        let pool = pool(url, options, &counter, &type_numbers)?;
+        Ok(Self { pool, options, counter, type_numbers, recent: OnceLock::new() })
+    }
+
+    /// Remembers there from now on who wrote what; no where that is done already.
+    pub(crate) fn remember_writes(&self, recent: Arc<RecentWrites>) -> bool {
+        self.recent.set(recent).is_ok()
     }
 
     /// How many statements all connections have executed so far, those of transactions included.
@@ -169,11 +184,20 @@ fn pool(
         .map_err(|e| Trouble::NoConnection(e.to_string()).into())
 }
 
+/// Tells of a statement by its text alone: its values are nobody's business.
+fn tell_of(query: &dyn DebugQuery) {
+    if tracing::enabled!(target: STATEMENTS, tracing::Level::TRACE) {
+        let text = query.to_string();
+        let (statement, _) = text.split_once(" -- binds:").unwrap_or((&text, ""));
+        tracing::trace!(target: STATEMENTS, statement);
+    }
+}
+
 /// How statements are planned. Each has an index to go by, its text is known, and its plan is the
 /// same whatever its values: so it is planned once for each connection, rather than at each use, which
 /// took as long as most statements run. A plan that is kept must not come from statistics of a table
 /// that was empty when they were gathered, so plans that read whole tables are taken last.
-const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+pub const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
                      SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 
 async fn set_up(
@@ -193,8 +217,9 @@ async fn set_up(
     );
     connection.batch_execute(&words).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
-        if matches!(event, InstrumentationEvent::StartQuery { .. }) {
+        if let InstrumentationEvent::StartQuery { query, .. } = event {
             counter.fetch_add(1, Ordering::Relaxed);
+            tell_of(query);
         }
     });
     Ok(connection)
@@ -205,6 +230,6 @@ impl Store for PgStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
         let mut connection = self.connection().await?;
         connection.begin("BEGIN");
-        Ok(Box::new(PgUnitOfWork::new(connection)))
+        Ok(Box::new(PgUnitOfWork::new(connection, self.recent.get().cloned())))
     }
 }

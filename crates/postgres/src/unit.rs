@@ -4,10 +4,11 @@
 //! `FOR NO KEY UPDATE`, since keys never change: so a row that refers to a locked one can be
 //! inserted meanwhile, and checks of references never wait.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use bellwether_domain::ids::MarketId;
+use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Changes, Decided, Failures, Found, MailTokens, Markets, Orders, Positions, Sessions,
@@ -17,6 +18,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 
 use crate::connection::{Commit, Connection, Failure};
 use crate::error::store_error;
+use crate::replicas::{RecentWrites, concerned};
 use crate::sql::Sql;
 use crate::{accounts, answers, api_keys, audit_log, markets, orders, positions, users, write};
 
@@ -25,6 +27,14 @@ pub struct PgUnitOfWork {
     pub(crate) connection: Connection,
     /// The markets as this unit last saw them, so that a trade writes only what trades change.
     pub(crate) seen_markets: HashMap<MarketId, Market>,
+    /// Who has to see what this unit wrote, where there are replicas.
+    writers: Option<Writers>,
+}
+
+/// Those for whom something was written, and where they are remembered.
+struct Writers {
+    recent: Arc<RecentWrites>,
+    users: HashSet<UserId>,
 }
 
 impl std::fmt::Debug for PgUnitOfWork {
@@ -34,8 +44,9 @@ impl std::fmt::Debug for PgUnitOfWork {
 }
 
 impl PgUnitOfWork {
-    pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection, seen_markets: HashMap::new() }
+    pub(crate) fn new(connection: Connection, recent: Option<Arc<RecentWrites>>) -> Self {
+        let writers = recent.map(|recent| Writers { recent, users: HashSet::new() });
+        Self { connection, seen_markets: HashMap::new(), writers }
     }
 
     /// Remembers markets as they are now.
@@ -113,6 +124,9 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
+        if let Some(writers) = &mut self.writers {
+            writers.users.extend(concerned(changes));
+        }
         let steps = write::steps(changes, &self.seen_markets)?;
         write::run(steps, &mut self.connection).await?;
         audit_log::append(&mut self.connection, &changes.events).await?;
@@ -129,8 +143,12 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     async fn commit_telling(mut self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
-        match self.connection.commit(decided).await {
-            Ok(()) => Ok(()),
+        let committed = self.connection.commit(decided, self.writers.is_some()).await;
+        if let Some(writers) = self.writers.take() {
+            writers.recent.put(&writers.users, committed.as_ref().ok().copied().flatten());
+        }
+        match committed {
+            Ok(_) => Ok(()),
             Err(Commit::Undecided(Failure::Gone)) => Err(Failure::Gone.into()),
             Err(Commit::Undecided(Failure::Server(error))) if was_answered(&error) => Err(store_error(error)),
             Err(Commit::Undecided(failure) | Commit::Unflushed(failure)) => Err(outcome_unknown(failure)),

@@ -108,6 +108,7 @@ pub(crate) async fn list(
     list.filter("status = ?", filter.status.map(UserStatus::as_str));
     list.filter("created_at >= ?", filter.created_after);
     list.filter("created_at < ?", filter.created_before);
+    list.out_of_order(filter.search.is_some());
     if let Some(text) = &filter.search {
         let [name, address] = [text.to_ascii_lowercase(), fold(text)].map(|prefix| {
             // No character sorts behind it, and no name or address has it.
@@ -118,6 +119,13 @@ pub(crate) async fn list(
             "(lower(display_name) >= ? AND lower(display_name) < ? OR email_key >= ? AND email_key < ?)",
             name.into_iter().chain(address),
         );
+    }
+    // Said in so many words, so that the planner sees that the indexes of the few fit.
+    if filter.role.is_some_and(|role| role != Role::User) {
+        list.always("role <> 'user'");
+    }
+    if filter.status.is_some_and(|status| status != UserStatus::Active) {
+        list.always("status <> 'active'");
     }
     let keys = |sort: &UserSort| match sort {
         UserSort::CreatedAt => ("created_at", TIME),

@@ -108,13 +108,13 @@ impl Connection {
 
     /// Runs a statement and keeps diesel's error, for those who must tell faults apart.
     pub(crate) fn try_run(&mut self, sql: Sql) -> Result<usize, diesel::result::Error> {
-        self.count();
+        self.count(sql.bound().text);
         sql.bound().execute(&mut self.inner)
     }
 
     /// Runs one statement for each of these rows of values; how many rows it changed in all.
     pub(crate) fn run_each(&mut self, text: &str, rows: &[Values]) -> Result<usize, StoreError> {
-        self.count();
+        self.count(text);
         let mut changed = 0_usize;
         for values in rows {
             values.check()?;
@@ -127,7 +127,7 @@ impl Connection {
     /// Runs a query.
     pub(crate) fn rows(&mut self, sql: Sql) -> Result<Vec<Row>, StoreError> {
         sql.values.check()?;
-        self.count();
+        self.count(sql.bound().text);
         sql.bound().load(&mut self.inner).map_err(|e| self.note(e))
     }
 
@@ -138,7 +138,7 @@ impl Connection {
         things: impl IntoIterator<Item = T>,
         bind: impl Fn(T, &mut Values),
     ) -> Result<Vec<Vec<Row>>, StoreError> {
-        self.count();
+        self.count(text);
         let mut found = Vec::new();
         for thing in things {
             let mut values = Values::default();
@@ -162,8 +162,10 @@ impl Connection {
         rows.into_iter().flatten().map(|mut row| read(&mut row).map_err(|e| in_table(what, e))).collect()
     }
 
-    fn count(&self) {
+    /// Counts a statement, and tells of it by its text alone: its values are nobody's business.
+    fn count(&self, statement: &str) {
         self.counter.fetch_add(1, Ordering::Relaxed);
+        tracing::trace!(target: "bellwether::statements", statement);
     }
 
     /// Runs a query and reads each row; a row that cannot be read is told with what it is of.

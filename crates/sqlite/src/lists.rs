@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bellwether_domain::ports::{Direction, Page, PageRequest, SortValue, Start, StoreError};
+use bellwether_domain::ports::{Direction, MOST_COUNTED, Page, PageRequest, SortValue, Start, StoreError};
 use uuid::Uuid;
 
 use crate::connection::Connection;
@@ -27,30 +27,95 @@ pub(crate) const TEXT: Kind = Kind::Text;
 /// A list in the making: a table, its columns, and what must hold of a row.
 pub(crate) struct List {
     table: &'static str,
+    /// The table alone, where rows are only counted.
+    counted: &'static str,
+    /// Its id.
+    counted_id: &'static str,
     columns: Cow<'static, str>,
     id: &'static str,
-    filters: Vec<(&'static str, Vec<Value>)>,
+    filters: Vec<Filter>,
     /// Two conditions of which a row fulfils at most one, each with an index of its own: the list
     /// is merged from two.
     either: Option<([&'static str; 2], Value)>,
+    /// No index has what is filtered by beside what is sorted by.
+    is_out_of_order: bool,
 }
+
+/// What must hold of a row.
+struct Filter {
+    condition: &'static str,
+    /// What says the same of one row that is looked at, and a query for as many rows as match by themselves, where
+    /// the condition names all that match.
+    by_row: Option<(&'static str, &'static str)>,
+    values: Vec<Value>,
+}
+
+/// How the rows of a page are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By an index that has them in their order.
+    Index,
+    /// Few match, so these are gathered by an index of what is filtered by, and sorted.
+    Gather,
+    /// Few match, but many would be named by a condition, which is asked of each row instead.
+    GatherByRow,
+    /// Many match, so an index of what is sorted by is walked until a page of them was met.
+    Walk,
+}
+
+/// Fewer than this are gathered and sorted for one page. Of a million rows, so many are met on as long a walk.
+const FEW: usize = 5000;
 
 impl List {
     /// Every row of a table; the id breaks ties.
     pub(crate) fn of(table: &'static str, columns: impl Into<Cow<'static, str>>, id: &'static str) -> Self {
-        Self { table, columns: columns.into(), id, filters: Vec::new(), either: None }
+        Self {
+            table,
+            counted: table,
+            counted_id: id,
+            columns: columns.into(),
+            id,
+            filters: Vec::new(),
+            either: None,
+            is_out_of_order: false,
+        }
+    }
+
+    /// Rows are counted in this table alone: those that are joined to it are one for each.
+    pub(crate) const fn counted_in(mut self, table: &'static str, id: &'static str) -> Self {
+        self.counted = table;
+        self.counted_id = id;
+        self
     }
 
     /// Only rows of which this holds, if there is a value.
     pub(crate) fn filter(&mut self, condition: &'static str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
-            self.filters.push((condition, vec![value.into()]));
+            self.add(condition, vec![value.into()]);
         }
+    }
+
+    /// The same for a condition that names all rows that match: `of_one_row` says the same of a row that is looked
+    /// at, and `named` is a query for those that are named, without its limit.
+    pub(crate) fn filter_by_names(
+        &mut self,
+        condition: &'static str,
+        of_one_row: &'static str,
+        named: &'static str,
+        value: Option<impl Into<Value>>,
+    ) {
+        if let Some(value) = value {
+            self.filters.push(Filter { condition, by_row: Some((of_one_row, named)), values: vec![value.into()] });
+        }
+    }
+
+    fn add(&mut self, condition: &'static str, values: Vec<Value>) {
+        self.filters.push(Filter { condition, by_row: None, values });
     }
 
     /// Only rows of which this holds.
     pub(crate) fn always(&mut self, condition: &'static str) {
-        self.filters.push((condition, Vec::new()));
+        self.add(condition, Vec::new());
     }
 
     /// Only rows of which this holds, with all of these values.
@@ -59,20 +124,26 @@ impl List {
         condition: &'static str,
         values: impl IntoIterator<Item = impl Into<Value>>,
     ) {
-        self.filters.push((condition, values.into_iter().map(Into::into).collect()));
+        self.add(condition, values.into_iter().map(Into::into).collect());
     }
 
     /// The same for a condition that takes the value twice.
     pub(crate) fn filter_twice(&mut self, condition: &'static str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             let value = value.into();
-            self.filters.push((condition, vec![value.clone(), value]));
+            self.add(condition, vec![value.clone(), value]);
         }
     }
 
     /// Only rows of which one of the two holds, never both, if there is a value.
     pub(crate) fn either(&mut self, conditions: [&'static str; 2], value: Option<impl Into<Value>>) {
         self.either = value.map(|value| (conditions, value.into()));
+    }
+
+    /// No index has what is filtered by beside what is sorted by, if that is so: how many rows match decides then
+    /// how the page is found.
+    pub(crate) const fn out_of_order(&mut self, is_so: bool) {
+        self.is_out_of_order = is_so;
     }
 
     /// The page; `key` names a sort key's column, `read` runs the query and reads its rows.
@@ -88,7 +159,8 @@ impl List {
             Start::After(values, id) => Some(after(&keys, self.id, values, *id)?),
             Start::First | Start::Offset(_) => None,
         };
-        let sql = self.query(&keys, after.as_ref(), page);
+        let way = self.way(connection)?;
+        let sql = self.query(way, &keys, after.as_ref(), page);
         let wanted = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let (mut items, total) = match page.start {
             Start::Offset(_) => {
@@ -102,8 +174,8 @@ impl List {
     }
 
     /// The rows of the page and one more, which tells whether there are more.
-    fn query<K>(&self, keys: &[Key], after: Option<&(String, Vec<Value>)>, page: &PageRequest<K>) -> Sql {
-        let mut sql = self.arms(&self.columns, after, " UNION ALL ");
+    fn query<K>(&self, way: Way, keys: &[Key], after: Option<&(String, Vec<Value>)>, page: &PageRequest<K>) -> Sql {
+        let mut sql = self.arms(way, &format!("SELECT {} FROM {}", self.columns, self.table), after, " UNION ALL ");
         sql.push(" ORDER BY ");
         for key in keys {
             sql.push(&format!("{}{}, ", key.column, direction_sql(key.direction)));
@@ -116,27 +188,80 @@ impl List {
         }
     }
 
+    fn way(&self, connection: &mut Connection) -> Result<Way, StoreError> {
+        if !self.is_out_of_order {
+            return Ok(Way::Index);
+        }
+        let mut gather = Way::Gather;
+        for filter in &self.filters {
+            let Some((_, named)) = filter.by_row else { continue };
+            let mut sql = Sql::new(format!("{named} LIMIT {FEW}"));
+            sql.values().0.extend(filter.values.iter().cloned());
+            if connection.rows(sql)?.len() == FEW {
+                gather = Way::GatherByRow;
+            }
+        }
+        let found = connection.rows(self.few(gather))?.len();
+        Ok(if found < FEW { gather } else { Way::Walk })
+    }
+
+    /// The ids of rows that match, of no more than are few.
+    fn few(&self, way: Way) -> Sql {
+        let select = format!("SELECT {} FROM {}", self.counted_id, self.counted);
+        let mut sql = self.conditions(Sql::new(select), way, None, None);
+        sql.push(&format!(" LIMIT {FEW}"));
+        sql
+    }
+
     fn count(&self, connection: &mut Connection) -> Result<u64, StoreError> {
-        let counts = connection.read("a count", self.arms("count(*)", None, " UNION ALL "), crate::sql::Row::count)?;
-        Ok(counts.into_iter().fold(0, u64::saturating_add))
+        let limit = format!(" LIMIT {MOST_COUNTED}");
+        let mut sql = self.arms(
+            Way::Index,
+            &format!("SELECT count(*) FROM (SELECT 1 FROM {}", self.counted),
+            None,
+            &format!("{limit}) UNION ALL "),
+        );
+        sql.push(&format!("{limit})"));
+        let counts = connection.read("a count", sql, crate::sql::Row::count)?;
+        Ok(counts.into_iter().fold(0, u64::saturating_add).min(MOST_COUNTED))
     }
 
     /// One `SELECT`, or two that are merged.
-    fn arms(&self, columns: &str, after: Option<&(String, Vec<Value>)>, between: &str) -> Sql {
-        let Some((conditions, value)) = &self.either else { return self.arm(Sql::new(""), columns, None, after) };
+    fn arms(&self, way: Way, select: &str, after: Option<&(String, Vec<Value>)>, between: &str) -> Sql {
+        let Some((conditions, value)) = &self.either else { return self.arm(way, Sql::new(""), select, None, after) };
         let [first, second] = conditions;
-        let sql = self.arm(Sql::new(""), columns, Some((first, value)), after).then(between);
-        self.arm(sql, columns, Some((second, value)), after)
+        let sql = self.arm(way, Sql::new(""), select, Some((first, value)), after).then(between);
+        self.arm(way, sql, select, Some((second, value)), after)
     }
 
     fn arm(
         &self,
+        way: Way,
         mut sql: Sql,
-        columns: &str,
+        select: &str,
         either: Option<(&str, &Value)>,
         after: Option<&(String, Vec<Value>)>,
     ) -> Sql {
-        sql.push(&format!("SELECT {columns} FROM {}", self.table));
+        sql.push(select);
+        let has_conditions = either.is_some() || after.is_some() || !self.filters.is_empty();
+        let mut sql = self.conditions(sql, way, either, after);
+        if matches!(way, Way::Gather | Way::GatherByRow) {
+            let few = self.few(way);
+            let word = if has_conditions { "AND" } else { "WHERE" };
+            sql.push(&format!(" {word} {} IN ({})", self.id, few.text()));
+            sql.values().0.extend(few.values_of().iter().cloned());
+        }
+        sql
+    }
+
+    /// What must hold of a row.
+    fn conditions(
+        &self,
+        mut sql: Sql,
+        way: Way,
+        either: Option<(&str, &Value)>,
+        after: Option<&(String, Vec<Value>)>,
+    ) -> Sql {
         let mut word = " WHERE ";
         let mut add = |condition: &str, values: &[Value]| {
             sql.push(word);
@@ -149,8 +274,14 @@ impl List {
         if let Some((condition, value)) = either {
             add(condition, std::slice::from_ref(value));
         }
-        for (condition, values) in &self.filters {
-            add(condition, values);
+        for filter in &self.filters {
+            let of_one_row = filter.by_row.map_or(filter.condition, |(of_one_row, _)| of_one_row);
+            match way {
+                // So written, no index is looked for.
+                Way::Walk => add(&format!("({of_one_row}) IS TRUE"), &filter.values),
+                Way::GatherByRow if filter.by_row.is_some() => add(&format!("({of_one_row}) IS TRUE"), &filter.values),
+                Way::Index | Way::Gather | Way::GatherByRow => add(filter.condition, &filter.values),
+            }
         }
         if let Some((condition, values)) = after {
             add(condition, values);

@@ -323,10 +323,22 @@ pub(crate) fn list(
     filter: &MarketFilter,
     page: &PageRequest<MarketSort>,
 ) -> Result<Page<Market>, StoreError> {
-    let mut list = List::of(TABLES, columns(), "id");
+    // Ties are broken by the id that is in the index of the order.
+    let by_volume = page.sort.iter().any(|(key, _)| *key == MarketSort::Volume);
+    let id = if by_volume { "market_counters.market_id" } else { "id" };
+    let mut list = List::of(TABLES, columns(), id).counted_in(MARKETS.name, "id");
     list.filter("status = ?", filter.status.map(MarketStatus::as_str));
     list.filter("category = ?", filter.category.as_ref());
-    list.filter("id IN (SELECT market_id FROM market_tags WHERE tag = ?)", filter.tag.as_ref());
+    let is_filtered = *filter != MarketFilter::default();
+    let closes_at_a_time = (filter.closes_before.is_some() || filter.closes_after.is_some())
+        && page.sort.first().is_none_or(|(key, _)| *key != MarketSort::ClosesAt);
+    list.out_of_order(is_filtered && (by_volume || filter.tag.is_some() || closes_at_a_time));
+    list.filter_by_names(
+        "id IN (SELECT market_id FROM market_tags WHERE tag = ?)",
+        "EXISTS (SELECT 1 FROM market_tags WHERE market_id = markets.id AND tag = ?)",
+        "SELECT market_id FROM market_tags WHERE tag = ?",
+        filter.tag.as_ref(),
+    );
     list.filter("creator_id = ?", filter.creator);
     list.filter("closes_at < ?", filter.closes_before);
     list.filter("closes_at >= ?", filter.closes_after);

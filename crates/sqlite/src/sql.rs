@@ -121,6 +121,16 @@ impl Sql {
         self
     }
 
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The values that it has.
+    pub(crate) fn values_of(&self) -> &[Value] {
+        &self.values.0
+    }
+
     /// Adds text.
     pub(crate) fn push(&mut self, text: &str) {
         self.text.to_mut().push_str(text);

@@ -99,6 +99,7 @@ pub(crate) fn list(
     list.filter("status = ?", filter.status.map(UserStatus::as_str));
     list.filter("created_at >= ?", filter.created_after);
     list.filter("created_at < ?", filter.created_before);
+    list.out_of_order(filter.search.is_some());
     if let Some(text) = &filter.search {
         let [name, address] = [text.to_ascii_lowercase(), fold(text)].map(|prefix| {
             // No character sorts behind it, and no name or address has it.

@@ -8,7 +8,7 @@ use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{
-    Cache, Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Store, TokenSigner,
+    Cache, Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Replicas, Store, TokenSigner,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
@@ -27,6 +27,8 @@ pub struct Context {
     pub store: Arc<dyn Store>,
     /// Reads.
     pub queries: Arc<dyn Queries>,
+    /// Copies of the store for reads that may lag, if there are some.
+    pub replicas: Option<Arc<dyn Replicas>>,
     /// Answers that are the same for everybody. The store must be one whose commits end what they make stale:
     /// [`InvalidatingStore`](crate::caching::InvalidatingStore).
     pub cache: Arc<dyn Cache>,
@@ -58,6 +60,14 @@ pub struct Context {
     pub policy: Policy,
     /// From where the request at hand comes, for the audit log; nothing where nobody asked.
     pub origin: Origin,
+}
+
+impl Context {
+    /// Reads for lists and sums that decide nothing and are not put into a cache: see [`Replicas`].
+    #[must_use]
+    pub fn lists_of(&self, reader: Option<UserId>) -> Arc<dyn Queries> {
+        self.replicas.as_ref().map_or_else(|| Arc::clone(&self.queries), |replicas| replicas.queries_of(reader))
+    }
 }
 
 /// The house's rules: configuration that decisions depend on.

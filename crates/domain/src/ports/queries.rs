@@ -1,5 +1,7 @@
 //! The reading half of storage: lists, single things and sums that decide nothing.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -41,7 +43,7 @@ pub enum SortValue {
 /// From where a page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// After so many rows. The page is counted in total.
+    /// After so many rows. The page is counted in total, as far as [`MOST_COUNTED`].
     Offset(u64),
     /// After the row with these sort values (one for each sort key) and this id. Not counted.
     /// Rows that are added or removed meanwhile shift nothing.
@@ -62,12 +64,15 @@ pub struct PageRequest<K> {
     pub limit: u32,
 }
 
+/// Rows are counted up to so many: what counting costs does not grow with the store.
+pub const MOST_COUNTED: u64 = 10_000;
+
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// How many rows the filters match; only for [`Start::Offset`].
+    /// How many rows the filters match, or [`MOST_COUNTED`] where there are more; only for [`Start::Offset`].
     pub total: Option<u64>,
     /// Whether rows follow.
     pub has_more: bool,
@@ -473,4 +478,12 @@ pub trait Queries: Send + Sync {
     async fn audit_chain(&self, after: i64, limit: u32) -> Result<Vec<Link>, StoreError>;
     /// Accounts in id order after that one.
     async fn accounts_after(&self, after: Option<AccountId>, limit: u32) -> Result<Vec<Account>, StoreError>;
+}
+
+/// Copies of a store that follow it, for reads that may lag behind it.
+pub trait Replicas: Send + Sync {
+    /// The reading half for whoever reads; nobody for strangers. Its lists and sums may lag as far as was
+    /// configured, but not behind what was committed for that user through this process: so nobody misses what
+    /// was answered. Nothing that it answers may be put into a cache, which would outlive the lag, nor decide a write.
+    fn queries_of(&self, reader: Option<UserId>) -> Arc<dyn Queries>;
 }

@@ -113,6 +113,7 @@ impl Ports {
         let ctx = Context {
             store: Arc::new(self.store),
             queries: Arc::new(self.queries),
+            replicas: None,
             cache: Arc::new(forgetful()),
             clock: Arc::new(clock),
             ids: Arc::new(ids),

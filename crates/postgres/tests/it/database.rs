@@ -36,7 +36,12 @@ impl Database {
 
     /// Its address.
     pub(crate) fn url(&self) -> String {
-        let (server, query) = self.server.split_once('?').map_or((self.server.as_str(), ""), |(s, q)| (s, q));
+        self.url_on(&self.server)
+    }
+
+    /// The address of the same database on another server.
+    pub(crate) fn url_on(&self, server: &str) -> String {
+        let (server, query) = server.split_once('?').unwrap_or((server, ""));
         let (base, _) = server.rsplit_once('/').unwrap_or((server, ""));
         if query.is_empty() { format!("{base}/{}", self.name) } else { format!("{base}/{}?{query}", self.name) }
     }
@@ -57,7 +62,7 @@ impl Database {
     }
 }
 
-async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
+pub(crate) async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("connecting to DATABASE_URL")?;
     tokio::spawn(connection);
     Ok(client)

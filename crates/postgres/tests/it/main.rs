@@ -4,6 +4,8 @@
 mod database;
 mod faults;
 mod migrations;
+mod plans;
+mod replicas;
 
 mod conformance {
     //! What every store promises.

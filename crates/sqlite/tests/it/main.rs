@@ -1,6 +1,7 @@
 //! The suite of the ports, and what is SQLite's own.
 
 mod migrations;
+mod plans;
 mod store;
 
 mod conformance {

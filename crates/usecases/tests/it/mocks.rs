@@ -284,6 +284,7 @@ pub fn context_with(
     Context {
         store: Arc::new(store),
         queries: Arc::new(queries),
+        replicas: None,
         cache: Arc::new(forgetful()),
         clock: Arc::new(clock),
         ids: Arc::new(ids),

@@ -1,0 +1,521 @@
+//! Everything that can be asked through the ports, in the ways that the API lets it be asked.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use bellwether_domain::audit_log::{Action, FailureKey};
+use bellwether_domain::ids::{MarketId, UserId};
+use bellwether_domain::job::{Claim, JobKind, Outcome};
+use bellwether_domain::ledger::TransferKind;
+use bellwether_domain::market::{MarketStatus, OutcomeId};
+use bellwether_domain::money::Credits;
+use bellwether_domain::order::{OrderStatus, Side};
+use bellwether_domain::ports::{
+    AnswerKey, AuditFilter, AuditSort, BookRequest, CandleRequest, Direction, Jobs, MOST_COUNTED, MarketFilter,
+    MarketKey, MarketSort, OrderFilter, OrderSort, PageRequest, PositionFilter, PositionSort, Queries, SortValue,
+    Start, Store, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter, UserSort, Wanted,
+};
+use bellwether_domain::text::Slug;
+use bellwether_domain::user::{Role, UserStatus};
+use jiff::SignedDuration;
+
+use super::fill::Places;
+use crate::fixtures::outcome;
+
+/// The ports themselves, in which the methods are looked up that must be asked.
+const PORTS: [&str; 3] = [
+    include_str!("../../../domain/src/ports/queries.rs"),
+    include_str!("../../../domain/src/ports/jobs.rs"),
+    include_str!("../../../domain/src/ports/store.rs"),
+];
+/// Traits in them that ask a store for nothing.
+const NOT_ASKED: [&str; 3] = ["Store", "UnitOfWork", "Mailer"];
+/// Reads of everything, for checks that may take hours.
+const OF_EVERYTHING: [&str; 1] = ["Queries.violations"];
+const PAGE: u32 = 20;
+
+/// The halves of the store that is asked.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its units of work.
+    pub store: &'a dyn Store,
+    /// Its reading half.
+    pub queries: &'a dyn Queries,
+    /// Its queue of jobs.
+    pub jobs: &'a dyn Jobs,
+}
+
+impl std::fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asked").finish_non_exhaustive()
+    }
+}
+
+/// Asks everything there is, each two times, and tells `heard` what it was and how long the second took.
+/// What a unit of work changed is rolled back; the few jobs that were claimed stay so.
+///
+/// # Errors
+/// Where a read fails, or there is a method of the ports that is not asked here.
+pub async fn each(asked: Asked<'_>, places: Places, heard: &mut dyn FnMut(&str, Duration)) -> anyhow::Result<()> {
+    let mut reads = Reads { asked, places, heard, names: BTreeSet::new() };
+    reads.lists_of_people().await?;
+    reads.lists_of_markets().await?;
+    reads.lists_of_trading().await?;
+    reads.single_things().await?;
+    reads.sums().await?;
+    reads.jobs().await?;
+    reads.loads_of_a_unit().await?;
+    reads.loads_of_people_in_a_unit().await?;
+    let missing: Vec<String> = methods().into_iter().filter(|name| !reads.names.contains(name)).collect();
+    ensure!(missing.is_empty(), "these are not asked in conformance/src/plans/reads.rs: {}", missing.join(", "));
+    Ok(())
+}
+
+/// Lists of which more match than are gathered or counted hold the right rows in the right order.
+///
+/// # Errors
+/// Where they do not, or a read fails.
+pub async fn large_lists_are_right(asked: Asked<'_>, places: Places) -> anyhow::Result<()> {
+    let tagged = MarketFilter { tag: Some("tag 1".to_owned()), ..MarketFilter::default() };
+    markets_are_right(asked, &tagged).await?;
+    markets_are_right(asked, &MarketFilter { status: Some(MarketStatus::Open), ..tagged }).await?;
+    let first =
+        PageRequest { sort: vec![(UserSort::CreatedAt, Direction::Ascending)], start: Start::Offset(0), limit: 1 };
+    let counted = asked.queries.users(&UserFilter::default(), &first).await?.total;
+    ensure!(counted == Some(MOST_COUNTED), "{counted:?} users are counted where there are {}", places.rows);
+    Ok(())
+}
+
+/// Three pages of the markets that are tagged, by their volume.
+async fn markets_are_right(asked: Asked<'_>, filter: &MarketFilter) -> anyhow::Result<()> {
+    let sort = vec![(MarketSort::Volume, Direction::Descending)];
+    let (mut start, mut last, mut seen) = (Start::Offset(0), Credits::MAX, BTreeSet::new());
+    for _ in 0..3 {
+        let page = asked.queries.markets(filter, &PageRequest { sort: sort.clone(), start, limit: 100 }).await?;
+        for market in &page.items {
+            let matches = market.tags == ["tag 1"] && filter.status.is_none_or(|status| status == market.status);
+            ensure!(matches && market.volume <= last, "market {} is out of place after {last:?}", market.id);
+            last = market.volume;
+            seen.insert(market.id);
+        }
+        let end = page.items.last().context("an empty page")?;
+        start = Start::After(vec![SortValue::Int(end.volume.mills())], end.id.0);
+    }
+    ensure!(seen.len() == 300, "three pages have {} markets", seen.len());
+    Ok(())
+}
+
+/// The methods of the ports that ask a store for something.
+fn methods() -> Vec<String> {
+    let mut found = Vec::new();
+    for text in PORTS {
+        let mut port = "";
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("pub trait ") {
+                port = rest.split(':').next().unwrap_or_default();
+            } else if let Some(rest) = line.strip_prefix("    async fn ") {
+                found.push(format!("{port}.{}", rest.split('(').next().unwrap_or_default()));
+            }
+        }
+    }
+    let is_asked = |name: &String| {
+        let port = name.split('.').next().unwrap_or_default();
+        !NOT_ASKED.contains(&port) && !OF_EVERYTHING.contains(&name.as_str())
+    };
+    found.into_iter().filter(is_asked).collect()
+}
+
+struct Reads<'a> {
+    asked: Asked<'a>,
+    places: Places,
+    heard: &'a mut dyn FnMut(&str, Duration),
+    names: BTreeSet<String>,
+}
+
+/// The order of a list that is asked for: its keys, what a cursor in the middle holds of each, and the way.
+type Sort<K> = Vec<(K, SortValue, Direction)>;
+
+impl Reads<'_> {
+    /// Asks two times. What is asked is the method, and after a space in which way.
+    async fn ask<T, F>(&mut self, what: &str, read: impl Fn() -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        read().await.with_context(|| what.to_owned())?;
+        let started = Instant::now();
+        read().await.with_context(|| what.to_owned())?;
+        (self.heard)(what, started.elapsed());
+        self.names.insert(what.split(' ').next().unwrap_or_default().to_owned());
+        Ok(())
+    }
+
+    /// Asks for the first page, for one in the middle, and for a counted one.
+    async fn pages<K: Copy, T, F>(
+        &mut self,
+        what: &str,
+        sort: &Sort<K>,
+        read: impl Fn(PageRequest<K>) -> F,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let keys: Vec<(K, Direction)> = sort.iter().map(|(key, _, direction)| (*key, *direction)).collect();
+        let values = sort.iter().map(|(_, value, _)| value.clone()).collect();
+        let middle = Start::After(values, self.places.order().0);
+        for (name, start) in [("first", Start::First), ("after", middle), ("counted", Start::Offset(0))] {
+            let request = || PageRequest { sort: keys.clone(), start: start.clone(), limit: PAGE };
+            self.ask(&format!("{what} {name}"), || read(request())).await?;
+        }
+        Ok(())
+    }
+
+    /// Each key by itself, both ways.
+    fn each_way<K: Copy>(keys: &[(K, &'static str, SortValue)]) -> Vec<(String, Sort<K>)> {
+        let mut all = Vec::new();
+        for (key, name, value) in keys {
+            for (sign, direction) in [("", Direction::Ascending), ("-", Direction::Descending)] {
+                all.push((format!("by {sign}{name}"), vec![(*key, value.clone(), direction)]));
+            }
+        }
+        all
+    }
+
+    fn middle(&self) -> anyhow::Result<SortValue> {
+        Ok(SortValue::Int(self.places.middle()?.as_microsecond()))
+    }
+
+    async fn lists_of_people(&mut self) -> anyhow::Result<()> {
+        let (places, queries, middle) = (self.places, self.asked.queries, self.middle()?);
+        let any = UserFilter::default();
+        let filters = [
+            ("all", any.clone()),
+            ("role=admin", UserFilter { role: Some(Role::Admin), ..any.clone() }),
+            ("status=deactivated", UserFilter { status: Some(UserStatus::Deactivated), ..any.clone() }),
+            ("createdAfter", UserFilter { created_after: Some(places.middle()?), ..any.clone() }),
+            ("createdBefore", UserFilter { created_before: Some(places.middle()?), ..any.clone() }),
+            ("q", UserFilter { search: Some("user 77".to_owned()), ..any }),
+        ];
+        let sorts = Self::each_way(&[
+            (UserSort::CreatedAt, "createdAt", middle.clone()),
+            (UserSort::DisplayName, "displayName", SortValue::Text("User 5".to_owned())),
+        ]);
+        for (filter_name, filter) in &filters {
+            for (sort_name, sort) in &sorts {
+                let what = format!("Queries.users {filter_name} {sort_name}");
+                self.pages(&what, sort, async |page| queries.users(filter, &page).await).await?;
+            }
+        }
+        let any = AuditFilter::default();
+        let busy = places.busy_user();
+        let filters = [
+            ("all", any.clone()),
+            ("actor", AuditFilter { actor: Some(busy), ..any.clone() }),
+            ("action", AuditFilter { action: Some(Action::RoleChanged), ..any.clone() }),
+            ("target", AuditFilter { target: Some(busy.0), ..any.clone() }),
+            ("from", AuditFilter { from: Some(places.middle()?), ..any.clone() }),
+            ("until", AuditFilter { until: Some(places.middle()?), ..any }),
+        ];
+        let sorts = Self::each_way(&[(AuditSort::CreatedAt, "createdAt", middle)]);
+        for (filter_name, filter) in &filters {
+            for (sort_name, sort) in &sorts {
+                let what = format!("Queries.audit_log {filter_name} {sort_name}");
+                self.pages(&what, sort, async |page| queries.audit_log(filter, &page).await).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn lists_of_markets(&mut self) -> anyhow::Result<()> {
+        let (places, queries, middle) = (self.places, self.asked.queries, self.middle()?);
+        let any = MarketFilter::default();
+        let of = |name: &str| MarketFilter { category: Some(name.to_owned()), ..MarketFilter::default() };
+        let tagged = |name: &str| MarketFilter { tag: Some(name.to_owned()), ..MarketFilter::default() };
+        let filters = [
+            ("all", any.clone()),
+            ("status=open", MarketFilter { status: Some(MarketStatus::Open), ..any.clone() }),
+            ("status=proposed", MarketFilter { status: Some(MarketStatus::Proposed), ..any.clone() }),
+            ("status=disputed", MarketFilter { status: Some(MarketStatus::Disputed), ..any.clone() }),
+            ("category=much", of("category 1")),
+            ("category=rare", of("rare")),
+            ("category=none", of("none")),
+            ("tag=much", tagged("tag 1")),
+            ("tag=rare", tagged("rare")),
+            ("creator", MarketFilter { creator: Some(places.busy_user()), ..any.clone() }),
+            ("closesAfter", MarketFilter { closes_after: Some(places.end()?), ..any.clone() }),
+            ("closesBefore", MarketFilter { closes_before: Some(places.middle()?), ..any.clone() }),
+            ("status=open category=much", MarketFilter { status: Some(MarketStatus::Open), ..of("category 1") }),
+            ("status=proposed category=rare", MarketFilter { status: Some(MarketStatus::Proposed), ..of("rare") }),
+        ];
+        let volume = SortValue::Int(i64::try_from(places.rows)?.saturating_mul(500));
+        let mut sorts = Self::each_way(&[
+            (MarketSort::CreatedAt, "createdAt", middle.clone()),
+            (MarketSort::ClosesAt, "closesAt", middle.clone()),
+            (MarketSort::Volume, "volume", volume.clone()),
+        ]);
+        let mixed = vec![
+            (MarketSort::Volume, volume, Direction::Descending),
+            (MarketSort::ClosesAt, middle, Direction::Ascending),
+        ];
+        sorts.push(("by -volume,closesAt".to_owned(), mixed));
+        for (filter_name, filter) in &filters {
+            for (sort_name, sort) in &sorts {
+                let what = format!("Queries.markets {filter_name} {sort_name}");
+                self.pages(&what, sort, async |page| queries.markets(filter, &page).await).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn lists_of_trading(&mut self) -> anyhow::Result<()> {
+        let (places, queries, middle) = (self.places, self.asked.queries, self.middle()?);
+        let sorts = Self::each_way(&[
+            (OrderSort::CreatedAt, "createdAt", middle.clone()),
+            (OrderSort::UpdatedAt, "updatedAt", middle.clone()),
+        ]);
+        for (filter_name, filter) in &order_filters(places) {
+            for (sort_name, sort) in &sorts {
+                let what = format!("Queries.orders {filter_name} {sort_name}");
+                self.pages(&what, sort, async |page| queries.orders(filter, &page).await).await?;
+            }
+        }
+        let sorts = Self::each_way(&[(TradeSort::CreatedAt, "createdAt", middle.clone())]);
+        for (filter_name, filter) in &trade_filters(places) {
+            for (sort_name, sort) in &sorts {
+                let what = format!("Queries.trades {filter_name} {sort_name}");
+                self.pages(&what, sort, async |page| queries.trades(filter, &page).await).await?;
+            }
+        }
+        let sorts = Self::each_way(&[(TransferSort::CreatedAt, "createdAt", middle)]);
+        for (filter_name, filter) in &transfer_filters(places) {
+            for (sort_name, sort) in &sorts {
+                let what = format!("Queries.transfers {filter_name} {sort_name}");
+                self.pages(&what, sort, async |page| queries.transfers(filter, &page).await).await?;
+            }
+        }
+        let spent = SortValue::Int(i64::try_from(places.rows / 2)?);
+        let sorts = Self::each_way(&[(PositionSort::Spent, "spent", spent)]);
+        let (user, market) = (Some(places.busy_user()), Some(places.busy_market()));
+        let filters = [
+            ("user", PositionFilter { user, market: None }),
+            ("market", PositionFilter { user: None, market }),
+            ("user market", PositionFilter { user, market: Some(places.market(0)) }),
+        ];
+        for (filter_name, filter) in &filters {
+            for (sort_name, sort) in &sorts {
+                let what = format!("Queries.positions {filter_name} {sort_name}");
+                self.pages(&what, sort, async |page| queries.positions(filter, &page).await).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn single_things(&mut self) -> anyhow::Result<()> {
+        let (places, queries) = (self.places, self.asked.queries);
+        let (users, markets) = (users(places), markets(places));
+        let (busy, hash) = (places.busy_user(), places.hash());
+        self.ask("Queries.ping", || queries.ping()).await?;
+        self.ask("Queries.user", || queries.user(busy)).await?;
+        self.ask("Queries.user_by_email", || queries.user_by_email("user77@example.org")).await?;
+        self.ask("Queries.users_by_ids", || queries.users_by_ids(&users)).await?;
+        self.ask("Queries.bots_of", || queries.bots_of(busy)).await?;
+        self.ask("Queries.session", || queries.session(places.session())).await?;
+        let end = places.end()?;
+        self.ask("Queries.sessions_of", || queries.sessions_of(busy, end, PAGE)).await?;
+        self.ask("Queries.api_key", || queries.api_key(hash)).await?;
+        self.ask("Queries.api_keys_of", || queries.api_keys_of(busy)).await?;
+        self.ask("Queries.mail_token", || queries.mail_token(hash)).await?;
+        self.ask("Queries.account", || queries.account(places.busy_account())).await?;
+        self.ask("Queries.transfer", || queries.transfer(places.transfer())).await?;
+        let by_id = MarketKey::Id(places.busy_market());
+        self.ask("Queries.market", || queries.market(&by_id)).await?;
+        let by_slug = MarketKey::Slug(Slug::parse("market-77")?);
+        self.ask("Queries.market slug", || queries.market(&by_slug)).await?;
+        self.ask("Queries.markets_by_ids", || queries.markets_by_ids(&markets)).await?;
+        self.ask("Queries.best_prices", || queries.best_prices(&markets)).await?;
+        self.ask("Queries.order", || queries.order(places.order())).await?;
+        self.ask("Queries.position", || queries.position(busy, places.market(0))).await
+    }
+
+    async fn sums(&mut self) -> anyhow::Result<()> {
+        let (places, queries) = (self.places, self.asked.queries);
+        let book = outcome(0)?;
+        let market = places.busy_market();
+        self.ask("Queries.book", || queries.book(market, book, 50)).await?;
+        let to = places.middle()?;
+        let from = to.checked_sub(SignedDuration::from_hours(2))?;
+        let request = CandleRequest { market, book, interval_s: 60, from, to, limit: 120 };
+        self.ask("Queries.candles", || queries.candles(&request)).await?;
+        self.ask("Queries.due_work", || queries.due_work(to, 100)).await?;
+        self.ask("Queries.statistics", || queries.statistics(places.user(3))).await?;
+        self.ask("Queries.chains", || queries.chains(None, PAGE)).await?;
+        let after = Some((places.busy_account(), 500));
+        self.ask("Queries.chains after", || queries.chains(after, PAGE)).await?;
+        self.ask("Queries.accounts_after", || queries.accounts_after(None, PAGE)).await?;
+        let after = Some(places.busy_account());
+        self.ask("Queries.accounts_after after", || queries.accounts_after(after, PAGE)).await?;
+        self.ask("Queries.audit_head", || queries.audit_head()).await?;
+        self.ask("Queries.audit_chain", || queries.audit_chain(500, PAGE)).await
+    }
+
+    async fn jobs(&mut self) -> anyhow::Result<()> {
+        let (places, jobs, kind) = (self.places, self.asked.jobs, JobKind::Mail);
+        let (now, later) = (places.middle()?, places.end()?);
+        self.ask("Jobs.claim", || jobs.claim(kind, now, later, 10)).await?;
+        // Of an attempt that there was not, so that nothing changes.
+        let claim = Claim { job: places.job(), attempt: 77 };
+        self.ask("Jobs.finish", || jobs.finish(claim)).await?;
+        self.ask("Jobs.fail", || jobs.fail(claim, "an error", Outcome::Again(later), now)).await?;
+        self.ask("Jobs.next_due", || jobs.next_due(kind)).await?;
+        self.ask("Jobs.dead", || jobs.dead(kind, PAGE)).await?;
+        self.ask("Jobs.forget_dead_before", || jobs.forget_dead_before(now, 10)).await
+    }
+
+    /// What an order and a payment load, one by one and all at once.
+    async fn loads_of_a_unit(&mut self) -> anyhow::Result<()> {
+        let (places, store) = (self.places, self.asked.store);
+        let wanted = wanted(places)?;
+        let market = places.busy_market();
+        macro_rules! in_a_unit {
+            ($name:literal, |$unit:ident| $call:expr) => {
+                self.ask($name, async || {
+                    let mut $unit = store.begin().await?;
+                    $call.await?;
+                    $unit.rollback().await
+                })
+                .await?
+            };
+        }
+        in_a_unit!("load", |unit| unit.load(wanted.clone()));
+        in_a_unit!("Users.lock", |unit| unit.users().lock(&wanted.users));
+        in_a_unit!("Users.load", |unit| unit.users().load(&wanted.users));
+        in_a_unit!("Accounts.lock", |unit| unit.accounts().lock(&wanted.lock_accounts));
+        in_a_unit!("Markets.lock", |unit| unit.markets().lock(&wanted.lock_markets));
+        in_a_unit!("Orders.load", |unit| unit.orders().load(&wanted.orders));
+        in_a_unit!("Orders.book", |unit| unit.orders().book(&wanted.books));
+        in_a_unit!("Orders.open_in_market", |unit| unit.orders().open_in_market(market, 100));
+        in_a_unit!("Orders.count_open", |unit| unit.orders().count_open(&wanted.open_counts));
+        in_a_unit!("Orders.with_client_ids", |unit| unit.orders().with_client_ids(&wanted.client_ids));
+        in_a_unit!("Positions.load", |unit| unit.positions().load(&wanted.positions));
+        in_a_unit!("Positions.unsettled", |unit| unit.positions().unsettled(market, 100));
+        in_a_unit!("ApiKeys.usages", |unit| unit.api_keys().usages(&wanted.key_usages));
+        in_a_unit!("Answers.find", |unit| unit.answers().find(&wanted.answers));
+        let old = places.middle()?;
+        in_a_unit!("Answers.forget_before", |unit| unit.answers().forget_before(old, 100));
+        Ok(())
+    }
+
+    async fn loads_of_people_in_a_unit(&mut self) -> anyhow::Result<()> {
+        let (places, store) = (self.places, self.asked.store);
+        let (user, old, hash) = (places.user(5), places.middle()?, places.hash());
+        let sessions = [places.session()];
+        let failure = FailureKey { user: Some(user), place: "192.0.2.7".to_owned(), since: old };
+        macro_rules! in_a_unit {
+            ($name:literal, |$unit:ident| $call:expr) => {
+                self.ask($name, async || {
+                    let mut $unit = store.begin().await?;
+                    $call.await?;
+                    $unit.rollback().await
+                })
+                .await?
+            };
+        }
+        in_a_unit!("Users.lock_bots_of", |unit| unit.users().lock_bots_of(user));
+        in_a_unit!("Users.lock_admins", |unit| unit.users().lock_admins());
+        in_a_unit!("Sessions.lock", |unit| unit.sessions().lock(&sessions));
+        in_a_unit!("Sessions.lock_by_token", |unit| unit.sessions().lock_by_token(hash));
+        in_a_unit!("Sessions.lock_of_user", |unit| unit.sessions().lock_of_user(user));
+        in_a_unit!("Sessions.refresh_tokens", |unit| unit.sessions().refresh_tokens(&[hash]));
+        in_a_unit!("Sessions.forget_before", |unit| unit.sessions().forget_before(old, 100));
+        in_a_unit!("MailTokens.find", |unit| unit.mail_tokens().find(hash));
+        in_a_unit!("MailTokens.of_user", |unit| unit.mail_tokens().of_user(user));
+        in_a_unit!("MailTokens.forget_before", |unit| unit.mail_tokens().forget_before(old, 100));
+        in_a_unit!("Failures.count", |unit| unit.failures().count(&failure, old, 100));
+        in_a_unit!("Failures.take_before", |unit| unit.failures().take_before(old, 100));
+        in_a_unit!("ApiKeys.of_user", |unit| unit.api_keys().of_user(user));
+        in_a_unit!("ApiKeys.lock", |unit| unit.api_keys().lock(places.key()));
+        Ok(())
+    }
+}
+
+fn users(places: Places) -> Vec<UserId> {
+    (0..20).map(|number| places.user(number)).collect()
+}
+
+fn markets(places: Places) -> Vec<MarketId> {
+    (0..20).map(|number| places.market(number)).collect()
+}
+
+fn order_filters(places: Places) -> Vec<(&'static str, OrderFilter)> {
+    let user = Some(places.busy_user());
+    let own = OrderFilter { user, ..OrderFilter::default() };
+    let market = Some(places.busy_market());
+    let with_status = |status| OrderFilter { status: Some(status), ..own.clone() };
+    vec![
+        ("user", own.clone()),
+        ("user status=open", with_status(OrderStatus::Open)),
+        ("user status=filled", with_status(OrderStatus::Filled)),
+        ("user status=expired", with_status(OrderStatus::Expired)),
+        ("user market", OrderFilter { market, ..own.clone() }),
+        ("user market=rare", OrderFilter { market: Some(places.market(3)), ..own.clone() }),
+        ("user market=none", OrderFilter { market: Some(places.market(500)), ..own.clone() }),
+        ("user market status=open", OrderFilter { market, ..with_status(OrderStatus::Open) }),
+        ("user clientOrderId", OrderFilter { client_order_id: Some("mine 300".to_owned()), ..own }),
+    ]
+}
+
+fn trade_filters(places: Places) -> Vec<(&'static str, TradeFilter)> {
+    let (user, market, order) = (Some(places.busy_user()), Some(places.busy_market()), Some(places.order()));
+    let any = TradeFilter::default();
+    vec![
+        ("market", TradeFilter { market, ..any.clone() }),
+        ("user", TradeFilter { user, ..any.clone() }),
+        ("user market", TradeFilter { user, market, ..any.clone() }),
+        ("user market=none", TradeFilter { user, market: Some(places.market(500)), ..any.clone() }),
+        ("user order", TradeFilter { user, order, ..any }),
+    ]
+}
+
+fn transfer_filters(places: Places) -> Vec<(&'static str, TransferFilter)> {
+    let account = Some(places.busy_account());
+    let own = TransferFilter { account, ..TransferFilter::default() };
+    vec![
+        ("account", own.clone()),
+        ("account kind=rare", TransferFilter { kind: Some(TransferKind::Grant), ..own.clone() }),
+        ("account kind=none", TransferFilter { kind: Some(TransferKind::Refund), ..own.clone() }),
+        ("account market", TransferFilter { market: Some(places.busy_market()), ..own.clone() }),
+        ("account market=none", TransferFilter { market: Some(places.market(500)), ..own }),
+    ]
+}
+
+fn wanted(places: Places) -> anyhow::Result<Wanted> {
+    let (user, market, book) = (places.busy_user(), places.busy_market(), OutcomeId::new(0).context("an outcome")?);
+    let side = |side| BookRequest { market, book, side, limit: None, depth: 20 };
+    Ok(Wanted {
+        answers: vec![AnswerKey { user, route: "POST /api/v1/orders".to_owned(), key: "key 500".to_owned() }],
+        users: users(places),
+        lock_markets: markets(places),
+        orders: vec![places.order()],
+        books: vec![side(Side::Buy), side(Side::Sell)],
+        client_ids: vec![(user, "mine 300".to_owned())],
+        open_counts: vec![(places.user(3), places.market(3))],
+        lock_accounts: vec![places.busy_account()],
+        positions: vec![(user, places.market(0))],
+        key_usages: vec![places.key()],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_methods_of_the_ports_are_found() {
+        let methods = methods();
+        for name in ["Queries.candles", "Jobs.claim", "Orders.book", "ApiKeys.usages"] {
+            assert!(methods.iter().any(|method| method == name), "{name} is not in {methods:?}");
+        }
+        assert!(!methods.iter().any(|method| method.starts_with("UnitOfWork.")));
+    }
+}

@@ -1,0 +1,284 @@
+//! Streaming replicas: which of them is near enough for whom.
+//!
+//! Every tenth of a second each replica is asked how far it has replayed the log, and the primary how far it has
+//! written it. A replica that does not answer, that is none, or that was left behind is not read from. Who wrote
+//! something through this process is remembered with the place in the log that it has to be read at: reads of his
+//! go to a replica that has passed it, else to the primary. So nobody waits, and nobody misses what he was told.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bellwether_domain::ids::UserId;
+use bellwether_domain::ledger::Owner;
+use bellwether_domain::ports::{Changes, Queries, Replicas, StoreError};
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use crate::error::Trouble;
+use crate::reads::ReadsOf;
+use crate::sql::Sql;
+use crate::store::{PgOptions, PgStore};
+
+/// How often all are asked where they are.
+const POLL: Duration = Duration::from_millis(100);
+/// How long one may take to say so.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a read waits for a replica before it goes to the primary.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
+/// So many writers are remembered before those are forgotten whom every replica must have passed.
+const MANY_WRITERS: usize = 10_000;
+/// Where a replica is that is not read from.
+const OUT: i64 = i64::MIN;
+/// A place that no replica reaches: for what may have been written, nobody knows where.
+const NOWHERE: i64 = i64::MAX;
+
+const PRIMARY_AT: &str =
+    "SELECT (pg_current_wal_lsn() - '0/0')::bigint, (SELECT system_identifier FROM pg_control_system())";
+const REPLICA_AT: &str = "SELECT coalesce((pg_last_wal_replay_lsn() - '0/0')::bigint, 0), \
+                          (SELECT system_identifier FROM pg_control_system()), pg_is_in_recovery()";
+
+/// The places in the log that writers have to be read at.
+#[derive(Debug)]
+pub(crate) struct RecentWrites {
+    writers: Mutex<HashMap<UserId, (i64, Instant)>>,
+    /// After so long every replica that is read from has passed any place.
+    kept_for: Duration,
+}
+
+impl RecentWrites {
+    fn new(max_lag: Duration) -> Self {
+        Self { writers: Mutex::default(), kept_for: max_lag.saturating_mul(2) + 2 * PATIENCE }
+    }
+
+    /// Remembers what was committed for these users at that place; none where nobody knows whether it was.
+    pub(crate) fn put(&self, users: &HashSet<UserId>, place: Option<i64>) {
+        let (place, now) = (place.unwrap_or(NOWHERE), Instant::now());
+        let mut writers = self.writers();
+        if writers.len() > MANY_WRITERS {
+            writers.retain(|_, (_, at)| now.duration_since(*at) < self.kept_for);
+        }
+        for user in users {
+            let written = writers.entry(*user).or_insert((place, now));
+            *written = (written.0.max(place), now);
+        }
+    }
+
+    /// Where a reader has to be read at.
+    fn of(&self, reader: Option<UserId>) -> i64 {
+        let Some(reader) = reader else { return 0 };
+        let mut writers = self.writers();
+        match writers.get(&reader) {
+            Some((_, at)) if at.elapsed() >= self.kept_for => {
+                writers.remove(&reader);
+                0
+            }
+            Some((place, _)) => *place,
+            None => 0,
+        }
+    }
+
+    fn writers(&self) -> MutexGuard<'_, HashMap<UserId, (i64, Instant)>> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose things changes are, and who made them.
+pub(crate) fn concerned(changes: &Changes) -> impl Iterator<Item = UserId> {
+    let accounts = changes.accounts.iter().chain(&changes.new_accounts).filter_map(|account| match account.owner {
+        Owner::User(user) => Some(user),
+        _ => None,
+    });
+    let orders = changes.new_orders.iter().chain(&changes.orders).map(|order| order.user);
+    let users = changes.new_users.iter().chain(&changes.users).map(|user| user.id);
+    let makers = changes.events.iter().filter_map(|event| event.actor.user());
+    let creators = changes.new_markets.iter().map(|market| market.creator);
+    let positions = changes.positions.iter().map(|position| position.user);
+    accounts.chain(orders).chain(users).chain(makers).chain(creators).chain(positions)
+}
+
+/// One replica.
+pub(crate) struct Replica {
+    /// Its number in the list, from 1: what logs call it.
+    number: usize,
+    pub(crate) store: PgStore,
+    /// How far it has replayed the log.
+    place: AtomicI64,
+}
+
+impl Replica {
+    /// Is not read from until it was heard of again.
+    pub(crate) fn leave_out(&self, why: &str) {
+        if self.place.swap(OUT, Ordering::Relaxed) != OUT {
+            tracing::warn!(replica = self.number, why, "a replica is left out; the primary answers");
+        }
+    }
+
+    fn take_in(&self, place: i64) {
+        if self.place.swap(place, Ordering::Relaxed) == OUT {
+            tracing::info!(replica = self.number, "a replica is read from");
+        }
+    }
+
+    /// How far it is, if it is a replica of that system.
+    async fn ask(&self, system: i64) -> Result<i64, String> {
+        let asked = async {
+            let row = self.store.connection().await?.one(Sql::new(REPLICA_AT)).await?;
+            let mut row = row.ok_or_else(|| StoreError::Corrupt("no answer".to_owned()))?;
+            Ok::<_, StoreError>((row.int()?, row.int()?, row.flag()?))
+        };
+        match timeout(PATIENCE, asked).await {
+            Err(_) => Err("it does not answer".to_owned()),
+            Ok(Err(error)) => Err(told(&error)),
+            Ok(Ok((_, of, _))) if of != system => Err("it is a copy of another database".to_owned()),
+            Ok(Ok((_, _, false))) => Err("it is no replica: it takes writes".to_owned()),
+            Ok(Ok((place, ..))) => Ok(place),
+        }
+    }
+}
+
+fn told(error: &StoreError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// A primary and its replicas.
+pub struct PgReplicas {
+    primary: Arc<PgStore>,
+    replicas: Vec<Arc<Replica>>,
+    recent: Arc<RecentWrites>,
+    turn: AtomicUsize,
+    watching: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for PgReplicas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgReplicas").field("replicas", &self.replicas.len()).finish_non_exhaustive()
+    }
+}
+
+impl PgReplicas {
+    /// Reads from the replicas at these URLs as soon as they were heard of, and from none that lags further than
+    /// `max_lag`. A replica need not be there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] where a URL cannot be used at all.
+    pub fn start(
+        primary: Arc<PgStore>,
+        urls: &[String],
+        options: PgOptions,
+        max_lag: Duration,
+    ) -> Result<Self, StoreError> {
+        let options = PgOptions { pool_timeout: READ_PATIENCE, io_timeout: READ_PATIENCE, ..options };
+        let replica = |(number, url): (usize, &String)| {
+            let store = PgStore::lazy(url, options)?;
+            Ok(Arc::new(Replica { number, store, place: AtomicI64::new(OUT) }))
+        };
+        let replicas = (1..).zip(urls).map(replica).collect::<Result<Vec<_>, StoreError>>()?;
+        let recent = Arc::new(RecentWrites::new(max_lag));
+        if !primary.remember_writes(Arc::clone(&recent)) {
+            return Err(Trouble::Unfit("the primary has replicas already".to_owned()).into());
+        }
+        let watch =
+            Watch { primary: Arc::clone(&primary), replicas: replicas.clone(), max_lag, samples: VecDeque::new() };
+        let watching = tokio::spawn(watch.run());
+        Ok(Self { primary, replicas, recent, turn: AtomicUsize::new(0), watching })
+    }
+
+    /// The next replica in turn that has passed that place.
+    fn past(&self, place: i64) -> Option<Arc<Replica>> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let in_turn = (0..self.replicas.len()).map(|n| first.wrapping_add(n) % self.replicas.len());
+        let mut replicas = in_turn.filter_map(|index| self.replicas.get(index));
+        replicas.find(|replica| replica.place.load(Ordering::Relaxed) >= place).cloned()
+    }
+}
+
+impl Replicas for PgReplicas {
+    fn queries_of(&self, reader: Option<UserId>) -> Arc<dyn Queries> {
+        match self.past(self.recent.of(reader)) {
+            Some(replica) => Arc::new(ReadsOf::new(replica, Arc::clone(&self.primary))),
+            None => self.primary.clone(),
+        }
+    }
+}
+
+impl Drop for PgReplicas {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+/// Asks all where they are, again and again.
+struct Watch {
+    primary: Arc<PgStore>,
+    replicas: Vec<Arc<Replica>>,
+    max_lag: Duration,
+    /// Where the primary was when, the oldest first; no older than may be lagged behind.
+    samples: VecDeque<(Instant, i64)>,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        let mut system = None;
+        loop {
+            if let Some((place, of)) = self.ask_primary().await {
+                system = Some(of);
+                self.samples.push_back((Instant::now(), place));
+            }
+            if let Some(system) = system {
+                self.look_at_replicas(system).await;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Where it is, and which system it is. Where it does not answer its replicas are as near as can be.
+    async fn ask_primary(&self) -> Option<(i64, i64)> {
+        let asked = async {
+            let mut row = self.primary.connection().await.ok()?.one(Sql::new(PRIMARY_AT)).await.ok()??;
+            Some((row.int().ok()?, row.int().ok()?))
+        };
+        timeout(PATIENCE, asked).await.ok()?
+    }
+
+    async fn look_at_replicas(&mut self, system: i64) {
+        let places = join_all(self.replicas.iter().map(|replica| replica.ask(system))).await;
+        while self.samples.len() > 1 && self.samples.front().is_some_and(|(at, _)| at.elapsed() > self.max_lag) {
+            self.samples.pop_front();
+        }
+        let oldest = self.samples.front().map_or(0, |(_, place)| *place);
+        for (replica, place) in self.replicas.iter().zip(places) {
+            match place {
+                Ok(place) if place >= oldest => replica.take_in(place),
+                Ok(_) => replica.leave_out("it lags too far behind"),
+                Err(why) => replica.leave_out(&why),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(number: u128) -> UserId {
+        UserId(uuid::Uuid::from_u128(number))
+    }
+
+    fn after_writes(kept_for: Duration) -> [i64; 4] {
+        let recent = RecentWrites { writers: Mutex::default(), kept_for };
+        recent.put(&HashSet::from([user(1)]), Some(500));
+        recent.put(&HashSet::from([user(1)]), Some(400));
+        recent.put(&HashSet::from([user(2)]), None);
+        [Some(user(1)), Some(user(2)), Some(user(3)), None].map(|who| recent.of(who))
+    }
+
+    #[test]
+    fn a_writer_is_read_where_it_wrote_until_every_replica_must_be_past_that() {
+        assert_eq!(after_writes(Duration::from_secs(60)), [500, NOWHERE, 0, 0]);
+        assert_eq!(after_writes(Duration::ZERO), [0; 4]);
+    }
+}

@@ -1,0 +1,5 @@
+DROP INDEX users_by_status_display_name;
+DROP INDEX users_by_role_display_name;
+DROP INDEX markets_by_creator_closes_at;
+DROP INDEX markets_by_category_closes_at;
+DROP INDEX markets_by_status_closes_at;
