@@ -47,6 +47,12 @@ impl CacheKind {
         }
     }
 
+    /// The kind of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// How long an entry is kept at most. An invalidation ends it sooner; this bounds what becomes of one
     /// that was lost.
     #[must_use]
@@ -116,13 +122,26 @@ pub type Cached = Option<Bytes>;
 pub struct Lease {
     key: CacheKey,
     token: u128,
+    behind: Option<Box<Lease>>,
 }
 
 impl Lease {
     /// Of a key; for caches, which choose a token that no other lease of the key has had.
     #[must_use]
     pub const fn new(key: CacheKey, token: u128) -> Self {
-        Self { key, token }
+        Self { key, token, behind: None }
+    }
+
+    /// The same, and with it the lease that a second cache gave, which stands behind this one.
+    #[must_use]
+    pub fn before(self, behind: Option<Self>) -> Self {
+        Self { behind: behind.map(Box::new), ..self }
+    }
+
+    /// Takes the lease of the cache behind, if there is one.
+    #[must_use]
+    pub fn take_behind(&mut self) -> Option<Self> {
+        self.behind.take().map(|lease| *lease)
     }
 
     /// What may be put.
@@ -169,7 +188,9 @@ pub struct CacheUnreachable;
 ///
 /// **Times.** An entry lives for the time it was put with, or up to a tenth less: entries that were put
 /// at the same moment should not all be missed at the same moment. Within
-/// [`CacheKind::refresh_ahead`] of its end one reader at a time gets a lease together with the hit.
+/// [`CacheKind::refresh_ahead`] of its end one reader at a time gets a lease together with the hit. A cache may
+/// have a longest life: then an entry ends so long after its *lease was given* at the latest, and so what it
+/// shows was in the store that long ago at most, even where no invalidation is ever heard.
 ///
 /// **Failures.** A cache that is down, slow or full, or whose contents make no sense, is one that
 /// remembers nothing: `get` misses without a lease, `put` does nothing. Only an invalidation tells, since it
@@ -251,6 +272,8 @@ mod tests {
         let names: BTreeSet<_> = CacheKind::ALL.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), CacheKind::ALL.len());
         assert!(names.iter().all(|name| !name.contains(':')));
+        assert!(CacheKind::ALL.iter().all(|kind| CacheKind::named(kind.name()) == Some(*kind)));
+        assert_eq!(CacheKind::named("markets"), None);
         let key = CacheKey::new(CacheKind::Book, "a:b");
         assert_eq!((key.to_string().as_str(), key.id(), key.kind()), ("book:a:b", "a:b", CacheKind::Book));
     }
