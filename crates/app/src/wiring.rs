@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
-use bellwether_domain::ports::{Cache, Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
-use bellwether_local::{LocalCache, LocalLimiter};
+use bellwether_domain::ports::{Cache, EventBus, Jobs, Mailer, Queries, RateLimiter, Sealer, Store, TokenSigner};
+use bellwether_local::{LocalBus, LocalCache, LocalLimiter, NearCache};
 use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_postgres::{PgOptions, PgStore};
+use bellwether_redis::{LimiterClock, RedisBus, RedisCache, RedisLimiter, RedisLink};
 use bellwether_security::{
     BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
 };
@@ -27,8 +28,13 @@ use crate::config::{Config, Database};
 const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
 /// How much longer a mail is one process's to send than its mailer may take.
 const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(3);
-/// So long may be shown what another server has changed meanwhile.
+/// So long may be shown what another server has changed meanwhile, where nobody says that it has.
 const UNHEARD: Duration = Duration::from_secs(1);
+/// How long an answer is kept in Redis, and then in the process at most: together no longer than that.
+const SHARED_LIFE: Duration = Duration::from_millis(600);
+const NEAR_LIFE: Duration = UNHEARD.saturating_sub(SHARED_LIFE);
+/// How long a server that starts waits for Redis, before it starts without.
+const REDIS_PATIENCE: Duration = Duration::from_secs(1);
 /// More connections that read at the same time do not make SQLite faster.
 const MAX_SQLITE_READERS: usize = 8;
 
@@ -170,17 +176,17 @@ pub(crate) fn signer(config: &Config, master: &MasterKey) -> anyhow::Result<Arc<
 pub(crate) fn context(
     config: &Config,
     backend: &Backend,
+    shared: &Shared,
     master: &MasterKey,
     signer: Arc<dyn TokenSigner>,
 ) -> anyhow::Result<Context> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let groups_at_once = backend.groups_at_once(config.policy.group_limit);
     let policy = Policy { groups_at_once, ..config.policy.clone() };
-    let cache = cache(config, backend);
     Ok(Context {
-        store: Arc::new(InvalidatingStore::new(backend.store(), Arc::clone(&cache))),
+        store: Arc::new(InvalidatingStore::new(backend.store(), Arc::clone(&shared.cache))),
         queries: backend.queries(),
-        cache,
+        cache: Arc::clone(&shared.cache),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
         hasher: Arc::new(BcryptHasher::new(config.password_cost, threads)?),
@@ -190,21 +196,54 @@ pub(crate) fn context(
         mail_tokens: Arc::new(RandomTokens::of_mails(master)?),
         api_key_tokens: Arc::new(RandomTokens::of_api_keys(master)?),
         mail_bell: MailBell::default(),
-        limiter: Limiter::new(Arc::new(LocalLimiter::new(config.limit_keys))),
-        session_memory: SessionMemory::default(),
-        key_memory: KeyMemory::default(),
+        limiter: Limiter::new(Arc::clone(&shared.limiter)),
+        session_memory: SessionMemory::default().telling(Arc::clone(&shared.bus)),
+        key_memory: KeyMemory::default().telling(Arc::clone(&shared.bus)),
         policy,
         origin: Origin::default(),
     })
 }
 
-/// What is cached in this process. Other servers may write to a PostgreSQL that this one reads, and this
-/// cache does not hear of it; SQLite has one server.
-fn cache(config: &Config, backend: &Backend) -> Arc<dyn Cache> {
-    Arc::new(match backend {
-        Backend::Sqlite(_) => LocalCache::new(config.cache_bytes),
-        Backend::Postgres(_) => LocalCache::with_longest_life(config.cache_bytes, UNHEARD),
-    })
+/// What servers on one database have together: by way of Redis, or else each its own.
+pub(crate) struct Shared {
+    cache: Arc<dyn Cache>,
+    limiter: Arc<dyn RateLimiter>,
+    /// Carries messages between them.
+    pub(crate) bus: Arc<dyn EventBus>,
+    /// None where each has its own.
+    pub(crate) redis: Option<Arc<RedisLink>>,
+}
+
+impl Shared {
+    /// As it is configured. A Redis that is away is no error.
+    pub(crate) async fn open(config: &Config, backend: &Backend) -> Self {
+        let Some(options) = &config.redis else { return Self::within_process(config, backend) };
+        let link = RedisLink::open(options.clone());
+        let bus: Arc<dyn EventBus> = Arc::new(RedisBus::open(Arc::clone(&link)));
+        if !link.wait_until_connected(REDIS_PATIENCE).await {
+            tracing::warn!("Redis cannot be reached: starting without it, and going on to try");
+        }
+        let far = Arc::new(RedisCache::new(Arc::clone(&link)).with_longest_life(SHARED_LIFE));
+        let near = LocalCache::with_longest_life(config.cache_bytes, NEAR_LIFE);
+        let fallback = Arc::new(LocalLimiter::new(config.limit_keys));
+        Self {
+            cache: Arc::new(NearCache::open(near, far, SHARED_LIFE, Arc::clone(&bus)).await),
+            limiter: Arc::new(RedisLimiter::new(Arc::clone(&link), LimiterClock::Server, fallback)),
+            bus,
+            redis: Some(link),
+        }
+    }
+
+    /// Of one process alone. Other servers may write to a PostgreSQL that this one reads, and this cache does not hear
+    /// of it; SQLite has one server.
+    fn within_process(config: &Config, backend: &Backend) -> Self {
+        let cache = match backend {
+            Backend::Sqlite(_) => LocalCache::new(config.cache_bytes),
+            Backend::Postgres(_) => LocalCache::with_longest_life(config.cache_bytes, UNHEARD),
+        };
+        let limiter = Arc::new(LocalLimiter::new(config.limit_keys));
+        Self { cache: Arc::new(cache), limiter, bus: Arc::new(LocalBus::new()), redis: None }
+    }
 }
 
 /// What it takes to send mails, where the server listens at `address`.
@@ -228,7 +267,8 @@ pub(crate) fn sealer(master: &MasterKey) -> anyhow::Result<Arc<dyn Sealer>> {
 /// commands give no tokens to anybody, so they need no secret of the server's.
 pub(crate) fn command_context(config: &Config, backend: &Backend) -> anyhow::Result<Context> {
     let master = MasterKey::ephemeral()?;
-    context(config, backend, &master, Arc::new(Ed25519Signer::of_secret(&master)?))
+    let shared = Shared::within_process(config, backend);
+    context(config, backend, &shared, &master, Arc::new(Ed25519Signer::of_secret(&master)?))
 }
 
 /// Makes a folder that only its owner can enter, where there is none.
