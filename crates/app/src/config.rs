@@ -180,8 +180,10 @@ impl Config {
             "both" => Some(ServeRole::Both),
             _ => None,
         });
+        let database_connections = reader.number("database_connections", 1, 1000);
         let http = HttpOptions {
             answers_probes_alone: role == ServeRole::Worker,
+            max_loads: max_loads(database_connections),
             workers: NonZeroUsize::new(reader.number("workers", 0, 256)),
             max_connections: reader.number("max_connections", 1, 1_000_000),
             max_in_flight: reader.number("max_in_flight", 1, 1_000_000),
@@ -211,7 +213,7 @@ impl Config {
             listen: reader
                 .read("listen", "an address and port such as 127.0.0.1:8080", |t| SocketAddr::from_str(t).ok()),
             database: reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir)),
-            database_connections: reader.number("database_connections", 1, 1000),
+            database_connections,
             has_idle_redis: settings.get("cache") == "local" && !settings.get("redis_url").is_empty(),
             redis: redis(&mut reader),
             secret_key: Some(settings.get("secret_key")).filter(|s| !s.is_empty()).map(|s| Secret(s.to_owned())),
@@ -270,6 +272,11 @@ impl Config {
     pub(crate) fn signing_key_file(&self) -> PathBuf {
         self.signing_keys.clone().unwrap_or_else(|| self.data_dir.join("signing-keys.json"))
     }
+}
+
+/// Half of the connections: the others are for those who write.
+fn max_loads(database_connections: usize) -> usize {
+    (database_connections / 2).max(1)
 }
 
 fn database(text: &str, data_dir: &Path) -> Option<Database> {

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use crate::client::Proxies;
 use crate::faults::Fault;
+use crate::remembered::Loads;
 
 /// How the HTTP server behaves.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct HttpOptions {
     pub max_connections: usize,
     /// The most requests that are worked on at once, over all workers; more get 503.
     pub max_in_flight: usize,
+    /// The most loads of answers that are to be remembered, at once; more wait a moment and get 503 then.
+    pub max_loads: usize,
     /// Whether all requests but those of probes are refused, since the process has other work.
     pub answers_probes_alone: bool,
     /// How long an idle connection is kept.
@@ -52,6 +55,7 @@ impl Default for HttpOptions {
             workers: None,
             max_connections: 10_000,
             max_in_flight: 1024,
+            max_loads: 8,
             answers_probes_alone: false,
             keep_alive: Duration::from_secs(60),
             head_timeout: Duration::from_secs(5),
@@ -78,6 +82,7 @@ pub struct App {
     in_flight: Arc<AtomicUsize>,
     running_keys: Arc<Mutex<HashSet<AnswerKey>>>,
     redis: Option<Arc<dyn Auxiliary>>,
+    loads: Loads,
 }
 
 impl App {
@@ -90,6 +95,7 @@ impl App {
             trading,
             sealer,
             runtime,
+            loads: Loads::new(options.max_loads),
             options: Arc::new(options),
             draining: Arc::default(),
             in_flight: Arc::default(),
@@ -128,6 +134,10 @@ impl App {
 
     pub(crate) fn options(&self) -> &HttpOptions {
         &self.options
+    }
+
+    pub(crate) fn loads(&self) -> Loads {
+        self.loads.clone()
     }
 
     pub(crate) fn redis(&self) -> Option<&Arc<dyn Auxiliary>> {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use bellwether_domain::ids::{MarketId, OrderId};
 use bellwether_domain::market::Market;
-use bellwether_domain::ports::{CandleRequest, TradeFilter, TradeSort};
+use bellwether_domain::ports::{CandleRequest, MarketKey, TradeFilter, TradeSort};
+use bellwether_domain::refusal::Refusal;
+use bellwether_usecases::caching::candles_key;
 use bellwether_usecases::{Context, Error, markets};
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,6 +16,7 @@ use crate::envelope::Reply;
 use crate::faults::Fault;
 use crate::fields::{Fields, Node};
 use crate::paging::{Paging, Wanted};
+use crate::remembered::{Answer, remembered};
 use crate::wire::trade::{CandleWire, TradeWire};
 
 /// `GET /markets/{id}/trades`: as the books keep them, those of a two-outcome market by its first.
@@ -103,20 +106,34 @@ pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
     let key = call.market_key()?;
     let asked = call.query(asked)?;
     let limit = u32::try_from(asked.limit).map_err(Fault::internal)?;
+    // Up to the end of the interval that has begun: all who ask in it ask for the same.
     let now = call.app().ctx().clock.now();
-    let to = asked.to.unwrap_or_else(|| later(now, asked.interval_s));
+    let to = asked.to.unwrap_or_else(|| later(begin_of_interval(now, asked.interval_s), asked.interval_s));
     let from = asked.from.unwrap_or_else(|| later(to, -asked.interval_s.saturating_mul(asked.limit)));
-    let ctx = call.ctx();
-    let work = async move {
-        let market = markets::get_market(&ctx, &key).await?;
+    let is_newest = asked.from.is_none() && asked.to.is_none();
+    let remembered_as = match key {
+        MarketKey::Id(id) if is_newest => Some(candles_key(id, asked.outcome.as_deref(), asked.interval_s, to, limit)),
+        _ => None,
+    };
+    let load = |ctx: Context| async move {
+        let Some(market) = ctx.queries.market(&key).await? else { return Ok(None) };
         let viewed = Viewed::named(&market, asked.outcome.as_deref())?;
         let request =
             CandleRequest { market: market.id, book: viewed.book, interval_s: asked.interval_s, from, to, limit };
-        Ok::<_, Error>((viewed, ctx.queries.candles(&request).await?))
+        let candles = ctx.queries.candles(&request).await?;
+        let shown: Vec<CandleWire> = candles.iter().map(|candle| CandleWire::of(candle, viewed.mirrored)).collect();
+        Ok::<_, Fault>(Some(Answer::of(0, serde_json::to_string(&shown).map_err(Fault::internal)?)))
     };
-    let (viewed, candles) = call.app().run(work).await?;
-    let shown: Vec<CandleWire> = candles.iter().map(|candle| CandleWire::of(candle, viewed.mirrored)).collect();
-    Ok(Reply::ok(&shown)?.public())
+    let reply = match remembered_as {
+        Some(remembered_as) => remembered(&call, remembered_as, load).await?,
+        None => call.app().run(load(call.ctx())).await?.map(Answer::reply),
+    };
+    reply.ok_or_else(|| Refusal::MarketNotFound.into())
+}
+
+/// When the interval began that a moment is in.
+fn begin_of_interval(time: Timestamp, seconds: i64) -> Timestamp {
+    Timestamp::from_second(time.as_second() - time.as_second().rem_euclid(seconds.max(1))).unwrap_or(time)
 }
 
 /// So many seconds later, within the times that are kept.

@@ -18,11 +18,11 @@ pub enum CacheKind {
     Session,
     /// A market, by id.
     Market,
-    /// The first page of a list of markets, by its filter.
+    /// The first page of a list of markets, by its filter and order.
     MarketList,
     /// A book, by market and outcome.
     Book,
-    /// Candles, by market, outcome, interval and range.
+    /// The newest candles, by market, outcome, interval and number.
     Candles,
     /// A leaderboard, by its filter.
     Leaderboard,
@@ -59,23 +59,27 @@ impl CacheKind {
     pub const fn ttl(self) -> Duration {
         Duration::from_secs(match self {
             Self::User | Self::Market => 60,
-            Self::Session | Self::MarketList | Self::Candles | Self::Leaderboard => 30,
+            Self::Session | Self::Leaderboard => 30,
             Self::Book => 10,
+            // Not every trade ends them.
+            Self::MarketList | Self::Candles => 1,
         })
     }
 
     /// How long it is remembered that there is nothing. Short, since anybody can ask for what is not.
     #[must_use]
     pub const fn absent_ttl(self) -> Duration {
-        Duration::from_secs(5)
+        let (ttl, longest) = (self.ttl(), Duration::from_secs(5));
+        if ttl.as_millis() < longest.as_millis() { ttl } else { longest }
     }
 
     /// How long before an entry expires one of its readers loads it anew, while the others still get
     /// the old one; zero for what is cheap to load.
     #[must_use]
     pub const fn refresh_ahead(self) -> Duration {
-        Duration::from_secs(match self {
-            Self::MarketList | Self::Candles | Self::Leaderboard => 5,
+        Duration::from_millis(match self {
+            Self::Leaderboard => 5000,
+            Self::MarketList | Self::Candles => 400,
             Self::User | Self::Session | Self::Market | Self::Book => 0,
         })
     }

@@ -1,5 +1,7 @@
 //! The suite of caches for one in front of another, and what becomes of a change in other processes.
 
+#![expect(clippy::expect_used, reason = "in a test, what is not as expected must stop it, in its helpers too")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
