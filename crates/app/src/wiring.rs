@@ -288,11 +288,73 @@ pub(crate) fn make_private_folder(path: &std::path::Path) -> anyhow::Result<()> 
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use bellwether_domain::ids::{MarketId, UserId};
+    use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
+    use bellwether_domain::money::{Credits, FeeRate};
+    use bellwether_domain::ports::{MockQueries, Quota};
+    use bellwether_domain::text::Slug;
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
     use super::*;
     use crate::config::{Secret, of_flags};
 
     fn mode(path: &std::path::Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn a_market() -> Market {
+        Market {
+            id: MarketId(Uuid::from_u128(0x0193_a5e0_0000_7000_8000_0000_0000_00bb)),
+            slug: Slug::parse("rain-tomorrow").unwrap(),
+            question: "Rain?".to_owned(),
+            description: String::new(),
+            category: None,
+            tags: vec![],
+            creator: UserId(Uuid::from_u128(1)),
+            outcomes: ["YES", "NO"].map(|name| Outcome { name: name.to_owned(), last_price: None }).to_vec(),
+            status: MarketStatus::Open,
+            closes_at: Timestamp::MAX,
+            fee_rate: FeeRate::ZERO,
+            fee_recipient: FeeRecipient::House,
+            maker: None,
+            volume: Credits::ZERO,
+            trade_count: 0,
+            sequence: 1,
+            proposal: None,
+            resolution: None,
+            settled_at: None,
+            version: 1,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// Threat 42: all at once, over HTTP, of a market that nobody has read before.
+    #[actix_web::test]
+    async fn ten_thousand_who_ask_first_for_a_market_make_one_query() {
+        const READERS: usize = 10_000;
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = of_flags(&["--data-dir", folder.path().to_str().unwrap()]);
+        config.policy.limits.public =
+            config.policy.limits.public.with(Quota::new(1_000_000, SignedDuration::from_hours(1)));
+        config.http.max_in_flight = READERS;
+        let backend = Backend::open(&config).await.unwrap();
+        let (market, mut queries) = (a_market(), MockQueries::new());
+        let path = format!("/api/v1/markets/{}", market.id);
+        queries.expect_market().times(1).returning(move |_| Ok(Some(market.clone())));
+        queries.expect_best_prices().times(1).returning(|_| Ok(Vec::new()));
+        let ctx = Context { queries: Arc::new(queries), ..command_context(&config, &backend).unwrap() };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let trading = bellwether_usecases::trading::Trading::new(ctx.clone());
+        let seals = sealer(&MasterKey::ephemeral().unwrap()).unwrap();
+        let app = bellwether_http::App::new(ctx, trading, seals, runtime.handle().clone(), config.http.clone());
+        let service = actix_web::test::init_service(bellwether_http::service(&app)).await;
+        let ask =
+            |_| actix_web::test::call_service(&service, actix_web::test::TestRequest::get().uri(&path).to_request());
+        let answers = futures_util::future::join_all((0..READERS).map(ask)).await;
+        assert!(answers.iter().all(|answer| answer.status().is_success()));
+        runtime.shutdown_background();
     }
 
     /// Threat 72.
