@@ -47,6 +47,22 @@ pub(crate) async fn execute(url: &str, statements: &str) {
     connect(url).await.batch_execute(statements).await.expect("the statements can be executed");
 }
 
+/// A transaction that stays open, with what its statements have locked, until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    _client: Client,
+}
+
+/// Executes statements in a transaction that stays open.
+///
+/// # Panics
+/// When they cannot be.
+pub async fn hold(url: &str, statements: &str) -> Held {
+    let client = connect(url).await;
+    client.batch_execute(&format!("BEGIN; {statements}")).await.expect("the statements can be executed");
+    Held { _client: client }
+}
+
 async fn connect(url: &str) -> Client {
     let (client, connection) =
         tokio_postgres::connect(url, NoTls).await.unwrap_or_else(|e| panic!("DATABASE_URL cannot be used: {e}"));

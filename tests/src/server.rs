@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::Connection as _;
@@ -37,11 +38,12 @@ impl Store {
     pub const ALL: [Self; 2] = [Self::Sqlite, Self::Postgres];
 }
 
-/// A data folder and a database, before, between and after the lives of servers on them.
-#[derive(Debug)]
+/// A data folder and a database, before, between and after the lives of servers on them. Clones are of the same
+/// data: for several servers on one PostgreSQL.
+#[derive(Debug, Clone)]
 pub struct Installation {
     store: Store,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     database: Option<(String, String)>,
     settings: Vec<(String, String)>,
 }
@@ -466,11 +468,12 @@ fn binary() -> PathBuf {
     binary
 }
 
-fn temporary_folder() -> TempDir {
-    tempfile::Builder::new().prefix("bellwether-test-").tempdir().expect("a temporary folder")
+fn temporary_folder() -> Arc<TempDir> {
+    Arc::new(tempfile::Builder::new().prefix("bellwether-test-").tempdir().expect("a temporary folder"))
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
     listener.local_addr().expect("it has an address").port()
 }

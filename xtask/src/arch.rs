@@ -43,9 +43,9 @@ const TABLE: &[Row] = &[
     Row { package: "bellwether-http",        normal: &["bellwether-domain", "bellwether-usecases"],
                                                                              dev: &["bellwether-domain"],      build: &[] },
     Row { package: "bellwether",             normal: &["bellwether-domain", "bellwether-http", "bellwether-local", "bellwether-notify",
-                                                       "bellwether-postgres", "bellwether-security",
+                                                       "bellwether-postgres", "bellwether-redis", "bellwether-security",
                                                        "bellwether-sqlite", "bellwether-usecases"],
-                                                                             dev: &[],                         build: &[] },
+                                                                             dev: &["bellwether-domain"],      build: &[] },
     // Of the API they may know which routes there are: each of them must be tested for each role.
     Row { package: "bellwether-tests",       normal: &["bellwether-domain"], dev: &["bellwether-domain", "bellwether-http"],
                                                                                                                build: &[] },

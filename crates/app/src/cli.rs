@@ -23,7 +23,7 @@ pub(crate) struct Cli {
     /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) database_url: Option<String>,
-    /// redis://HOST:PORT.
+    /// redis://USER:PASSWORD@HOST:PORT/DATABASE, for the cache "redis".
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) redis_url: Option<String>,
     /// What to do; serve, where nothing is said.
@@ -35,7 +35,12 @@ impl Cli {
     /// The settings that were given as flags.
     #[must_use]
     pub(crate) fn flags(&self) -> Vec<(&'static str, &str)> {
+        let role = match &self.command {
+            Some(Command::Serve { role }) => role,
+            _ => &None,
+        };
         let given = [
+            ("role", role),
             ("listen", &self.listen),
             ("data_dir", &self.data_dir),
             ("database_url", &self.database_url),
@@ -49,7 +54,11 @@ impl Cli {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Command {
     /// Serve the API. Migrates the database first.
-    Serve,
+    Serve {
+        /// api, worker, or both: answer requests, do what is due in the background, or all of it.
+        #[arg(long)]
+        role: Option<String>,
+    },
     /// Change the database's schema.
     #[command(subcommand)]
     Migrate(MigrateAction),

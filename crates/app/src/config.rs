@@ -14,6 +14,7 @@ use bellwether_domain::ports::Quota;
 use bellwether_domain::text::Email;
 use bellwether_http::{ForwardedHeader, HttpOptions, Network, Proxies};
 use bellwether_notify::SmtpMailer;
+use bellwether_redis::RedisOptions;
 use bellwether_usecases::Policy;
 use bellwether_usecases::limits::{Limits, Rule};
 use bellwether_usecases::markets::Independence;
@@ -59,11 +60,24 @@ pub(crate) enum LogFormat {
     Pretty,
 }
 
+/// What `serve` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServeRole {
+    /// Answers requests.
+    Api,
+    /// Does what is due, and answers probes.
+    Worker,
+    /// All of it.
+    Both,
+}
+
 /// The configuration in force.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     /// Where to listen.
     pub(crate) listen: SocketAddr,
+    /// What `serve` does.
+    pub(crate) role: ServeRole,
     /// The data folder.
     pub(crate) data_dir: PathBuf,
     /// The database.
@@ -74,8 +88,10 @@ pub(crate) struct Config {
     pub(crate) read_urls: Vec<Secret>,
     /// How far these may lag.
     pub(crate) read_max_lag: Duration,
-    /// Whether a Redis was named.
-    pub(crate) has_redis: bool,
+    /// The Redis that is shared with other servers; none to keep to the process.
+    pub(crate) redis: Option<RedisOptions>,
+    /// Whether one is named that is not used.
+    pub(crate) has_idle_redis: bool,
     /// The configured secret, if there is one.
     pub(crate) secret_key: Option<Secret>,
     /// The file of signing keys, where it is not the one in the data folder.
@@ -162,7 +178,16 @@ impl Config {
             conceal_existing_accounts: reader.flag("conceal_existing_accounts"),
             ..Policy::default()
         };
+        let role = reader.read("role", "api, worker or both", |t| match t {
+            "api" => Some(ServeRole::Api),
+            "worker" => Some(ServeRole::Worker),
+            "both" => Some(ServeRole::Both),
+            _ => None,
+        });
+        let database_connections = reader.number("database_connections", 1, 1000);
         let http = HttpOptions {
+            answers_probes_alone: role == ServeRole::Worker,
+            max_loads: max_loads(database_connections),
             workers: NonZeroUsize::new(reader.number("workers", 0, 256)),
             max_connections: reader.number("max_connections", 1, 1_000_000),
             max_in_flight: reader.number("max_in_flight", 1, 1_000_000),
@@ -192,12 +217,13 @@ impl Config {
             listen: reader
                 .read("listen", "an address and port such as 127.0.0.1:8080", |t| SocketAddr::from_str(t).ok()),
             database: reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir)),
-            database_connections: reader.number("database_connections", 1, 1000),
+            database_connections,
             read_urls: reader.read("read_urls", "postgres://… of replicas of a postgres://… database_url", |t| {
                 read_urls(t, settings.get("database_url"))
             }),
             read_max_lag: reader.std_duration("read_max_lag", TENTH, SignedDuration::from_hours(1)),
-            has_redis: reader.read("redis_url", "redis://HOST:PORT or rediss://HOST:PORT", redis),
+            has_idle_redis: settings.get("cache") == "local" && !settings.get("redis_url").is_empty(),
+            redis: redis(&mut reader),
             secret_key: Some(settings.get("secret_key")).filter(|s| !s.is_empty()).map(|s| Secret(s.to_owned())),
             signing_keys: Some(settings.get("signing_keys")).filter(|s| !s.is_empty()).map(PathBuf::from),
             log_format: reader.read("log_format", "auto, json or pretty", |t| match t {
@@ -220,6 +246,7 @@ impl Config {
             ),
             cache_bytes: reader.number("cache_bytes", 0, 64 << 30),
             mail: mail(&mut reader),
+            role,
             data_dir,
             policy,
             http,
@@ -255,6 +282,11 @@ impl Config {
     }
 }
 
+/// Half of the connections: the others are for those who write.
+fn max_loads(database_connections: usize) -> usize {
+    (database_connections / 2).max(1)
+}
+
 fn database(text: &str, data_dir: &Path) -> Option<Database> {
     if text.is_empty() {
         return Some(Database::Sqlite(Config::default_database(data_dir)));
@@ -273,10 +305,36 @@ fn read_urls(text: &str, database: &str) -> Option<Vec<Secret>> {
     are_valid.then(|| urls.into_iter().map(Secret).collect())
 }
 
-/// Whether a Redis is named; none where that is no address of one.
-fn redis(text: &str) -> Option<bool> {
-    let is_address = text.starts_with("redis://") || text.starts_with("rediss://");
-    (text.is_empty() || is_address).then_some(is_address)
+/// The Redis to use. Its settings are checked whether it is used or not.
+fn redis(reader: &mut Reader<'_>) -> Option<RedisOptions> {
+    let is_used = reader.read("cache", "local or redis", |t| match t {
+        "local" => Some(false),
+        "redis" => Some(true),
+        _ => None,
+    });
+    let prefix = reader.read("redis_prefix", "1 to 40 letters, digits and dashes", |t| {
+        let is_plain = t.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        ((1..=40).contains(&t.len()) && is_plain).then(|| t.to_owned())
+    });
+    let connections = NonZeroUsize::new(reader.number("redis_connections", 1, 64));
+    let timeout = reader.std_duration("redis_timeout", SignedDuration::from_millis(1), SignedDuration::from_secs(1));
+    let url = reader.settings.get("redis_url").to_owned();
+    if url.is_empty() && !is_used {
+        return None;
+    }
+    match RedisOptions::parse(&url) {
+        Ok(mut options) => {
+            options.prefix = prefix;
+            options.timeout = timeout;
+            options.connections = connections.unwrap_or(options.connections);
+            is_used.then_some(options)
+        }
+        Err(error) => {
+            let source = reader.settings.source("redis_url");
+            reader.faults.push(format!("redis_url ({source}): {error}"));
+            None
+        }
+    }
 }
 
 fn mail(reader: &mut Reader<'_>) -> MailConfig {
@@ -364,6 +422,7 @@ stand_in! {
     SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
     Database => Database::Sqlite(PathBuf::new()),
     LogFormat => LogFormat::Auto,
+    ServeRole => ServeRole::Both,
     Vec<Network> => Vec::new(),
     Vec<Secret> => Vec::new(),
     ForwardedHeader => ForwardedHeader::default(),
@@ -532,6 +591,46 @@ mod tests {
         assert!(
             mail("conceal_existing_accounts = true").is_ok() && mail("conceal_existing_accounts = \"maybe\"").is_err()
         );
+    }
+
+    /// Threat 71.
+    #[test]
+    fn redis_is_used_where_it_is_asked_for_and_named_and_its_password_is_not_shown() {
+        let url = "redis_url = \"redis://:CANARY@h:6380/1\"\n";
+        assert!(config(&[], "").unwrap().redis.is_none());
+        assert!(config(&[], url).unwrap().redis.is_none());
+        let file =
+            format!("cache = \"redis\"\nredis_prefix = \"a-1\"\nredis_connections = 2\nredis_timeout = \"9ms\"\n{url}");
+        let good = config(&[], &file).unwrap();
+        assert!(!format!("{good:?}").contains("CANARY"));
+        let options = good.redis.unwrap();
+        let found = (options.prefix.as_str(), options.connections.get(), options.timeout);
+        assert_eq!(found, ("a-1", 2, Duration::from_millis(9)));
+        for (bad, part) in [
+            ("cache = \"redis\"", "redis_url"),
+            ("cache = \"both\"", "local or redis"),
+            ("redis_url = \"rediss://CANARY@h\"", "redis://USER"),
+            ("redis_prefix = \"a:b\"", "redis_prefix"),
+            ("redis_timeout = \"0s\"", "redis_timeout"),
+            ("redis_connections = 0", "redis_connections"),
+        ] {
+            let error = config(&[], bad).unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains("CANARY"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_role_is_a_flag_of_serve_too() {
+        let of = |args: &[&str]| {
+            let args = ["bellwether", "--config", "/dev/null"].iter().chain(args).copied();
+            Config::read(&Settings::load(&Cli::parse_from(args)).unwrap())
+        };
+        for (name, role) in [("api", ServeRole::Api), ("worker", ServeRole::Worker), ("both", ServeRole::Both)] {
+            let config = of(&["serve", "--role", name]).unwrap();
+            assert_eq!((config.role, config.http.answers_probes_alone), (role, name == "worker"));
+        }
+        assert_eq!(of(&[]).unwrap().role, ServeRole::Both);
+        assert!(of(&["serve", "--role", "boss"]).unwrap_err().to_string().contains("flag --role"));
     }
 
     #[test]

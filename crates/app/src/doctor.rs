@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bellwether_domain::ports::{Clock, PasswordHasher};
+use bellwether_domain::ports::{Auxiliary as _, Clock, PasswordHasher};
 use bellwether_notify::SmtpMailer;
+use bellwether_redis::{RedisLink, RedisOptions};
 use bellwether_security::{BcryptHasher, KeyFile, MasterKey, SystemClock};
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit};
@@ -25,6 +26,9 @@ const MOST_MEASURED_COST: u32 = 14;
 const LITTLE_ROOM_MIB: u64 = 512;
 /// Files that are open beside the connections: the database, logs, threads.
 const OTHER_FILES: u64 = 64;
+
+/// How long Redis may take to be connected to.
+const REDIS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a check found: a remark, or what is wrong and how to mend it.
 type Finding = Result<String, String>;
@@ -48,6 +52,9 @@ pub(crate) async fn run(config: &Config, settings: &Settings) -> anyhow::Result<
     report("open files", open_files(config));
     report("passwords", passwords(config).await);
     report("mail", mail(config).await);
+    if let Some(options) = &config.redis {
+        report("redis", redis(options).await);
+    }
     match &config.database {
         Database::Sqlite(path) if !path.exists() => {
             report("database", Ok(format!("{} will be made at the first start", path.display())));
@@ -207,6 +214,15 @@ async fn mail(config: &Config) -> Finding {
             Err(format!("{server}: {:#}; fix: see that it runs and that smtp_url is right", anyhow::Error::new(error)))
         }
     }
+}
+
+async fn redis(options: &RedisOptions) -> Finding {
+    let link = RedisLink::open(options.clone());
+    let start = Instant::now();
+    if link.wait_until_connected(REDIS_PATIENCE).await && link.is_up().await {
+        return Ok(format!("it answers, {} ms after the first word", start.elapsed().as_millis()));
+    }
+    Err("it does not answer, and is done without until it does; fix: see that it runs, and that redis_url has the right host, port and password".to_owned())
 }
 
 /// Both stores refuse to open, and to answer this, where what they acknowledge would not be durable.

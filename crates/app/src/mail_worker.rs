@@ -1,11 +1,14 @@
 //! The background task that sends mails: at once when this process put one aside, and now and then what
 //! other processes did or what failed before. No request ever waits for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_domain::job::JobKind;
-use bellwether_usecases::mail::{Delivery, deliver_due, forget_dead_mails};
+use bellwether_domain::ports::{EventBus, Topic};
+use bellwether_usecases::mail::{Delivery, MailBell, deliver_due, forget_dead_mails};
 use bellwether_usecases::{Context, Error};
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -42,6 +45,27 @@ pub(crate) async fn run(ctx: Context, delivery: Delivery, mut stop: watch::Recei
             changed = stop.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// Where other processes send the mails: tells them, over the bus, that one was put aside here.
+pub(crate) async fn ring_elsewhere(bell: MailBell, bus: Arc<dyn EventBus>) {
+    loop {
+        bell.heard().await;
+        // Where it is away they find out when they look.
+        bus.publish(&topic(), Bytes::new()).await.ok();
+    }
+}
+
+/// Wakes this process when another has put a mail aside.
+pub(crate) async fn listen(bell: MailBell, bus: Arc<dyn EventBus>) {
+    let mut subscription = bus.subscribe(&topic()).await;
+    while subscription.next().await.is_some() {
+        bell.ring();
+    }
+}
+
+fn topic() -> Topic {
+    Topic::new("mail")
 }
 
 /// Sends what is due; how long there is nothing more to do.

@@ -42,14 +42,14 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let command = cli.command.clone().unwrap_or(Command::Serve);
+    let command = cli.command.clone().unwrap_or(Command::Serve { role: None });
     if let Command::Replay(args) = command {
         return replay::run(args).await.map(|()| ExitCode::SUCCESS);
     }
     let settings = settings::Settings::load(&cli)?;
     let config = config::Config::read(&settings)?;
     match command {
-        Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
+        Command::Serve { .. } => serve::run(config).await.map(|()| ExitCode::SUCCESS),
         Command::Migrate(action) => migrate::run(&config, action).await.map(|()| ExitCode::SUCCESS),
         Command::Admin(action) => admin::run(&config, action).await.map(|()| ExitCode::SUCCESS),
         Command::Keys(action) => keys::run(&config, &action).await.map(|()| ExitCode::SUCCESS),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,14 +11,17 @@ use anyhow::{Context as _, bail};
 use bellwether_domain::ports::{PageRequest, Queries, Start, UserFilter};
 use bellwether_domain::user::{Role, UserStatus};
 use bellwether_http::App;
+use bellwether_usecases::Context;
+use bellwether_usecases::ends::heed_ends;
+use bellwether_usecases::mail::Delivery;
 use bellwether_usecases::trading::Trading;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, ServeRole};
 use crate::settings::mask_url;
-use crate::wiring::{self, Backend};
+use crate::wiring::{self, Backend, Shared};
 use crate::{keys, lock, logging, mail_worker, print_line, ticker};
 
 /// How long the background tasks may take to finish what they have begun.
@@ -37,19 +41,22 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         tracing::info!(%name, "applied a migration");
     }
     let signer = wiring::signer(&config, &master)?;
-    let ctx = wiring::context(&config, &backend, &master, signer.clone())?;
+    let shared = Shared::open(&config, &backend).await;
+    let ctx = wiring::context(&config, &backend, &shared, &master, signer.clone())?;
     let delivery = wiring::delivery(&config, &backend, &address)?;
 
     let (runtime, trading) = (tokio::runtime::Handle::current(), Trading::new(ctx.clone()));
-    let app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());
+    let mut app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());
+    if let Some(redis) = shared.redis.clone() {
+        app = app.with_redis(redis);
+    }
     let draining = app.draining();
     let server = bellwether_http::server(app, listener)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
     let (stop_background, stopped) = watch::channel(false);
     let _watching = tokio::spawn(keys::watch(signer, stopped.clone()));
-    let mailing = tokio::spawn(mail_worker::run(ctx.clone(), delivery, stopped.clone()));
-    let ticking = tokio::spawn(ticker::run(ctx.clone(), config.tick_interval, stopped));
+    let background = background(&config, &ctx, delivery, &shared, &stopped);
     welcome(&config, &address, &*ctx.queries).await;
 
     tokio::select! {
@@ -60,7 +67,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     tokio::select! {
-        () = stop(&draining, || handle.stop(true), stop_background, [("tick", ticking), ("mails", mailing)]) => {}
+        () = stop(&draining, || handle.stop(true), stop_background, background) => {}
         () = signals.next() => {
             tracing::warn!("stopped at once by a second signal; what was in flight is undone or was answered");
             return Ok(());
@@ -71,13 +78,40 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A task that ends when it is told to, and what it is called.
+type Background = (&'static str, JoinHandle<()>);
+
+/// Starts what goes on in the background in a process of this role.
+fn background(
+    config: &Config,
+    ctx: &Context,
+    delivery: Delivery,
+    shared: &Shared,
+    stopped: &watch::Receiver<bool>,
+) -> Vec<Background> {
+    let (interval, bus) = (config.tick_interval, || Arc::clone(&shared.bus));
+    let mut tasks: Vec<Background> = Vec::new();
+    tokio::spawn(heed_ends(bus(), ctx.session_memory.clone(), ctx.key_memory.clone()));
+    if config.role != ServeRole::Worker {
+        tasks.push(("uses", tokio::spawn(ticker::write_down(ctx.clone(), interval, stopped.clone()))));
+    }
+    if config.role == ServeRole::Api {
+        tokio::spawn(mail_worker::ring_elsewhere(ctx.mail_bell.clone(), bus()));
+    } else {
+        tokio::spawn(mail_worker::listen(ctx.mail_bell.clone(), bus()));
+        tasks.push(("mails", tokio::spawn(mail_worker::run(ctx.clone(), delivery, stopped.clone()))));
+        tasks.push(("tick", tokio::spawn(ticker::run(ctx.clone(), interval, stopped.clone()))));
+    }
+    tasks
+}
+
 /// The order in which a server stops: it says that it is not ready, takes no new connections,
 /// finishes what is in flight within the configured time, then ends the background work.
 async fn stop<F: Future<Output = ()>>(
     draining: &AtomicBool,
     stop_serving: impl FnOnce() -> F,
     stop_background: watch::Sender<bool>,
-    background: [(&'static str, JoinHandle<()>); 2],
+    background: Vec<Background>,
 ) {
     tracing::info!("stopping: no new connections, what is in flight is finished");
     draining.store(true, Ordering::Relaxed);
@@ -126,8 +160,8 @@ fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "listening on more than this machine, in plain HTTP: put a proxy that speaks TLS in front");
     }
-    if config.has_redis {
-        tracing::warn!("redis_url is set, but this version does not use Redis: it caches inside the process");
+    if config.has_idle_redis {
+        tracing::warn!("redis_url is set, but cache is \"local\": Redis is not used; set cache = \"redis\" to use it");
     }
     Ok(listener)
 }

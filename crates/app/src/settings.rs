@@ -29,6 +29,11 @@ const fn setting(key: &'static str, default: &'static str, meaning: &'static str
 /// All settings.
 pub(crate) const SETTINGS: &[Setting] = &[
     setting("listen", "127.0.0.1:8080", "the address and port to listen on; port 0 for any free one"),
+    setting(
+        "role",
+        "both",
+        "what `serve` does: `api` answers requests, `worker` does what time has made due, sends mails and answers probes alone, `both` does all of it",
+    ),
     setting("data_dir", "./bellwether-data", "the folder for the SQLite database and the key file"),
     setting(
         "database_url",
@@ -41,7 +46,27 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "replicas of the PostgreSQL that lists are read from, as `postgres://USER:PASSWORD@HOST/DATABASE`, separated by commas; see [replicas](replicas.md)",
     ),
     setting("read_max_lag", "2s", "how far a replica may lag behind and still be read from, `100ms` to `1h`"),
-    setting("redis_url", "", "`redis://HOST:PORT`; accepted, but this version caches inside the process only"),
+    setting(
+        "cache",
+        "local",
+        "where answers are remembered and requests counted: `local` in the process, or `redis` for all servers that share a database; see [the cache](cache.md)",
+    ),
+    setting(
+        "redis_url",
+        "",
+        "where Redis is, for the cache `redis`: `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or that of a cluster",
+    ),
+    setting(
+        "redis_prefix",
+        "bellwether",
+        "what all keys and channels in Redis begin with: 1 to 40 letters, digits and dashes, the same for servers that share a database and another one for others",
+    ),
+    setting("redis_connections", "4", "how many connections to Redis carry commands, 1 to 64"),
+    setting(
+        "redis_timeout",
+        "50ms",
+        "how long anything waits for Redis at most, `1ms` to `1s`; then it goes on without",
+    ),
     setting(
         "secret_key",
         "",

@@ -1,4 +1,4 @@
-//! The background task that does what time has made due.
+//! The background tasks: one does what time has made due, another writes down what this process has counted.
 
 use std::time::Duration;
 
@@ -30,10 +30,6 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
                 tracing::error!(error = %format_args!("{error:#}"), "old answers, sessions and tokens could not be forgotten; it is tried again later");
             }
         }
-        let using = ctx.clone();
-        if let Err(error) = guarded(async move { write_last_uses(&using).await }).await {
-            tracing::warn!(error = %format_args!("{error:#}"), "the last uses of API keys could not be written");
-        }
         let ticking = ctx.clone();
         let wait = match guarded(async move { tick(&ticking).await }).await {
             Ok(ticked) => {
@@ -52,6 +48,24 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            changed = stop.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Writes when API keys were used, as far as this process knows, until `stop` turns true, and then once more.
+pub(crate) async fn write_down(ctx: Context, interval: Duration, mut stop: watch::Receiver<bool>) {
+    loop {
+        let is_last = *stop.borrow();
+        let using = ctx.clone();
+        if let Err(error) = guarded(async move { write_last_uses(&using).await }).await {
+            tracing::warn!(error = %format_args!("{error:#}"), "the last uses of API keys could not be written");
+        }
+        if is_last {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
             changed = stop.changed() => if changed.is_err() { return },
         }
     }

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
-use bellwether_domain::ports::{Cache, Jobs, Mailer, Queries, Replicas, Sealer, Store, TokenSigner};
-use bellwether_local::{LocalCache, LocalLimiter};
+use bellwether_domain::ports::{
+    Cache, EventBus, Jobs, Mailer, Queries, RateLimiter, Replicas, Sealer, Store, TokenSigner,
+};
+use bellwether_local::{LocalBus, LocalCache, LocalLimiter, NearCache};
 use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_postgres::{PgOptions, PgReplicas, PgStore};
+use bellwether_redis::{LimiterClock, RedisBus, RedisCache, RedisLimiter, RedisLink};
 use bellwether_security::{
     BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
 };
@@ -27,8 +30,13 @@ use crate::config::{Config, Database};
 const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
 /// How much longer a mail is one process's to send than its mailer may take.
 const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(3);
-/// So long may be shown what another server has changed meanwhile.
+/// So long may be shown what another server has changed meanwhile, where nobody says that it has.
 const UNHEARD: Duration = Duration::from_secs(1);
+/// How long an answer is kept in Redis, and then in the process at most: together no longer than that.
+const SHARED_LIFE: Duration = Duration::from_millis(600);
+const NEAR_LIFE: Duration = UNHEARD.saturating_sub(SHARED_LIFE);
+/// How long a server that starts waits for Redis, before it starts without.
+const REDIS_PATIENCE: Duration = Duration::from_secs(1);
 /// More connections that read at the same time do not make SQLite faster.
 const MAX_SQLITE_READERS: usize = 8;
 
@@ -170,18 +178,18 @@ pub(crate) fn signer(config: &Config, master: &MasterKey) -> anyhow::Result<Arc<
 pub(crate) fn context(
     config: &Config,
     backend: &Backend,
+    shared: &Shared,
     master: &MasterKey,
     signer: Arc<dyn TokenSigner>,
 ) -> anyhow::Result<Context> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let groups_at_once = backend.groups_at_once(config.policy.group_limit);
     let policy = Policy { groups_at_once, ..config.policy.clone() };
-    let cache = cache(config, backend);
     Ok(Context {
-        store: Arc::new(InvalidatingStore::new(backend.store(), Arc::clone(&cache))),
+        store: Arc::new(InvalidatingStore::new(backend.store(), Arc::clone(&shared.cache))),
         queries: backend.queries(),
         replicas: replicas(config, backend)?,
-        cache,
+        cache: Arc::clone(&shared.cache),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
         hasher: Arc::new(BcryptHasher::new(config.password_cost, threads)?),
@@ -191,9 +199,9 @@ pub(crate) fn context(
         mail_tokens: Arc::new(RandomTokens::of_mails(master)?),
         api_key_tokens: Arc::new(RandomTokens::of_api_keys(master)?),
         mail_bell: MailBell::default(),
-        limiter: Limiter::new(Arc::new(LocalLimiter::new(config.limit_keys))),
-        session_memory: SessionMemory::default(),
-        key_memory: KeyMemory::default(),
+        limiter: Limiter::new(Arc::clone(&shared.limiter)),
+        session_memory: SessionMemory::default().telling(Arc::clone(&shared.bus)),
+        key_memory: KeyMemory::default().telling(Arc::clone(&shared.bus)),
         policy,
         origin: Origin::default(),
     })
@@ -211,13 +219,46 @@ fn replicas(config: &Config, backend: &Backend) -> anyhow::Result<Option<Arc<dyn
     Ok(Some(Arc::new(replicas.context("read_urls")?)))
 }
 
-/// What is cached in this process. Other servers may write to a PostgreSQL that this one reads, and this
-/// cache does not hear of it; SQLite has one server.
-fn cache(config: &Config, backend: &Backend) -> Arc<dyn Cache> {
-    Arc::new(match backend {
-        Backend::Sqlite(_) => LocalCache::new(config.cache_bytes),
-        Backend::Postgres(_) => LocalCache::with_longest_life(config.cache_bytes, UNHEARD),
-    })
+/// What servers on one database have together: by way of Redis, or else each its own.
+pub(crate) struct Shared {
+    cache: Arc<dyn Cache>,
+    limiter: Arc<dyn RateLimiter>,
+    /// Carries messages between them.
+    pub(crate) bus: Arc<dyn EventBus>,
+    /// None where each has its own.
+    pub(crate) redis: Option<Arc<RedisLink>>,
+}
+
+impl Shared {
+    /// As it is configured. A Redis that is away is no error.
+    pub(crate) async fn open(config: &Config, backend: &Backend) -> Self {
+        let Some(options) = &config.redis else { return Self::within_process(config, backend) };
+        let link = RedisLink::open(options.clone());
+        let bus: Arc<dyn EventBus> = Arc::new(RedisBus::open(Arc::clone(&link)));
+        if !link.wait_until_connected(REDIS_PATIENCE).await {
+            tracing::warn!("Redis cannot be reached: starting without it, and going on to try");
+        }
+        let far = Arc::new(RedisCache::new(Arc::clone(&link)).with_longest_life(SHARED_LIFE));
+        let near = LocalCache::with_longest_life(config.cache_bytes, NEAR_LIFE);
+        let fallback = Arc::new(LocalLimiter::new(config.limit_keys));
+        Self {
+            cache: Arc::new(NearCache::open(near, far, SHARED_LIFE, Arc::clone(&bus)).await),
+            limiter: Arc::new(RedisLimiter::new(Arc::clone(&link), LimiterClock::Server, fallback)),
+            bus,
+            redis: Some(link),
+        }
+    }
+
+    /// Of one process alone. Other servers may write to a PostgreSQL that this one reads, and this cache does not hear
+    /// of it; SQLite has one server.
+    fn within_process(config: &Config, backend: &Backend) -> Self {
+        let cache = match backend {
+            Backend::Sqlite(_) => LocalCache::new(config.cache_bytes),
+            Backend::Postgres(_) => LocalCache::with_longest_life(config.cache_bytes, UNHEARD),
+        };
+        let limiter = Arc::new(LocalLimiter::new(config.limit_keys));
+        Self { cache: Arc::new(cache), limiter, bus: Arc::new(LocalBus::new()), redis: None }
+    }
 }
 
 /// What it takes to send mails, where the server listens at `address`.
@@ -241,7 +282,8 @@ pub(crate) fn sealer(master: &MasterKey) -> anyhow::Result<Arc<dyn Sealer>> {
 /// commands give no tokens to anybody, so they need no secret of the server's.
 pub(crate) fn command_context(config: &Config, backend: &Backend) -> anyhow::Result<Context> {
     let master = MasterKey::ephemeral()?;
-    context(config, backend, &master, Arc::new(Ed25519Signer::of_secret(&master)?))
+    let shared = Shared::within_process(config, backend);
+    context(config, backend, &shared, &master, Arc::new(Ed25519Signer::of_secret(&master)?))
 }
 
 /// Makes a folder that only its owner can enter, where there is none.
@@ -261,11 +303,73 @@ pub(crate) fn make_private_folder(path: &std::path::Path) -> anyhow::Result<()> 
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use bellwether_domain::ids::{MarketId, UserId};
+    use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
+    use bellwether_domain::money::{Credits, FeeRate};
+    use bellwether_domain::ports::{MockQueries, Quota};
+    use bellwether_domain::text::Slug;
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
     use super::*;
     use crate::config::{Secret, of_flags};
 
     fn mode(path: &std::path::Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn a_market() -> Market {
+        Market {
+            id: MarketId(Uuid::from_u128(0x0193_a5e0_0000_7000_8000_0000_0000_00bb)),
+            slug: Slug::parse("rain-tomorrow").unwrap(),
+            question: "Rain?".to_owned(),
+            description: String::new(),
+            category: None,
+            tags: vec![],
+            creator: UserId(Uuid::from_u128(1)),
+            outcomes: ["YES", "NO"].map(|name| Outcome { name: name.to_owned(), last_price: None }).to_vec(),
+            status: MarketStatus::Open,
+            closes_at: Timestamp::MAX,
+            fee_rate: FeeRate::ZERO,
+            fee_recipient: FeeRecipient::House,
+            maker: None,
+            volume: Credits::ZERO,
+            trade_count: 0,
+            sequence: 1,
+            proposal: None,
+            resolution: None,
+            settled_at: None,
+            version: 1,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// Threat 42: all at once, over HTTP, of a market that nobody has read before.
+    #[actix_web::test]
+    async fn ten_thousand_who_ask_first_for_a_market_make_one_query() {
+        const READERS: usize = 10_000;
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = of_flags(&["--data-dir", folder.path().to_str().unwrap()]);
+        config.policy.limits.public =
+            config.policy.limits.public.with(Quota::new(1_000_000, SignedDuration::from_hours(1)));
+        config.http.max_in_flight = READERS;
+        let backend = Backend::open(&config).await.unwrap();
+        let (market, mut queries) = (a_market(), MockQueries::new());
+        let path = format!("/api/v1/markets/{}", market.id);
+        queries.expect_market().times(1).returning(move |_| Ok(Some(market.clone())));
+        queries.expect_best_prices().times(1).returning(|_| Ok(Vec::new()));
+        let ctx = Context { queries: Arc::new(queries), ..command_context(&config, &backend).unwrap() };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let trading = bellwether_usecases::trading::Trading::new(ctx.clone());
+        let seals = sealer(&MasterKey::ephemeral().unwrap()).unwrap();
+        let app = bellwether_http::App::new(ctx, trading, seals, runtime.handle().clone(), config.http.clone());
+        let service = actix_web::test::init_service(bellwether_http::service(&app)).await;
+        let ask =
+            |_| actix_web::test::call_service(&service, actix_web::test::TestRequest::get().uri(&path).to_request());
+        let answers = futures_util::future::join_all((0..READERS).map(ask)).await;
+        assert!(answers.iter().all(|answer| answer.status().is_success()));
+        runtime.shutdown_background();
     }
 
     /// Threat 72.

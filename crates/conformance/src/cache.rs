@@ -198,10 +198,10 @@ pub async fn a_void_lease_does_not_disturb_its_successor(caches: Caches) -> anyh
 }
 
 /// An entry that is about to be refreshed, and a time to live with which it soon is.
-fn candles() -> (CacheKey, Duration) {
-    let key = CacheKey::new(CacheKind::Candles, "a");
+fn leaderboard() -> (CacheKey, Duration) {
+    let key = CacheKey::new(CacheKind::Leaderboard, "a");
     // A tenth may be taken off; it is due some 100 to 700 ms after it was put.
-    (key, CacheKind::Candles.refresh_ahead() + Duration::from_millis(700))
+    (key, CacheKind::Leaderboard.refresh_ahead() + Duration::from_millis(700))
 }
 
 /// The lease that comes with a hit when it is time.
@@ -217,7 +217,7 @@ async fn refresh_lease(cache: &Arc<dyn Cache>, key: &CacheKey, old: &Cached) -> 
 pub async fn a_refresh_that_read_before_a_write_cannot_put_after_its_invalidation(
     caches: Caches,
 ) -> anyhow::Result<()> {
-    let (key, ttl) = candles();
+    let (key, ttl) = leaderboard();
     let lease = lease_of(&caches.one, &key).await?;
     caches.one.put(lease, value("old"), ttl).await;
     let lease = refresh_lease(&caches.one, &key, &value("old")).await;
@@ -409,7 +409,7 @@ pub async fn an_entry_expires_and_is_loaded_anew(caches: Caches) -> anyhow::Resu
 
 /// Threat 42: the others get the old one meanwhile, and at the end nobody misses.
 pub async fn one_reader_refreshes_what_will_soon_expire(caches: Caches) -> anyhow::Result<()> {
-    let (key, ttl) = candles();
+    let (key, ttl) = leaderboard();
     let lease = lease_of(&caches.one, &key).await?;
     caches.one.put(lease, value("old"), ttl).await;
     let lease = refresh_lease(&caches.one, &key, &value("old")).await;

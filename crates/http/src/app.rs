@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bellwether_domain::ports::{AnswerKey, Sealer};
+use bellwether_domain::ports::{AnswerKey, Auxiliary, Sealer};
 use bellwether_usecases::Context;
 use bellwether_usecases::trading::Trading;
 use bellwether_usecases::transfers::Payments;
@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use crate::client::Proxies;
 use crate::faults::Fault;
+use crate::remembered::Loads;
 
 /// How the HTTP server behaves.
 #[derive(Debug, Clone)]
@@ -26,6 +27,10 @@ pub struct HttpOptions {
     pub max_connections: usize,
     /// The most requests that are worked on at once, over all workers; more get 503.
     pub max_in_flight: usize,
+    /// The most loads of answers that are to be remembered, at once; more wait a moment and get 503 then.
+    pub max_loads: usize,
+    /// Whether all requests but those of probes are refused, since the process has other work.
+    pub answers_probes_alone: bool,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
     /// How long a request's head may take to arrive.
@@ -50,6 +55,8 @@ impl Default for HttpOptions {
             workers: None,
             max_connections: 10_000,
             max_in_flight: 1024,
+            max_loads: 8,
+            answers_probes_alone: false,
             keep_alive: Duration::from_secs(60),
             head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
@@ -74,6 +81,8 @@ pub struct App {
     draining: Arc<AtomicBool>,
     in_flight: Arc<AtomicUsize>,
     running_keys: Arc<Mutex<HashSet<AnswerKey>>>,
+    redis: Option<Arc<dyn Auxiliary>>,
+    loads: Loads,
 }
 
 impl App {
@@ -86,11 +95,19 @@ impl App {
             trading,
             sealer,
             runtime,
+            loads: Loads::new(options.max_loads),
             options: Arc::new(options),
             draining: Arc::default(),
             in_flight: Arc::default(),
             running_keys: Arc::default(),
+            redis: None,
         }
+    }
+
+    /// The same beside a Redis, whose state is told with the service's own.
+    #[must_use]
+    pub fn with_redis(self, redis: Arc<dyn Auxiliary>) -> Self {
+        Self { redis: Some(redis), ..self }
     }
 
     /// Set it to make `/readyz` answer 503, before the server is stopped.
@@ -117,6 +134,14 @@ impl App {
 
     pub(crate) fn options(&self) -> &HttpOptions {
         &self.options
+    }
+
+    pub(crate) fn loads(&self) -> Loads {
+        self.loads.clone()
+    }
+
+    pub(crate) fn redis(&self) -> Option<&Arc<dyn Auxiliary>> {
+        self.redis.as_ref()
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -8,10 +8,9 @@ use bellwether_usecases::caching::book_key;
 
 use crate::call::Call;
 use crate::envelope::Reply;
-use crate::etag::Etag;
 use crate::faults::Fault;
 use crate::fields::Fields;
-use crate::remembered::{Shown, remembered};
+use crate::remembered::{Answer, Shown, remembered};
 use crate::wire::book::BookWire;
 
 const DEPTH: i64 = 50;
@@ -59,7 +58,7 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
         key => {
             let ctx = call.ctx();
             let work = async move { book(&ctx, &key, name.as_deref(), depth).await };
-            call.app().run(work).await?.map(|(tag, data)| Reply::json(data).with_tag(tag).public())
+            call.app().run(work).await?.map(Answer::reply)
         }
     };
     shown.ok_or_else(|| Refusal::MarketNotFound.into())
@@ -74,5 +73,5 @@ async fn book(ctx: &Context, key: &MarketKey, outcome: Option<&str>, depth: i64)
     let name = market.outcomes.get(viewed.outcome.index()).map_or("", |outcome| outcome.name.as_str());
     let wire = BookWire::of(market.id, name, &levels, viewed.mirrored, sequence);
     let data = serde_json::to_string(&wire).map_err(Fault::internal)?;
-    Ok(Some((Etag::of(sequence, &data), data)))
+    Ok(Some(Answer::of(sequence, data)))
 }

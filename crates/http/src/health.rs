@@ -1,5 +1,6 @@
 //! Whether the service lives, is ready, and is well.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -22,6 +23,8 @@ struct Health {
 #[derive(Serialize)]
 struct Checks {
     database: Check,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<Check>,
 }
 
 #[derive(Serialize)]
@@ -29,6 +32,12 @@ struct Checks {
 struct Check {
     status: &'static str,
     latency_ms: u64,
+}
+
+impl Check {
+    fn new(status: &'static str, latency: Duration) -> Self {
+        Self { status, latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX) }
+    }
 }
 
 #[derive(Serialize)]
@@ -42,13 +51,17 @@ pub(crate) async fn health(call: Call) -> Result<Reply, Fault> {
     let begun = Instant::now();
     let ping = ping(&call).await;
     let latency = begun.elapsed();
-    let status = match &ping {
+    let database = match &ping {
         Err(_) => "down",
         Ok(()) if latency > SLOW => "degraded",
         Ok(()) => "ok",
     };
-    let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-    let health = Health { status, checks: Checks { database: Check { status, latency_ms } } };
+    let redis = redis(&call).await?;
+    let status = match redis {
+        Some(Check { status: "down", .. }) if ping.is_ok() => "degraded",
+        _ => database,
+    };
+    let health = Health { status, checks: Checks { database: Check::new(database, latency), redis } };
     let data = serde_json::to_string(&health).map_err(Fault::internal)?;
     match ping {
         Ok(()) => Ok(Reply::json(data)),
@@ -62,14 +75,28 @@ pub(crate) async fn alive(call: Call) -> Result<Reply, Fault> {
     Reply::ok(&Probe { status: "ok" })
 }
 
-/// `GET /readyz`: 503 while the server drains or cannot reach its database.
+/// `GET /readyz`: 503 while the server drains or cannot reach its database. Without its Redis it is ready all
+/// the same, and says that it is degraded.
 pub(crate) async fn ready(call: Call) -> Result<Reply, Fault> {
     call.no_query()?;
     if call.app().is_draining() {
         return Err(Fault::unavailable("DRAINING", "the server is shutting down"));
     }
     ping(&call).await?;
-    Reply::ok(&Probe { status: "ok" })
+    let redis = redis(&call).await?;
+    let status = if redis.is_some_and(|check| check.status == "down") { "degraded" } else { "ok" };
+    Reply::ok(&Probe { status })
+}
+
+/// How Redis is, where there shall be one.
+async fn redis(call: &Call) -> Result<Option<Check>, Fault> {
+    let Some(redis) = call.app().redis().map(Arc::clone) else { return Ok(None) };
+    let check = async move {
+        let begun = Instant::now();
+        let status = if redis.is_up().await { "ok" } else { "down" };
+        Ok::<_, Fault>(Check::new(status, begun.elapsed()))
+    };
+    call.app().run(check).await.map(Some)
 }
 
 async fn ping(call: &Call) -> Result<(), Fault> {

@@ -1,24 +1,24 @@
 //! Markets: opened, listed, edited, and led through their life.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::{Market, MarketStatus};
-use bellwether_domain::ports::{MarketFilter, MarketKey, MarketSort, Queries};
+use bellwether_domain::ports::{MarketFilter, MarketKey, MarketSort, Queries, Sealer};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::User;
-use bellwether_usecases::caching::market_key;
+use bellwether_usecases::caching::{front_page_key, market_key};
 use bellwether_usecases::markets::{self, MarketPatch, Opened};
 use bellwether_usecases::{Caller, Context, Error};
 
 use crate::call::Call;
 use crate::envelope::Reply;
-use crate::etag::Etag;
 use crate::faults::Fault;
 use crate::fields::{Fields, Node, Place, read};
 use crate::idempotency::{Need, reply};
-use crate::paging::Wanted;
-use crate::remembered::{Shown, remembered};
+use crate::paging::{Paging, Wanted};
+use crate::remembered::{Answer, remembered};
 use crate::wire::market::{Best, FIELDS, INCLUDES, MarketWire, render_opened};
 use crate::wire::market_body;
 use crate::wire::view::View;
@@ -44,17 +44,33 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
         let view = View::read(query, FIELDS, INCLUDES);
         Some((filter(query)?, wanted?, view?))
     })?;
+    let plainest = MarketFilter { status: filter.status, ..MarketFilter::default() };
+    let is_front = wanted.is_front() && view.is_plain() && filter == plainest;
+    let key = is_front.then(|| front_page_key(filter.status, wanted.sort())).flatten();
     let paging = wanted.bind("markets", &filter, call.sealer())?;
-    let (lists, request, with_creators) = (call.lists(), paging.request.clone(), view.includes("creator"));
-    let work = async move {
-        let page = lists.markets(&filter, &request).await?;
-        let around = Around::load(&*lists, &page.items, with_creators).await?;
-        Ok::<_, Error>((page, around))
-    };
-    let (page, around) = call.app().run(work).await?;
+    let app = call.app().clone();
+    let load = |queries: Arc<dyn Queries>| async move { page(&*queries, &filter, &paging, &view, app.sealer()).await };
+    match key {
+        Some(key) => {
+            let reply = remembered(&call, key, |ctx| async move { load(ctx.queries).await.map(Some) }).await?;
+            reply.ok_or_else(|| Fault::internal("a list was remembered as not there"))
+        }
+        None => call.app().run(load(call.lists())).await.map(Answer::reply),
+    }
+}
+
+/// A page of the list.
+async fn page(
+    queries: &dyn Queries,
+    filter: &MarketFilter,
+    paging: &Paging<MarketSort>,
+    view: &View,
+    sealer: &dyn Sealer,
+) -> Result<Answer, Fault> {
+    let page = queries.markets(filter, &paging.request).await?;
+    let around = Around::load(queries, &page.items, view.includes("creator")).await?;
     let shown: Vec<MarketWire<'_>> = page.items.iter().map(|market| around.show(market)).collect();
-    let pagination = paging.describe(&page, |market| market.id.0, call.sealer());
-    Ok(Reply::json(view.show(&shown)?).paged(pagination).public())
+    Answer::page(paging.describe(&page, |market| market.id.0, sealer), view.show(&shown)?)
 }
 
 fn filter(query: &Fields<'_>) -> Option<MarketFilter> {
@@ -126,11 +142,11 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
 }
 
 /// A market as everybody sees it.
-async fn plain(ctx: Context, id: MarketId) -> Result<Shown, Fault> {
+async fn plain(ctx: Context, id: MarketId) -> Result<Option<Answer>, Fault> {
     let Some(market) = ctx.queries.market(&MarketKey::Id(id)).await? else { return Ok(None) };
     let around = Around::load(&*ctx.queries, std::slice::from_ref(&market), false).await?;
     let data = View::default().show(&around.show(&market))?;
-    Ok(Some((Etag::of(market.version, &data), data)))
+    Ok(Some(Answer::of(market.version, data)))
 }
 
 /// Answers with the market that `work` ends with.

@@ -47,7 +47,7 @@ pub(crate) async fn around(
         let mut answer = HttpResponse::NoContent().finish();
         cors::allow_preflight(answer.headers_mut());
         request.into_response(answer)
-    } else if let Some(fault) = refusal(&request, admitted.is_some()) {
+    } else if let Some(fault) = refusal(&request, &app, admitted.is_some()) {
         request.error_response(fault)
     } else if !is_probe(&request)
         && let Some(fault) = counted.insert(Counted::of(&request, &app, client, stamp.received_at).await).fault()
@@ -70,10 +70,13 @@ pub(crate) async fn around(
 }
 
 /// Why a request is not even routed.
-fn refusal(request: &ServiceRequest, is_admitted: bool) -> Option<Fault> {
+fn refusal(request: &ServiceRequest, app: &App, is_admitted: bool) -> Option<Fault> {
     if !METHODS.contains(request.method()) {
         let fault = Fault::of_status(StatusCode::METHOD_NOT_ALLOWED).closing();
         return Some(fault.with_header(ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    if app.options().answers_probes_alone && !is_probe(request) {
+        return Some(Fault::of_status(StatusCode::NOT_FOUND));
     }
     (!is_admitted && !is_probe(request))
         .then(|| Fault::unavailable("OVERLOADED", "too many requests are being worked on; try again in a moment"))

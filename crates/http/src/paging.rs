@@ -19,6 +19,7 @@ use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::cursor::Cursor;
@@ -150,6 +151,16 @@ impl<K: Sorted> Wanted<K> {
         Some(Self { limit, offset, cursor, sort: sort? })
     }
 
+    /// Whether it is the first page, as long as who says nothing gets it, and counted.
+    pub(crate) fn is_front(&self) -> bool {
+        (self.limit, self.offset, &self.cursor) == (DEFAULT_LIMIT, 0, &None)
+    }
+
+    /// In which order.
+    pub(crate) fn sort(&self) -> &[(K, Direction)] {
+        &self.sort
+    }
+
     /// The page of the list `name` under `filter`, for the store. The filter's `Debug` names all of
     /// its fields, so a cursor is bound to every one of them.
     pub(crate) fn bind(self, name: &str, filter: &impl Debug, sealer: &dyn Sealer) -> Result<Paging<K>, Fault> {
@@ -229,7 +240,7 @@ impl<K: Sorted> Paging<K> {
 }
 
 /// The `pagination` of an answer's `meta`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub(crate) enum Pagination {
     /// By page or offset.
@@ -247,6 +258,8 @@ pub(crate) enum Pagination {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_cursor: Option<String>,
     },
+    /// As it was written before.
+    Known(Box<RawValue>),
     /// By cursor.
     Walk { limit: u32, has_more: bool, next_cursor: Option<String> },
 }

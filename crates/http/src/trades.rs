@@ -1,11 +1,14 @@
 //! Trades and candles.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bellwether_domain::ids::{MarketId, OrderId};
 use bellwether_domain::market::Market;
-use bellwether_domain::ports::{CandleRequest, Queries, TradeFilter, TradeSort};
-use bellwether_usecases::{Error, markets};
+use bellwether_domain::ports::{CandleRequest, MarketKey, Queries, TradeFilter, TradeSort};
+use bellwether_domain::refusal::Refusal;
+use bellwether_usecases::caching::candles_key;
+use bellwether_usecases::{Context, Error, markets};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::books::{Viewed, outcome_name};
@@ -14,6 +17,7 @@ use crate::envelope::Reply;
 use crate::faults::Fault;
 use crate::fields::{Fields, Node};
 use crate::paging::{Paging, Wanted};
+use crate::remembered::{Answer, remembered};
 use crate::wire::trade::{CandleWire, TradeWire};
 
 /// `GET /markets/{id}/trades`: as the books keep them, those of a two-outcome market by its first.
@@ -103,20 +107,40 @@ pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
     let key = call.market_key()?;
     let asked = call.query(asked)?;
     let limit = u32::try_from(asked.limit).map_err(Fault::internal)?;
+    // Up to the end of the interval that has begun: all who ask in it ask for the same.
     let now = call.app().ctx().clock.now();
-    let to = asked.to.unwrap_or_else(|| later(now, asked.interval_s));
+    let to = asked.to.unwrap_or_else(|| later(begin_of_interval(now, asked.interval_s), asked.interval_s));
     let from = asked.from.unwrap_or_else(|| later(to, -asked.interval_s.saturating_mul(asked.limit)));
-    let (ctx, lists) = (call.ctx(), call.lists());
-    let work = async move {
-        let market = markets::get_market(&ctx, &key).await?;
+    let is_newest = asked.from.is_none() && asked.to.is_none();
+    let remembered_as = match key {
+        MarketKey::Id(id) if is_newest => Some(candles_key(id, asked.outcome.as_deref(), asked.interval_s, to, limit)),
+        _ => None,
+    };
+    let load = |ctx: Context, lists: Arc<dyn Queries>| async move {
+        let Some(market) = ctx.queries.market(&key).await? else { return Ok(None) };
         let viewed = Viewed::named(&market, asked.outcome.as_deref())?;
         let request =
             CandleRequest { market: market.id, book: viewed.book, interval_s: asked.interval_s, from, to, limit };
-        Ok::<_, Error>((viewed, lists.candles(&request).await?))
+        let candles = lists.candles(&request).await?;
+        let shown: Vec<CandleWire> = candles.iter().map(|candle| CandleWire::of(candle, viewed.mirrored)).collect();
+        Ok::<_, Fault>(Some(Answer::of(0, serde_json::to_string(&shown).map_err(Fault::internal)?)))
     };
-    let (viewed, candles) = call.app().run(work).await?;
-    let shown: Vec<CandleWire> = candles.iter().map(|candle| CandleWire::of(candle, viewed.mirrored)).collect();
-    Ok(Reply::ok(&shown)?.public())
+    let reply = match remembered_as {
+        Some(remembered_as) => {
+            remembered(&call, remembered_as, |ctx| {
+                let lists = Arc::clone(&ctx.queries);
+                load(ctx, lists)
+            })
+            .await?
+        }
+        None => call.app().run(load(call.ctx(), call.lists())).await?.map(Answer::reply),
+    };
+    reply.ok_or_else(|| Refusal::MarketNotFound.into())
+}
+
+/// When the interval began that a moment is in.
+fn begin_of_interval(time: Timestamp, seconds: i64) -> Timestamp {
+    Timestamp::from_second(time.as_second() - time.as_second().rem_euclid(seconds.max(1))).unwrap_or(time)
 }
 
 /// So many seconds later, within the times that are kept.

@@ -10,7 +10,7 @@ use bellwether_domain::ports::{Cache, CacheKey, CacheUnreachable, Cached, Lease,
 use moka::Expiry;
 use tokio::time::{Instant, timeout_at};
 
-use crate::leases::{Asked, Leases};
+use crate::leases::{Asked, Ended, Leases};
 
 /// How long to wait for who loads what is missing.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -66,8 +66,8 @@ impl LocalCache {
         Self::with_longest_life(most_bytes, Duration::MAX)
     }
 
-    /// The same, with entries that live no longer than that, however long they are put for: where others write
-    /// to the same store, who do not tell this cache.
+    /// The same, with entries that live no longer than that from when their lease was given, however long they are
+    /// put for: where others write to the same store, whom this cache may not hear.
     #[must_use]
     pub fn with_longest_life(most_bytes: u64, longest_life: Duration) -> Self {
         let entries = moka::sync::Cache::builder()
@@ -89,6 +89,32 @@ impl LocalCache {
         self.entries.invalidate_all();
         for shard in &self.leases {
             lock(shard).void_all();
+        }
+    }
+
+    /// Puts an entry, and says whether its lease stood.
+    pub(crate) fn put_now(&self, lease: &Lease, value: Cached, ttl: Duration) -> bool {
+        let key = lease.key();
+        let ahead = key.kind().refresh_ahead().min(self.longest_life / 2);
+        let jitter = rand::random_range(0.9..=1.0);
+        let mut leases = self.leases(key);
+        let Some(Ended { generation, age }) = leases.end(key, lease.token()) else { return false };
+        let ttl = ttl.min(self.longest_life.saturating_sub(age)).mul_f64(jitter);
+        if ttl.is_zero() {
+            return true;
+        }
+        let refresh_at =
+            (value.is_some() && ahead > Duration::ZERO && ahead < ttl).then(|| Instant::now() + ttl - ahead);
+        self.entries.insert(key.clone(), Entry { value, ttl, refresh_at, generation });
+        true
+    }
+
+    /// Forgets these keys and ends their leases.
+    pub(crate) fn forget(&self, keys: &[CacheKey]) {
+        for key in keys {
+            let mut leases = self.leases(key);
+            leases.void(key);
+            self.entries.invalidate(key);
         }
     }
 
@@ -153,15 +179,7 @@ impl Cache for LocalCache {
     }
 
     async fn put(&self, lease: Lease, value: Cached, ttl: Duration) {
-        let key = lease.key();
-        let ttl = ttl.min(self.longest_life).mul_f64(rand::random_range(0.9..=1.0));
-        let ahead = key.kind().refresh_ahead();
-        let refresh_at =
-            (value.is_some() && ahead > Duration::ZERO && ahead < ttl).then(|| Instant::now() + ttl - ahead);
-        let mut leases = self.leases(key);
-        if let Some(generation) = leases.end(key, lease.token()) {
-            self.entries.insert(key.clone(), Entry { value, ttl, refresh_at, generation });
-        }
+        self.put_now(&lease, value, ttl);
     }
 
     async fn release(&self, lease: Lease) {
@@ -169,11 +187,7 @@ impl Cache for LocalCache {
     }
 
     async fn invalidate(&self, keys: &[CacheKey]) -> Result<(), CacheUnreachable> {
-        for key in keys {
-            let mut leases = self.leases(key);
-            leases.void(key);
-            self.entries.invalidate(key);
-        }
+        self.forget(keys);
         Ok(())
     }
 }

@@ -29,6 +29,14 @@ pub(crate) enum Asked {
     Taken(watch::Receiver<()>, Instant),
 }
 
+/// A lease that was used.
+pub(crate) struct Ended {
+    /// The generation that it was given in.
+    pub(crate) generation: u64,
+    /// How long ago it was given.
+    pub(crate) age: Duration,
+}
+
 /// Leases by key.
 #[derive(Debug)]
 pub(crate) struct Leases {
@@ -59,12 +67,13 @@ impl Leases {
         Asked::Given(token)
     }
 
-    /// Ends a lease; the generation that it was given in, if it still stood.
-    pub(crate) fn end(&mut self, key: &CacheKey, token: u128) -> Option<u64> {
+    /// Ends a lease; what is to be known of it, if it still stood.
+    pub(crate) fn end(&mut self, key: &CacheKey, token: u128) -> Option<Ended> {
         let lease = self.standing.get(key).filter(|lease| lease.token == token)?;
-        let found = (lease.ends_at > Instant::now()).then_some(lease.generation);
+        let left = lease.ends_at.saturating_duration_since(Instant::now());
+        let ended = Ended { generation: lease.generation, age: LIFE.saturating_sub(left) };
         self.standing.remove(key);
-        found
+        (!left.is_zero()).then_some(ended)
     }
 
     /// Ends whatever lease of a key there is.

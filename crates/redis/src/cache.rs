@@ -33,10 +33,12 @@ const HEADER: usize = 5;
 /// Remembers in Redis, for all processes.
 ///
 /// A replica that takes over may not have heard of the last invalidations; what it shows wrongly, it shows for the
-/// entry's time to live at most.
+/// entry's time to live at most, or for the [longest life](Self::with_longest_life).
 #[derive(Debug)]
 pub struct RedisCache {
     link: Arc<RedisLink>,
+    /// No entry lives longer; none for as long as it likes.
+    longest_life: Option<Duration>,
     polls: Polls,
     get: Script,
     put: Script,
@@ -59,11 +61,25 @@ impl RedisCache {
     pub fn new(link: Arc<RedisLink>) -> Self {
         Self {
             link,
+            longest_life: None,
             polls: Polls::default(),
             get: Script::from_lua(include_str!("lua/get.lua")),
             put: Script::from_lua(include_str!("lua/put.lua")),
             release: Script::from_lua(include_str!("lua/release.lua")),
         }
+    }
+
+    /// The same, with entries that live no longer than that from when their lease was given: where it may happen that
+    /// an invalidation is not carried out.
+    #[must_use]
+    pub fn with_longest_life(self, longest_life: Duration) -> Self {
+        Self { longest_life: Some(longest_life), ..self }
+    }
+
+    /// How long before its end an entry is refreshed.
+    fn refresh_ahead(&self, key: &CacheKey) -> Duration {
+        let longest = self.longest_life.unwrap_or(Duration::MAX);
+        key.kind().refresh_ahead().min(longest / 2)
     }
 
     /// The keys of an entry and of its lease. What is in the first pair of braces chooses the slot, and that is the
@@ -76,7 +92,7 @@ impl RedisCache {
 
     async fn ask(&self, key: &CacheKey) -> Answer {
         let token = rand::random::<u128>();
-        let args = vec![token_text(token).into(), millis(LEASE), millis(key.kind().refresh_ahead())];
+        let args = vec![token_text(token).into(), millis(LEASE), millis(self.refresh_ahead(key))];
         let answer: Option<(Option<Bytes>, String)> = self.link.run(&self.get, self.keys(key).to_vec(), args).await;
         let Some((entry, lease)) = answer else { return Answer::None };
         let given = (lease == "given").then(|| Lease::new(key.clone(), token));
@@ -138,7 +154,9 @@ impl Cache for RedisCache {
     async fn put(&self, lease: Lease, value: Cached, ttl: Duration) {
         let key = lease.key();
         let ttl = ttl.mul_f64(rand::random_range(0.9..=1.0));
-        let args = vec![token_text(lease.token()).into(), encode(key, &value).into(), millis(ttl)];
+        let longest = millis(self.longest_life.unwrap_or_default());
+        let args =
+            vec![token_text(lease.token()).into(), encode(key, &value).into(), millis(ttl), millis(LEASE), longest];
         let _: Option<Value> = self.link.run(&self.put, self.keys(key).to_vec(), args).await;
     }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bellwether_domain::ports::Auxiliary;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike as _, LuaInterface as _};
@@ -54,12 +56,6 @@ impl RedisLink {
             }
         };
         timeout(limit, connecting).await.is_ok()
-    }
-
-    /// Whether Redis is there, as far as is known. It is asked, where nobody else does.
-    pub async fn is_up(&self) -> bool {
-        self.call(|client| async move { client.ping::<Value>(None).await }).await.is_some()
-            && self.shared.gate.is_open()
     }
 
     pub(crate) fn options(&self) -> &RedisOptions {
@@ -181,6 +177,14 @@ fn is_silence(error: &Error) -> bool {
                 || ["LOADING", "CLUSTERDOWN", "MASTERDOWN"].iter().any(|code| error.details().starts_with(code))
         }
         _ => false,
+    }
+}
+
+#[async_trait]
+impl Auxiliary for RedisLink {
+    async fn is_up(&self) -> bool {
+        self.call(|client| async move { client.ping::<Value>(None).await }).await.is_some()
+            && self.shared.gate.is_open()
     }
 }
 

@@ -1,16 +1,18 @@
 //! What is cached follows what is committed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
+use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Failures, Found,
-    MailTokens, Markets, Orders, Positions, Sessions, Store, StoreError, UnitOfWork, Users, Wanted,
+    Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Direction, Failures,
+    Found, MailTokens, MarketSort, Markets, Orders, Positions, Sessions, Store, StoreError, UnitOfWork, Users, Wanted,
 };
+use jiff::Timestamp;
 
 /// The pause before an invalidation is repeated; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -30,6 +32,39 @@ pub fn market_key(id: MarketId) -> CacheKey {
 #[must_use]
 pub fn book_key(id: MarketId) -> CacheKey {
     CacheKey::new(CacheKind::Book, &id)
+}
+
+/// In which orders the first page of the list of markets is cached.
+const FRONT_ORDERS: [(MarketSort, Direction); 3] = [
+    (MarketSort::CreatedAt, Direction::Descending),
+    (MarketSort::Volume, Direction::Descending),
+    (MarketSort::ClosesAt, Direction::Ascending),
+];
+
+/// What is cached of the list of markets: its first page, of markets in any status or in one, in the orders that are asked
+/// for most, as long and as whole as who asks for nothing else gets it. None for another order.
+///
+/// A write ends it that opens, deletes or changes a market. Trades do not: they would end it all the time. So
+/// prices and volumes in it, and the order by volume, may be as old as the kind lives.
+#[must_use]
+pub fn front_page_key(status: Option<MarketStatus>, sort: &[(MarketSort, Direction)]) -> Option<CacheKey> {
+    let [order] = sort else { return None };
+    let place = FRONT_ORDERS.iter().position(|known| known == order)?;
+    let status = status.map_or("any", MarketStatus::as_str);
+    Some(CacheKey::new(CacheKind::MarketList, &format_args!("{status}/{place}")))
+}
+
+/// All of them.
+fn front_page_keys() -> impl Iterator<Item = CacheKey> {
+    let statuses = std::iter::once(None).chain(MarketStatus::ALL.map(Some));
+    statuses.flat_map(|status| FRONT_ORDERS.iter().filter_map(move |order| front_page_key(status, &[*order])))
+}
+
+/// What is cached of a market's candles: the newest ones. No write ends them, so they may be as old as the kind lives.
+#[must_use]
+pub fn candles_key(id: MarketId, outcome: Option<&str>, interval_s: i64, newest: Timestamp, count: u32) -> CacheKey {
+    let (newest, outcome) = (newest.as_second(), outcome.unwrap_or_default());
+    CacheKey::new(CacheKind::Candles, &format_args!("{id}/{interval_s}/{newest}/{count}/{outcome}"))
 }
 
 /// A store whose commits end what is cached of what they changed.
@@ -60,7 +95,7 @@ impl InvalidatingStore {
 impl Store for InvalidatingStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
         let unit = self.store.begin().await?;
-        Ok(Box::new(Unit { unit, cache: self.cache.clone(), stale: BTreeSet::new() }))
+        Ok(Box::new(Unit { unit, cache: self.cache.clone(), stale: BTreeSet::new(), versions: HashMap::new() }))
     }
 }
 
@@ -69,6 +104,21 @@ struct Unit {
     unit: Box<dyn UnitOfWork>,
     cache: Invalidations,
     stale: BTreeSet<CacheKey>,
+    /// Of the markets that were loaded.
+    versions: HashMap<MarketId, i64>,
+}
+
+impl Unit {
+    /// Whether changes are such that lists of markets show them: all but what trading does. That leaves a market's
+    /// version as it was; where nobody saw which that was, an open market with changed orders has been traded in.
+    fn is_shown_in_lists(&self, changes: &Changes) -> bool {
+        let is_traded = |id| changes.new_orders.iter().chain(&changes.orders).any(|order| order.market == id);
+        let is_edited = |market: &Market| match self.versions.get(&market.id) {
+            Some(version) => *version != market.version,
+            None => market.status != MarketStatus::Open || !is_traded(market.id),
+        };
+        !changes.new_markets.is_empty() || !changes.deleted_markets.is_empty() || changes.markets.iter().any(is_edited)
+    }
 }
 
 #[async_trait]
@@ -114,11 +164,16 @@ impl UnitOfWork for Unit {
     }
 
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
-        self.unit.load(wanted).await
+        let found = self.unit.load(wanted).await?;
+        self.versions.extend(found.markets.iter().map(|market| (market.id, market.version)));
+        Ok(found)
     }
 
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.stale.extend(stale(changes));
+        if self.is_shown_in_lists(changes) {
+            self.stale.extend(front_page_keys());
+        }
         self.unit.write(changes).await
     }
 

@@ -12,6 +12,7 @@ pub mod audit_log;
 pub mod bots;
 pub mod caching;
 pub mod context;
+pub mod ends;
 pub mod error;
 mod forgetting;
 mod groups;

@@ -1,7 +1,7 @@
 //! What this process remembers of what lets callers in, so that not every request asks the store.
 //!
 //! A thing is read again when what is known of it is older than a second: so long may another
-//! process's word that it ended take to arrive. This process's own word counts at once.
+//! process's word that it ended take to arrive, where no message brings it. This process's own word counts at once.
 
 use std::future::Future;
 use std::hash::Hash;
@@ -89,6 +89,11 @@ where
             self.ended.insert(*key, ());
             self.known.invalidate(key).await;
         }
+    }
+
+    /// Asks the store anew for everything.
+    pub(crate) fn forget_all(&self) {
+        self.known.invalidate_all();
     }
 
     /// Looked at last: a read that began before the end may have been answered after it.

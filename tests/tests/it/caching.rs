@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bellwether_tests::client::limit;
-use bellwether_tests::{Api, on_each_store};
-use serde_json::json;
+use bellwether_tests::database::hold;
+use bellwether_tests::{Answer, Api, Installation, Server, Store, on_each_store};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 
-async fn read(api: &Api, path: &str) -> bellwether_tests::Answer {
+async fn read(api: &Api, path: &str) -> Answer {
     api.request("GET", path).send().await
 }
 
@@ -81,4 +84,128 @@ async fn what_was_not_there_is_found_when_it_is_and_what_was_deleted_is_not() {
         }
     })
     .await;
+}
+
+/// Threat 43: what is remembered is what everybody sees, whoever asked first and with whatever headers; what is somebody's
+/// own is kept by nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_shown_what_another_asked_for() {
+    on_each_store(|server| async move {
+        let api = server.api();
+        let (ann, bob) = (api.sign_up("Ann").await, api.sign_up("Bob").await);
+        let market = api.open_market(&ann, json!({})).await;
+        let paths = [
+            format!("/markets/{market}"),
+            format!("/markets/{market}/book"),
+            format!("/markets/{market}/candles"),
+            "/markets".to_owned(),
+        ];
+        let headers = [
+            ("x-forwarded-host", "evil.example.org"),
+            ("x-original-url", "/api/v1/users/me"),
+            ("x-http-method-override", "DELETE"),
+            ("origin", "https://evil.example.org"),
+            ("accept", "application/problem+json"),
+            ("accept-language", "de"),
+            ("x-request-id", "evil-request-0001"),
+            ("cookie", "session=evil"),
+        ];
+        for path in &paths {
+            api.post("/orders", &ann, limit(&market, "YES", "buy", "0.100", 1)).await.expect(201);
+            let mut seen: Vec<Value> = Vec::new();
+            for (name, value) in headers {
+                let answer = api.request("GET", path).by(&ann).header(name, value).send().await.expect(200);
+                assert_eq!(answer.header("cache-control"), "no-cache");
+                seen.push(answer.data().clone());
+                let answer = api.request("GET", path).by(&bob).send().await.expect(200);
+                assert!(!answer.text.contains("evil") && !answer.text.contains(&ann.email), "{}", answer.text);
+                assert!(!answer.headers.values().any(|value| value.as_bytes().windows(4).any(|part| part == b"evil")));
+                seen.push(answer.data().clone());
+                seen.push(read(api, path).await.expect(200).data().clone());
+            }
+            seen.dedup();
+            assert_eq!(seen.len(), 1, "{path}: {seen:?}");
+        }
+        for path in ["/users/me", "/positions", "/orders", "/trades", "/users/me/sessions"] {
+            let answers = [api.get(path, &ann).await.expect(200), api.get(path, &bob).await.expect(200)];
+            assert!(answers.iter().all(|answer| answer.header("cache-control") == "no-store"), "{path}");
+            assert!(!answers[1].text.contains(&ann.id) && !answers[1].text.contains(&ann.email), "{path}");
+        }
+    })
+    .await;
+}
+
+/// What is shown in the first pages of the list of markets, in all their orders, is there at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_market_is_in_the_lists_as_soon_as_it_is_there_and_in_none_when_it_is_gone() {
+    on_each_store(|server| async move {
+        let api = server.api();
+        let ann = api.sign_up("Ann").await;
+        let lists = ["/markets", "/markets?status=open", "/markets?sort=-volume", "/markets?sort=closesAt"];
+        let has = async |list: &str, market: &str| {
+            let page = read(api, list).await.expect(200);
+            let tag = page.header("etag").to_owned();
+            let again = api.request("GET", list).header("If-None-Match", &tag).send().await;
+            assert_eq!(again.status, 304, "{list}");
+            assert_eq!(page.body["meta"]["pagination"]["total"], json!(page.data().as_array().map_or(0, Vec::len)));
+            page.text.contains(market)
+        };
+        for _ in 0..5 {
+            let market = api.open_market(&ann, json!({})).await;
+            for list in lists {
+                assert!(has(list, &market).await, "{list}");
+            }
+            let path = format!("/markets/{market}");
+            let edit = json!({ "question": "Will it snow?" });
+            api.request("PATCH", &path).by(&ann).header("If-Match", "*").json(&edit).send().await.expect(200);
+            for list in lists {
+                assert!(read(api, list).await.expect(200).text.contains("Will it snow?"), "{list}");
+            }
+            api.request("DELETE", &path).by(&ann).header("If-Match", "*").send().await.expect(204);
+            for list in lists {
+                assert!(!has(list, &market).await, "{list}");
+            }
+        }
+    })
+    .await;
+}
+
+/// Threat 62: somebody locks what is read, so that every connection to the database is taken by who waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_connections_are_taken_reads_are_refused_soon_and_done_again_when_one_is_free() {
+    /// A second, and what a busy machine takes on top.
+    const SOON: Duration = Duration::from_secs(4);
+    let settings = [("DATABASE_CONNECTIONS", "4"), ("TICK_INTERVAL", "1h")];
+    let Some(installation) = Installation::new(Store::Postgres, &settings).await else { return };
+    let url = installation.database_url().expect("PostgreSQL has a URL").to_owned();
+    let server = Server::start(installation).await;
+    let api = server.api();
+    let ann = api.sign_up("Ann").await;
+    let market = api.open_market(&ann, json!({})).await;
+    for round in 0..2 {
+        let held = hold(&url, "LOCK TABLE markets IN ACCESS EXCLUSIVE MODE").await;
+        let asked = (0..40).map(|number| async move {
+            let begun = Instant::now();
+            // Some that could be remembered and are not, some that never are.
+            let path = match number % 2 {
+                0 => format!("/markets/0193a5e0-0000-7000-8000-00000000{round}0{number:02}"),
+                _ => format!("/markets?limit={}", 30 + number),
+            };
+            let answer = read(api, &path).await;
+            (answer.status, begun.elapsed())
+        });
+        let answers = join_all(asked).await;
+        assert!(answers.iter().all(|(status, _)| *status == 503), "{answers:?}");
+        // Those that have a connection wait for the lock, until they are told that it takes too long.
+        let waited = answers.iter().filter(|(_, took)| *took > SOON).count();
+        assert!(waited <= 4, "{answers:?}");
+        drop(held);
+        let started = Instant::now();
+        while read(api, &format!("/markets/{market}")).await.status != 200 {
+            assert!(started.elapsed() < Duration::from_secs(20), "it does not recover");
+        }
+    }
+    let installation = server.stop().await;
+    installation.audit().await;
+    installation.remove().await;
 }

@@ -18,11 +18,11 @@ pub enum CacheKind {
     Session,
     /// A market, by id.
     Market,
-    /// The first page of a list of markets, by its filter.
+    /// The first page of a list of markets, by its filter and order.
     MarketList,
     /// A book, by market and outcome.
     Book,
-    /// Candles, by market, outcome, interval and range.
+    /// The newest candles, by market, outcome, interval and number.
     Candles,
     /// A leaderboard, by its filter.
     Leaderboard,
@@ -47,29 +47,39 @@ impl CacheKind {
         }
     }
 
+    /// The kind of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// How long an entry is kept at most. An invalidation ends it sooner; this bounds what becomes of one
     /// that was lost.
     #[must_use]
     pub const fn ttl(self) -> Duration {
         Duration::from_secs(match self {
             Self::User | Self::Market => 60,
-            Self::Session | Self::MarketList | Self::Candles | Self::Leaderboard => 30,
+            Self::Session | Self::Leaderboard => 30,
             Self::Book => 10,
+            // Not every trade ends them.
+            Self::MarketList | Self::Candles => 1,
         })
     }
 
     /// How long it is remembered that there is nothing. Short, since anybody can ask for what is not.
     #[must_use]
     pub const fn absent_ttl(self) -> Duration {
-        Duration::from_secs(5)
+        let (ttl, longest) = (self.ttl(), Duration::from_secs(5));
+        if ttl.as_millis() < longest.as_millis() { ttl } else { longest }
     }
 
     /// How long before an entry expires one of its readers loads it anew, while the others still get
     /// the old one; zero for what is cheap to load.
     #[must_use]
     pub const fn refresh_ahead(self) -> Duration {
-        Duration::from_secs(match self {
-            Self::MarketList | Self::Candles | Self::Leaderboard => 5,
+        Duration::from_millis(match self {
+            Self::Leaderboard => 5000,
+            Self::MarketList | Self::Candles => 400,
             Self::User | Self::Session | Self::Market | Self::Book => 0,
         })
     }
@@ -116,13 +126,26 @@ pub type Cached = Option<Bytes>;
 pub struct Lease {
     key: CacheKey,
     token: u128,
+    behind: Option<Box<Lease>>,
 }
 
 impl Lease {
     /// Of a key; for caches, which choose a token that no other lease of the key has had.
     #[must_use]
     pub const fn new(key: CacheKey, token: u128) -> Self {
-        Self { key, token }
+        Self { key, token, behind: None }
+    }
+
+    /// The same, and with it the lease that a second cache gave, which stands behind this one.
+    #[must_use]
+    pub fn before(self, behind: Option<Self>) -> Self {
+        Self { behind: behind.map(Box::new), ..self }
+    }
+
+    /// Takes the lease of the cache behind, if there is one.
+    #[must_use]
+    pub fn take_behind(&mut self) -> Option<Self> {
+        self.behind.take().map(|lease| *lease)
     }
 
     /// What may be put.
@@ -169,7 +192,9 @@ pub struct CacheUnreachable;
 ///
 /// **Times.** An entry lives for the time it was put with, or up to a tenth less: entries that were put
 /// at the same moment should not all be missed at the same moment. Within
-/// [`CacheKind::refresh_ahead`] of its end one reader at a time gets a lease together with the hit.
+/// [`CacheKind::refresh_ahead`] of its end one reader at a time gets a lease together with the hit. A cache may
+/// have a longest life: then an entry ends so long after its *lease was given* at the latest, and so what it
+/// shows was in the store that long ago at most, even where no invalidation is ever heard.
 ///
 /// **Failures.** A cache that is down, slow or full, or whose contents make no sense, is one that
 /// remembers nothing: `get` misses without a lease, `put` does nothing. Only an invalidation tells, since it
@@ -251,6 +276,8 @@ mod tests {
         let names: BTreeSet<_> = CacheKind::ALL.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), CacheKind::ALL.len());
         assert!(names.iter().all(|name| !name.contains(':')));
+        assert!(CacheKind::ALL.iter().all(|kind| CacheKind::named(kind.name()) == Some(*kind)));
+        assert_eq!(CacheKind::named("markets"), None);
         let key = CacheKey::new(CacheKind::Book, "a:b");
         assert_eq!((key.to_string().as_str(), key.id(), key.kind()), ("book:a:b", "a:b", CacheKind::Book));
     }

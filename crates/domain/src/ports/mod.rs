@@ -4,6 +4,7 @@
 //! everything that decides; [`Queries`] answers reads that decide nothing. `conformance` holds every
 //! implementation to what is promised here. With the feature `test-support` there is a mock of each.
 
+mod auxiliary;
 mod cache;
 mod events;
 mod jobs;
@@ -12,6 +13,7 @@ mod queries;
 mod security;
 mod store;
 
+pub use auxiliary::*;
 pub use cache::*;
 pub use events::*;
 pub use jobs::*;

@@ -2,6 +2,7 @@
 
 mod bus;
 mod cache;
+mod near;
 
 use std::sync::Arc;
 

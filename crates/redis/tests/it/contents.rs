@@ -162,3 +162,25 @@ async fn the_servers_clock_counts_whatever_the_callers_say() {
     }
     assert!(began.elapsed() >= Duration::from_millis(1500), "{:?}", began.elapsed());
 }
+
+/// Threat 44: so what is shown is never older than that, though no invalidation was ever carried out.
+#[tokio::test]
+async fn an_entry_is_as_old_as_its_lease() {
+    let Some((options, _)) = subject().await else { return };
+    let life = Duration::from_millis(600);
+    let link = connected(options).await.expect("a link");
+    let (cache, other) = (RedisCache::new(Arc::clone(&link)).with_longest_life(life), RedisCache::new(link));
+    for (loading, is_kept) in [(Duration::ZERO, true), (life / 2, true), (life, false)] {
+        let key = CacheKey::new(CacheKind::MarketList, &loading.as_millis());
+        let began = Instant::now();
+        let Lookup::Miss(Some(lease)) = cache.get(&key).await else { panic!("it is there") };
+        sleep(loading).await;
+        cache.put(lease, Some(Bytes::from("v")), Duration::from_secs(300)).await;
+        let found = other.get(&key).await;
+        assert!(matches!(found, Lookup::Hit(..)) == is_kept, "loaded in {loading:?}: {found:?}");
+        while is_kept && matches!(other.get(&key).await, Lookup::Hit(..)) {
+            assert!(began.elapsed() < life + Duration::from_secs(2), "it is there for {:?}", began.elapsed());
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}

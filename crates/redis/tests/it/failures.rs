@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bellwether_conformance::{anyhow, async_trait};
 use bellwether_domain::ports::{
-    Cache, CacheKey, CacheKind, CacheUnreachable, EventBus, LimitKey, Lookup, Quota, RateLimiter, Received, Standing,
-    Topic, get_or_load,
+    Auxiliary as _, Cache, CacheKey, CacheKind, CacheUnreachable, EventBus, LimitKey, Lookup, Quota, RateLimiter,
+    Received, Standing, Topic, get_or_load,
 };
 use bellwether_redis::{LimiterClock, RedisBus, RedisCache, RedisLimiter, RedisLink, RedisOptions};
 use bytes::Bytes;

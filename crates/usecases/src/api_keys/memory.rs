@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bellwether_domain::api_key::Scopes;
 use bellwether_domain::ids::{ApiKeyId, UserId};
-use bellwether_domain::ports::{KeyOfUser, Queries, StoreError};
+use bellwether_domain::ports::{EventBus, KeyOfUser, Queries, StoreError};
 use bellwether_domain::user::{Role, UserStatus};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::ends::{Ended, Teller};
 use crate::remembered::{MAX_AGE, Remembered};
 
 /// How often at most the last use of one key is written.
@@ -58,6 +59,7 @@ struct Use {
 pub struct KeyMemory {
     keys: Remembered<[u8; 32], LiveKey>,
     uses: Arc<Mutex<HashMap<ApiKeyId, Use>>>,
+    teller: Option<Teller>,
 }
 
 impl std::fmt::Debug for KeyMemory {
@@ -76,7 +78,13 @@ impl KeyMemory {
     /// A memory whose knowledge may be so old.
     #[must_use]
     pub fn with_max_age(max_age: Duration) -> Self {
-        Self { keys: Remembered::with_max_age(max_age), uses: Arc::default() }
+        Self { keys: Remembered::with_max_age(max_age), uses: Arc::default(), teller: None }
+    }
+
+    /// The same, and other processes are told of revocations by this bus.
+    #[must_use]
+    pub fn telling(self, bus: Arc<dyn EventBus>) -> Self {
+        Self { teller: Some(Teller(bus)), ..self }
     }
 
     /// What is remembered of a key; none where the store must be asked.
@@ -89,9 +97,22 @@ impl KeyMemory {
         self.keys.get(hash, async { Ok(queries.api_key(hash).await?.and_then(LiveKey::of)) }).await
     }
 
-    /// Notes that a key was revoked: from now on it is good for nothing here.
+    /// Notes that a key was revoked: from now on it is good for nothing here, and other processes are told.
     pub(crate) async fn end(&self, hash: [u8; 32]) {
+        self.end_here(hash).await;
+        if let Some(teller) = &self.teller {
+            teller.tell(&Ended::Key(hash)).await;
+        }
+    }
+
+    /// The same where another process told it.
+    pub(crate) async fn end_here(&self, hash: [u8; 32]) {
         self.keys.end(&[hash]).await;
+    }
+
+    /// Asks the store anew for every key.
+    pub(crate) fn forget_all(&self) {
+        self.keys.forget_all();
     }
 
     /// Notes that a key was used.

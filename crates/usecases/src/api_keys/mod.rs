@@ -106,7 +106,7 @@ pub async fn list(ctx: &Context, caller: Caller, owner: UserId) -> Result<Vec<Ap
 }
 
 /// Revokes a key: one's own or a bot's, or anybody's for an administrator; else not found. Here it is good for nothing
-/// from now on, and on other servers within a second.
+/// from now on, and on other servers as soon as they hear of it, within a second at the latest.
 pub async fn revoke(ctx: &Context, caller: Caller, id: ApiKeyId) -> Result<(), Error> {
     let key = atomically(ctx, RevokeKey { caller, id }).await?;
     ctx.key_memory.end(key.hash).await;

@@ -1,12 +1,14 @@
 //! What this process remembers of sessions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_domain::ids::{SessionId, UserId};
-use bellwether_domain::ports::{Queries, SessionOfUser, StoreError};
+use bellwether_domain::ports::{EventBus, Queries, SessionOfUser, StoreError};
 use bellwether_domain::user::{Role, UserStatus};
 use jiff::Timestamp;
 
+use crate::ends::{Ended, Teller};
 use crate::remembered::{MAX_AGE, Remembered};
 
 /// A session whose user may act.
@@ -27,7 +29,10 @@ impl LiveSession {
 
 /// The memory of sessions. Clones are the same memory.
 #[derive(Clone)]
-pub struct SessionMemory(Remembered<SessionId, LiveSession>);
+pub struct SessionMemory {
+    known: Remembered<SessionId, LiveSession>,
+    teller: Option<Teller>,
+}
 
 impl std::fmt::Debug for SessionMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,22 +50,41 @@ impl SessionMemory {
     /// A memory whose knowledge may be so old.
     #[must_use]
     pub fn with_max_age(max_age: Duration) -> Self {
-        Self(Remembered::with_max_age(max_age))
+        Self { known: Remembered::with_max_age(max_age), teller: None }
+    }
+
+    /// The same, and other processes are told of ends by this bus.
+    #[must_use]
+    pub fn telling(self, bus: Arc<dyn EventBus>) -> Self {
+        Self { teller: Some(Teller(bus)), ..self }
     }
 
     /// What is remembered of a session; none where the store must be asked.
     pub(crate) async fn recall(&self, id: SessionId) -> Option<Option<LiveSession>> {
-        self.0.recall(id).await
+        self.known.recall(id).await
     }
 
     /// The session, if it is good. However many ask at the same time, the store is asked once.
     pub(crate) async fn get(&self, queries: &dyn Queries, id: SessionId) -> Result<Option<LiveSession>, StoreError> {
-        self.0.get(id, async { Ok(queries.session(id).await?.as_ref().and_then(LiveSession::of)) }).await
+        self.known.get(id, async { Ok(queries.session(id).await?.as_ref().and_then(LiveSession::of)) }).await
     }
 
-    /// Notes that sessions have ended: from now on they are good for nothing here.
+    /// Notes that sessions have ended: from now on they are good for nothing here, and other processes are told.
     pub(crate) async fn end(&self, ids: &[SessionId]) {
-        self.0.end(ids).await;
+        self.end_here(ids).await;
+        if let Some(teller) = self.teller.as_ref().filter(|_| !ids.is_empty()) {
+            teller.tell(&Ended::Sessions(ids.to_vec())).await;
+        }
+    }
+
+    /// The same where another process told it.
+    pub(crate) async fn end_here(&self, ids: &[SessionId]) {
+        self.known.end(ids).await;
+    }
+
+    /// Asks the store anew for every session.
+    pub(crate) fn forget_all(&self) {
+        self.known.forget_all();
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
-use bellwether_domain::market::MarketStatus;
+use bellwether_domain::market::{Market, MarketStatus};
+use bellwether_domain::order::Order;
 use bellwether_domain::ports::*;
-use bellwether_usecases::caching::{InvalidatingStore, book_key, market_key};
+use bellwether_usecases::caching::{InvalidatingStore, book_key, front_page_key, market_key};
 use tokio::sync::Notify;
 
 use crate::mocks::*;
+use crate::orders::resting;
 
 /// Notes what is ended in it, once it can be reached.
 #[derive(Default)]
@@ -23,7 +25,17 @@ struct Recorder {
 }
 
 impl Recorder {
+    /// What was ended of single markets.
     fn ended(&self) -> Vec<CacheKey> {
+        self.take().into_iter().filter(|key| key.kind() != CacheKind::MarketList).collect()
+    }
+
+    /// What was ended of lists.
+    fn ended_lists(&self) -> Vec<CacheKey> {
+        self.take().into_iter().filter(|key| key.kind() == CacheKind::MarketList).collect()
+    }
+
+    fn take(&self) -> Vec<CacheKey> {
         std::mem::take(&mut self.ended.lock().unwrap())
     }
 }
@@ -121,4 +133,43 @@ async fn a_cache_that_cannot_be_reached_fails_no_commit_and_is_told_when_it_can(
     let mut ended = cache.ended();
     ended.sort();
     assert_eq!(ended, keys(&[market_id(1), market_id(2), market_id(3)]));
+}
+
+/// Threat 41: what was not in a list is found in it when it is there; though not every trade ends all lists.
+#[tokio::test]
+async fn lists_are_ended_by_what_opens_changes_or_deletes_a_market_and_not_by_trading() {
+    let open = || market(2, MarketStatus::Open);
+    let edited = Market { version: 2, ..open() };
+    let traded = vec![Order { market: market_id(2), ..resting(1, 500, 1) }];
+    let changes = |markets| Changes { markets, ..Changes::default() };
+    let cases = [
+        (Changes { new_markets: vec![open()], ..Changes::default() }, None, true),
+        (Changes { deleted_markets: vec![market_id(3)], ..Changes::default() }, None, true),
+        (changes(vec![edited.clone()]), Some(open()), true),
+        (changes(vec![edited]), None, true),
+        (changes(vec![open()]), Some(open()), false),
+        (Changes { new_orders: traded.clone(), ..changes(vec![open()]) }, None, false),
+        (Changes { orders: traded, ..changes(vec![market(2, MarketStatus::Closed)]) }, None, true),
+    ];
+    for (number, (changes, loaded, are_ended)) in cases.into_iter().enumerate() {
+        let cache = Arc::new(Recorder::default());
+        let found = loaded.clone();
+        let with_load = move |mut unit: Unit| {
+            let markets = found.clone().into_iter().collect::<Vec<_>>();
+            unit.unit.expect_load().returning(move |_| Ok(Found { markets: markets.clone(), ..Found::default() }));
+            unit.commits()
+        };
+        let mut unit = store(&cache, with_load).begin().await.unwrap();
+        if loaded.is_some() {
+            unit.load(Wanted::default()).await.unwrap();
+        }
+        unit.write(&changes).await.unwrap();
+        unit.commit().await.unwrap();
+        let lists = cache.ended_lists();
+        assert_eq!(!lists.is_empty(), are_ended, "case {number}");
+        for status in [None, Some(MarketStatus::Open)] {
+            let key = front_page_key(status, &[(MarketSort::CreatedAt, Direction::Descending)]).unwrap();
+            assert_eq!(lists.contains(&key), are_ended, "case {number}: {key}");
+        }
+    }
 }

@@ -36,7 +36,7 @@ fn buy(n: u128, outcome: &str, mills: i64, quantity: i64) -> Command {
 }
 
 /// An open bid of user 2 on YES.
-fn resting(n: u128, mills: i64, quantity: i64) -> Order {
+pub fn resting(n: u128, mills: i64, quantity: i64) -> Order {
     let price = Price::from_mills(mills);
     Order {
         id: OrderId(Uuid::from_u128(n)),

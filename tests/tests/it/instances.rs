@@ -1,0 +1,279 @@
+//! Several servers on one PostgreSQL and one Redis behave as one.
+
+use std::time::{Duration, Instant};
+
+use bellwether_tests::client::limit;
+use bellwether_tests::mail::wait_for_written;
+use bellwether_tests::proxy::Proxy;
+use bellwether_tests::redis::Redis;
+use bellwether_tests::{Answer, Api, Installation, Server, Store};
+use futures_util::future::join_all;
+use serde_json::json;
+
+/// So long may one server show what another has changed, with room for a busy machine.
+const AGREEMENT: Duration = Duration::from_millis(1500);
+
+/// Three servers and what they share.
+struct Three {
+    servers: Vec<Server>,
+    _redis: Redis,
+}
+
+impl Three {
+    async fn start(settings: &[(&str, &str)]) -> Option<Self> {
+        Self::of_roles(["both"; 3], settings).await
+    }
+
+    async fn of_roles(roles: [&str; 3], settings: &[(&str, &str)]) -> Option<Self> {
+        let redis = Redis::start().await?;
+        let mut installation = Installation::new(Store::Postgres, settings).await?;
+        for (name, value) in redis.settings() {
+            installation.set(name, &value);
+        }
+        let mut servers = Vec::new();
+        for role in roles {
+            let mut installation = installation.clone();
+            installation.set("ROLE", role);
+            servers.push(Server::start(installation).await);
+        }
+        Some(Self { servers, _redis: redis })
+    }
+
+    fn api(&self, number: usize) -> &Api {
+        self.servers[number % self.servers.len()].api()
+    }
+
+    /// Stops all, each of which must end cleanly, and audits what they leave.
+    async fn stop(self) {
+        let mut last = None;
+        for server in self.servers {
+            last = Some(server.stop().await);
+        }
+        let installation = last.expect("there are three");
+        installation.audit().await;
+        installation.remove().await;
+    }
+}
+
+async fn read(api: &Api, path: &str) -> Answer {
+    api.request("GET", path).send().await
+}
+
+/// Reads until the answer is as wanted, which has to be soon.
+async fn agrees(api: &Api, path: &str, wanted: impl Fn(&Answer) -> bool) {
+    let started = Instant::now();
+    loop {
+        let begun = started.elapsed();
+        let answer = read(api, path).await;
+        if wanted(&answer) {
+            return;
+        }
+        assert!(begun < AGREEMENT, "{path} after {begun:?}: {}", answer.text);
+    }
+}
+
+/// Threats 40 and 41.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_server_has_written_all_show_within_a_second() {
+    let Some(three) = Three::start(&[]).await else { return };
+    let ann = three.api(0).sign_up("Ann").await;
+    let first = three.api(0).open_market(&ann, json!({})).await;
+    for round in 0..20 {
+        let (writer, price) = (three.api(round), format!("0.{:03}", 100 + round));
+        let path = format!("/markets/{first}");
+        for number in 0..3 {
+            read(three.api(number), &path).await.expect(200);
+            read(three.api(number), &format!("{path}/book")).await.expect(200);
+        }
+        writer.post("/orders", &ann, limit(&first, "YES", "buy", &price, 1)).await.expect(201);
+        let seen = read(writer, &path).await.expect(200);
+        assert_eq!(seen.data()["outcomes"][0]["bestBid"], json!(price), "who wrote reads it at once");
+        for number in 0..3 {
+            let api = three.api(number);
+            agrees(api, &path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price)).await;
+            agrees(api, &format!("{path}/book"), |answer| answer.data()["bids"][0]["price"] == json!(price)).await;
+        }
+        // There one moment, gone the next, and nowhere to be found.
+        let market = writer.open_market(&ann, json!({})).await;
+        let path = format!("/markets/{market}");
+        for number in 0..3 {
+            agrees(three.api(number), &path, |answer| answer.status == 200).await;
+            agrees(three.api(number), "/markets", |answer| answer.data()[0]["id"] == json!(market)).await;
+        }
+        writer.request("DELETE", &path).by(&ann).header("If-Match", "*").send().await.expect(204);
+        for number in 0..3 {
+            agrees(three.api(number), &path, |answer| answer.status == 404).await;
+        }
+    }
+    three.stop().await;
+}
+
+/// Threat 9.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_signed_out_at_one_server_is_out_at_all() {
+    let Some(three) = Three::start(&[]).await else { return };
+    for round in 0..5 {
+        let ann = three.api(round).sign_up("Ann").await;
+        let made =
+            three.api(round).post("/api-keys", &ann, json!({ "name": "A key", "scopes": ["read"] })).await.expect(201);
+        let mut key = ann.clone();
+        key.token = made.text("/key");
+        for who in [&ann, &key] {
+            for number in 0..3 {
+                three.api(number).get("/users/me", who).await.expect(200);
+            }
+        }
+        let path = format!("/api-keys/{}", made.text("/id"));
+        three.api(round).request("DELETE", &path).by(&ann).send().await.expect(204);
+        three.api(round).request("POST", "/auth/logout").by(&ann).send().await.expect(204);
+        for who in [&ann, &key] {
+            let started = Instant::now();
+            for number in 0..3 {
+                while three.api(number).get("/users/me", who).await.status != 401 {
+                    assert!(started.elapsed() < AGREEMENT, "still in after {:?}", started.elapsed());
+                }
+            }
+        }
+    }
+    three.stop().await;
+}
+
+/// Threat 55: exact over all servers.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_hold_across_servers_exactly() {
+    let settings = [("LIMIT_PUBLIC", "100/1h"), ("TRUSTED_PROXIES", "127.0.0.0/8"), ("REDIS_TIMEOUT", "1s")];
+    let Some(three) = Three::start(&settings).await else { return };
+    let ask = |number: usize, address: &str| {
+        three.api(number).request("GET", "/markets").header("x-forwarded-for", address).send()
+    };
+    for address in ["192.0.2.1", "192.0.2.2"] {
+        let answers = join_all((0..150).map(|number| ask(number, address))).await;
+        let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+        assert_eq!((count(200), count(429)), (100, 50));
+    }
+    three.stop().await;
+}
+
+/// Threats 28 and 35: trading is exact although it is spread over all servers.
+#[tokio::test(flavor = "multi_thread")]
+async fn trading_is_exact_however_it_is_spread() {
+    const PEOPLE: usize = 12;
+    const ORDERS: usize = 40;
+    let Some(three) = Three::start(&[]).await else { return };
+    let mut people = Vec::new();
+    for number in 0..PEOPLE {
+        people.push(three.api(number).sign_up(&format!("Person{number}")).await);
+    }
+    let mut markets = Vec::new();
+    for number in 0..3 {
+        markets.push(three.api(number).open_market(&people[0], json!({})).await);
+    }
+    let traders = (0..PEOPLE).map(|person| {
+        let (three, people, markets) = (&three, &people, &markets);
+        async move {
+            for order in 0..ORDERS {
+                let number = person * 7 + order * 13;
+                let (outcome, side) = (["YES", "NO"][number % 2], "buy");
+                let price = format!("0.{:02}", 30 + number % 45);
+                let body = limit(&markets[number % 3], outcome, side, &price, [1, 2, 3, 4, 5][number % 5]);
+                three.api(person + order).post_patiently("/orders", &people[person], body).await;
+            }
+        }
+    });
+    join_all(traders).await;
+    let mut total = 0;
+    for (number, market) in markets.iter().enumerate() {
+        let seen = three.api(number).wait_for(&format!("/markets/{market}"), None, |m| m["tradeCount"] != 0).await;
+        total += seen["tradeCount"].as_i64().expect("a number");
+        three.api(number).resolve(market, &people[0], "YES").await;
+    }
+    assert!(total > 50, "only {total} trades");
+    for (number, market) in markets.iter().enumerate() {
+        three.api(number + 1).settled(market).await;
+    }
+    three.stop().await;
+}
+
+/// Threat 45: each job is done once, whichever server does it.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_mail_is_sent_once() {
+    let Some(three) = Three::start(&[]).await else { return };
+    let mut people = Vec::new();
+    for number in 0..9 {
+        people.push(three.api(number).sign_up(&format!("Person{number}")).await);
+    }
+    let forgot = people.iter().enumerate().map(|(number, person)| {
+        three.api(number).request("POST", "/auth/password/forgot").json(&json!({ "email": person.email })).send()
+    });
+    for answer in join_all(forgot).await {
+        answer.expect(202);
+    }
+    for person in &people {
+        // One that welcomes, one that was asked for.
+        let mails = wait_for_written(three.servers[0].installation(), &person.email, 2).await;
+        assert_eq!(mails.len(), 2, "{}", person.email);
+    }
+    three.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_works_for_servers_that_only_answer() {
+    let Some(three) = Three::of_roles(["api", "api", "worker"], &[]).await else { return };
+    let worker = three.api(2);
+    read(worker, "//readyz").await.expect(200);
+    read(worker, "//health").await.expect(200);
+    read(worker, "/markets").await.refused(404, "NOT_FOUND");
+    let body = json!({ "email": "x@example.org", "password": "whatever it is" });
+    worker.request("POST", "/auth/login").json(&body).send().await.refused(404, "NOT_FOUND");
+
+    let ann = three.api(0).sign_up("Ann").await;
+    let market = three.api(1).open_market(&ann, json!({})).await;
+    three.api(0).resolve(&market, &ann, "YES").await;
+    // By the worker, who alone settles and sends.
+    three.api(1).settled(&market).await;
+    let started = Instant::now();
+    wait_for_written(three.servers[0].installation(), &ann.email, 1).await;
+    assert!(started.elapsed() < Duration::from_secs(4), "nobody told the worker: {:?}", started.elapsed());
+    three.stop().await;
+}
+
+/// Threats 40 and 44: a server that writes, and then dies or is cut off before it can say so, leaves nothing
+/// stale for longer than a second. Meanwhile others keep what it has changed in Redis by reading it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_between_commit_and_invalidation_leaves_nothing_stale() {
+    let Some(redis) = Redis::start().await else { return };
+    let Some(mut installation) = Installation::new(Store::Postgres, &[]).await else { return };
+    for (name, value) in redis.settings() {
+        installation.set(name, &value);
+    }
+    let reader = Server::start(installation.clone()).await;
+    let ann = reader.api().sign_up("Ann").await;
+    let market = reader.api().open_market(&ann, json!({})).await;
+    let path = format!("/markets/{market}");
+    for (round, dies) in [true, false, true].into_iter().enumerate() {
+        let proxy = Proxy::to(redis.url().replace("redis://", "")).await;
+        installation.set("REDIS_URL", &format!("redis://{}", proxy.address()));
+        let writer = Server::start(installation.clone()).await;
+        let price = format!("0.{:03}", 100 + round);
+        let stale = read(reader.api(), &path).await.expect(200);
+        // From here on nothing that the writer says of its write gets through.
+        proxy.freeze();
+        let order = limit(&market, "YES", "buy", &price, 1);
+        let (placed, ()) = tokio::join!(writer.api().post("/orders", &ann, order), async {
+            for _ in 0..20 {
+                read(reader.api(), &path).await.expect(200);
+            }
+        });
+        placed.expect(201);
+        let seen = read(writer.api(), &path).await.expect(200);
+        assert_eq!(seen.data()["outcomes"][0]["bestBid"], json!(price), "who wrote reads it at once");
+        if dies {
+            writer.kill().await;
+        }
+        agrees(reader.api(), &path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price)).await;
+        assert_ne!(stale.data()["outcomes"][0]["bestBid"], json!(price));
+    }
+    let installation = reader.stop().await;
+    installation.audit().await;
+    installation.remove().await;
+}

@@ -1,0 +1,255 @@
+//! A server beside a Redis that stops, hangs, dies, is full, emptied, or has garbage in it. Whatever
+//! becomes of Redis, answers are right, come soon, and all is well again by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bellwether_tests::client::{PASSWORD, limit};
+use bellwether_tests::redis::Redis;
+use bellwether_tests::{Answer, Api, Installation, Server, Store, User};
+use serde_json::json;
+
+/// How long an answer may take at most: far longer than anything waits for Redis, for a busy machine.
+const SOON: Duration = Duration::from_secs(3);
+/// How long recovery may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The settings of a server with this Redis.
+fn with<'a>(redis: &'a [(&'static str, String); 2], more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    redis.iter().map(|(name, value)| (*name, value.as_str())).chain(more.iter().copied()).collect()
+}
+
+async fn read(api: &Api, path: &str) -> Answer {
+    let begun = Instant::now();
+    let answer = api.request("GET", path).send().await;
+    assert!(begun.elapsed() < SOON, "{path} took {:?}", begun.elapsed());
+    answer
+}
+
+/// Waits until `/readyz` and `/health` say that.
+async fn wait_for_status(api: &Api, wanted: &str) {
+    let started = Instant::now();
+    loop {
+        let ready = read(api, "//readyz").await.expect(200);
+        let health = read(api, "//health").await.expect(200);
+        let redis = if wanted == "ok" { "ok" } else { "down" };
+        if ready.text("/status") == wanted && health.text("/status") == wanted {
+            assert_eq!(health.text("/checks/redis/status"), redis, "{}", health.text);
+            assert_eq!(health.text("/checks/database/status"), "ok", "{}", health.text);
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "it does not become {wanted}: {}", health.text);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until something is remembered in Redis.
+async fn wait_until_used(redis: &Redis) {
+    let started = Instant::now();
+    while redis.keys("bellwether:c:*").await.is_empty() {
+        assert!(started.elapsed() < PATIENCE, "nothing is in Redis");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A market in which one writes and others read all the time.
+struct Busy {
+    api: Api,
+    ann: User,
+    market: String,
+    round: i64,
+    stop: Arc<AtomicBool>,
+    readers: Vec<tokio::task::JoinHandle<u32>>,
+}
+
+impl Busy {
+    async fn begin(api: &Api) -> Self {
+        let ann = api.sign_up("Ann").await;
+        let market = api.open_market(&ann, json!({})).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let paths = [format!("/markets/{market}"), format!("/markets/{market}/book"), "/markets".to_owned()];
+        let readers = (0..6).map(|reader| {
+            let (api, stop, path) = (api.clone(), Arc::clone(&stop), paths[reader % paths.len()].clone());
+            tokio::spawn(async move {
+                let mut count = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    read(&api, &path).await.expect(200);
+                    count += 1;
+                }
+                count
+            })
+        });
+        let readers = readers.collect();
+        Self { api: api.clone(), ann, market, round: 0, stop, readers }
+    }
+
+    /// Writes, and reads it at once, for so long.
+    async fn go_on_for(&mut self, duration: Duration) {
+        let started = Instant::now();
+        while started.elapsed() < duration {
+            self.write_and_read().await;
+        }
+    }
+
+    async fn write_and_read(&mut self) {
+        let price = format!("0.{:03}", 100 + self.round % 800);
+        self.round += 1;
+        let begun = Instant::now();
+        let order = limit(&self.market, "YES", "buy", &price, 1);
+        let placed = self.api.post("/orders", &self.ann, order).await.expect(201);
+        assert!(begun.elapsed() < SOON, "an order took {:?}", begun.elapsed());
+        let book = read(&self.api, &format!("/markets/{}/book", self.market)).await.expect(200);
+        assert_eq!(book.data()["bids"][0]["price"], json!(price), "{}", book.text);
+        let market = read(&self.api, &format!("/markets/{}", self.market)).await.expect(200);
+        assert_eq!(market.data()["outcomes"][0]["bestBid"], json!(price), "{}", market.text);
+        // So that the next one may be lower.
+        let path = format!("/orders/{}", placed.text("/order/id"));
+        self.api.request("DELETE", &path).by(&self.ann).send().await.expect(200);
+    }
+
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for reader in self.readers {
+            assert!(reader.await.expect("the reader ends") > 0);
+        }
+    }
+}
+
+/// Threats 44 and 58.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_becomes_of_redis_answers_are_right_and_come_soon() {
+    for store in Store::ALL {
+        let Some(mut redis) = Redis::start().await else { return };
+        let settings = redis.settings();
+        let Some(installation) = Installation::new(store, &with(&settings, &[])).await else { continue };
+        eprintln!("--- on {store:?}");
+        let server = Server::start(installation).await;
+        let api = server.api();
+        wait_for_status(api, "ok").await;
+        let mut busy = Busy::begin(api).await;
+        busy.go_on_for(Duration::from_millis(500)).await;
+        wait_until_used(&redis).await;
+
+        // It hangs, longer than its connections are kept.
+        redis.pause();
+        wait_for_status(api, "degraded").await;
+        busy.go_on_for(Duration::from_secs(3)).await;
+        api.log_in(&busy.ann.email, PASSWORD).await;
+        redis.go_on();
+        busy.go_on_for(Duration::from_millis(500)).await;
+        wait_for_status(api, "ok").await;
+
+        // It dies.
+        redis.kill();
+        wait_for_status(api, "degraded").await;
+        busy.go_on_for(Duration::from_secs(1)).await;
+        api.log_in(&busy.ann.email, PASSWORD).await;
+        redis.restart().await;
+        wait_for_status(api, "ok").await;
+        busy.go_on_for(Duration::from_millis(500)).await;
+
+        // It forgets.
+        for _ in 0..20 {
+            redis.tell("FLUSHALL").await;
+            redis.tell("SCRIPT FLUSH").await;
+            busy.write_and_read().await;
+        }
+        // It is full.
+        redis.tell("CONFIG SET maxmemory 1").await;
+        busy.go_on_for(Duration::from_millis(500)).await;
+        api.log_in(&busy.ann.email, PASSWORD).await;
+        redis.tell("CONFIG SET maxmemory 0").await;
+        // What is in it is not what was put there.
+        for garbage in ["garbage", "V123", ""] {
+            for key in redis.keys("bellwether:c:*").await {
+                redis.tell(&format!("SET {key} \"{garbage}\"")).await;
+            }
+            busy.write_and_read().await;
+            for key in redis.keys("bellwether:c:*").await {
+                redis.tell(&format!("DEL {key}")).await;
+                redis.tell(&format!("LPUSH {key} a b c")).await;
+            }
+            busy.write_and_read().await;
+        }
+        wait_for_status(api, "ok").await;
+        busy.end().await;
+        let installation = server.stop().await;
+        installation.audit().await;
+        installation.remove().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_starts_without_its_redis_and_uses_it_when_it_is_there() {
+    let Some(mut redis) = Redis::prepare() else { return };
+    let settings = redis.settings();
+    let installation = Installation::new(Store::Sqlite, &with(&settings, &[])).await.expect("SQLite is always there");
+    let server = Server::start(installation).await;
+    let api = server.api();
+    wait_for_status(api, "degraded").await;
+    let mut busy = Busy::begin(api).await;
+    busy.go_on_for(Duration::from_millis(300)).await;
+    redis.restart().await;
+    wait_for_status(api, "ok").await;
+    busy.go_on_for(Duration::from_millis(300)).await;
+    wait_until_used(&redis).await;
+    busy.end().await;
+    let installation = server.stop().await;
+    installation.audit().await;
+    installation.remove().await;
+}
+
+/// Threats 12 and 58: closed, not open, and whoever had used up the limit before gains nothing by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_limits_are_kept_in_the_process() {
+    let Some(redis) = Redis::start().await else { return };
+    let settings = redis.settings();
+    let more = [("LIMIT_LOGIN", "5/15m"), ("LIMIT_LOGIN_ADDRESS", "20/15m")];
+    let installation = Installation::new(Store::Sqlite, &with(&settings, &more)).await.expect("SQLite is always there");
+    let server = Server::start(installation).await;
+    let api = server.api();
+    wait_for_status(api, "ok").await;
+    let [ann, bob] = [api.sign_up("Ann").await, api.sign_up("Bob").await];
+    let guess = |user: &User| {
+        let body = json!({ "email": user.email, "password": "a wrong guess" });
+        api.request("POST", "/auth/login").json(&body).send()
+    };
+    for _ in 0..5 {
+        guess(&ann).await.refused(401, "INVALID_CREDENTIALS");
+    }
+    guess(&ann).await.refused(429, "RATE_LIMITED");
+    assert!(!redis.keys("bellwether:l:*").await.is_empty(), "nothing is counted in Redis");
+    redis.pause();
+    wait_for_status(api, "degraded").await;
+    guess(&ann).await.refused(429, "RATE_LIMITED");
+    for _ in 0..5 {
+        guess(&bob).await.refused(401, "INVALID_CREDENTIALS");
+    }
+    guess(&bob).await.refused(429, "RATE_LIMITED");
+    redis.go_on();
+    let installation = server.stop().await;
+    installation.remove().await;
+}
+
+/// Threat 71.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_password_of_redis_is_shown_nowhere() {
+    let Some(redis) = Redis::prepare() else { return };
+    let url = redis.url().replace("://", "://:CANARY@");
+    let settings = [("CACHE", "redis"), ("REDIS_URL", &url), ("LOG_LEVEL", "debug")];
+    let installation = Installation::new(Store::Sqlite, &settings).await.expect("SQLite is always there");
+    let server = Server::start(installation).await;
+    wait_for_status(server.api(), "degraded").await;
+    let mut said = server.logged();
+    let installation = server.stop().await;
+    for command in ["doctor", "config print"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = installation.run(&words, "").await;
+        said.push_str(&String::from_utf8_lossy(&output.stdout));
+        said.push_str(&String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(said.contains("FAIL  redis: "), "{said}");
+    assert!(!said.contains("CANARY"), "{said}");
+    installation.remove().await;
+}
