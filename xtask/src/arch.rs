@@ -40,9 +40,11 @@ const TABLE: &[Row] = &[
     Row { package: "bellwether-local",       normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
     Row { package: "bellwether-redis",       normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
     Row { package: "bellwether-notify",      normal: &["bellwether-domain"], dev: &[],                         build: &[] },
+    Row { package: "bellwether-outgoing",    normal: &["bellwether-domain"], dev: &[],                         build: &[] },
     Row { package: "bellwether-http",        normal: &["bellwether-domain", "bellwether-usecases"],
                                                                              dev: &["bellwether-domain"],      build: &[] },
     Row { package: "bellwether",             normal: &["bellwether-domain", "bellwether-http", "bellwether-local", "bellwether-notify",
+                                                       "bellwether-outgoing",
                                                        "bellwether-postgres", "bellwether-security",
                                                        "bellwether-sqlite", "bellwether-usecases"],
                                                                              dev: &[],                         build: &[] },
@@ -378,6 +380,7 @@ mod tests {
             "bellwether-redis",
             "bellwether-security",
             "bellwether-notify",
+            "bellwether-outgoing",
             "bellwether-http",
         ];
         // The binary wires adapters, and the black-box tests ask for every route of the table.

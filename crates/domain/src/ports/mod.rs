@@ -5,6 +5,7 @@
 //! implementation to what is promised here. With the feature `test-support` there is a mock of each.
 
 mod cache;
+mod calls;
 mod events;
 mod jobs;
 mod limits;
@@ -13,6 +14,7 @@ mod security;
 mod store;
 
 pub use cache::*;
+pub use calls::*;
 pub use events::*;
 pub use jobs::*;
 pub use limits::*;
