@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use bellwether_domain::ports::{PageRequest, Queries, Start, UserFilter};
 use bellwether_domain::user::{Role, UserStatus};
 use bellwether_http::App;
+use bellwether_usecases::jobs::{Schedule, Schedules};
 use bellwether_usecases::trading::Trading;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -18,10 +19,10 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Database};
 use crate::settings::mask_url;
 use crate::wiring::{self, Backend};
-use crate::{keys, lock, logging, mail_worker, print_line, ticker};
+use crate::{job_worker, keys, lock, logging, print_line, ticker};
 
-/// How long the background tasks may take to finish what they have begun.
-const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
+/// So long background work may take to end in any case.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT. A second signal stops at once.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
@@ -38,7 +39,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     }
     let signer = wiring::signer(&config, &master)?;
     let ctx = wiring::context(&config, &backend, &master, signer.clone())?;
-    let delivery = wiring::delivery(&config, &backend, &address)?;
+    let handlers = wiring::handlers(wiring::delivery(&config, &address)?);
+    let schedules = Schedules::new(Schedule::all(config.audit_at));
 
     let (runtime, trading) = (tokio::runtime::Handle::current(), Trading::new(ctx.clone()));
     let app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());
@@ -46,9 +48,11 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let server = bellwether_http::server(app, listener)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
+    let patience = config.http.shutdown_timeout;
     let (stop_background, stopped) = watch::channel(false);
     let _watching = tokio::spawn(keys::watch(signer, stopped.clone()));
-    let mailing = tokio::spawn(mail_worker::run(ctx.clone(), delivery, stopped.clone()));
+    let notices = wiring::job_notices(&config);
+    let working = tokio::spawn(job_worker::run(ctx.clone(), handlers, schedules, notices, stopped.clone()));
     let ticking = tokio::spawn(ticker::run(ctx.clone(), config.tick_interval, stopped));
     welcome(&config, &address, &*ctx.queries).await;
 
@@ -60,7 +64,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     tokio::select! {
-        () = stop(&draining, || handle.stop(true), stop_background, [("tick", ticking), ("mails", mailing)]) => {}
+        () = stop(&draining, || handle.stop(true), stop_background, [("tick", ticking), ("jobs", working)], patience) => {}
         () = signals.next() => {
             tracing::warn!("stopped at once by a second signal; what was in flight is undone or was answered");
             return Ok(());
@@ -71,21 +75,24 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The order in which a server stops: it says that it is not ready, takes no new connections,
-/// finishes what is in flight within the configured time, then ends the background work.
+/// How a server stops: it says that it is not ready, takes no new connections and begins no more background
+/// work, and finishes what is in flight, both within the configured time.
 async fn stop<F: Future<Output = ()>>(
     draining: &AtomicBool,
     stop_serving: impl FnOnce() -> F,
     stop_background: watch::Sender<bool>,
     background: [(&'static str, JoinHandle<()>); 2],
+    patience: Duration,
 ) {
     tracing::info!("stopping: no new connections, what is in flight is finished");
     draining.store(true, Ordering::Relaxed);
-    stop_serving().await;
     stop_background.send_replace(true);
-    let patience = tokio::time::Instant::now() + BACKGROUND_PATIENCE;
+    let patience = tokio::time::Instant::now() + patience.max(LEAST_PATIENCE);
+    stop_serving().await;
     for (task, running) in background {
+        let stopping = running.abort_handle();
         if tokio::time::timeout_at(patience, running).await.is_err() {
+            stopping.abort();
             tracing::warn!(task, "a background task did not finish in time; it goes on after the next start");
         }
     }

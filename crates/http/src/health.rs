@@ -13,6 +13,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// From here on the database is slow.
 const SLOW: Duration = Duration::from_millis(250);
 
+/// From here on jobs are not done as quickly as they come.
+const MANY_DUE: u64 = 1000;
+
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
@@ -22,6 +25,17 @@ struct Health {
 #[derive(Serialize)]
 struct Checks {
     database: Check,
+    jobs: Option<JobsCheck>,
+}
+
+/// How the queue stands; each number is counted up to 10000 for each kind.
+#[derive(Serialize)]
+struct JobsCheck {
+    status: &'static str,
+    /// How many are due and wait, or were left by who did them.
+    due: u64,
+    /// How many were given up.
+    dead: u64,
 }
 
 #[derive(Serialize)]
@@ -48,7 +62,8 @@ pub(crate) async fn health(call: Call) -> Result<Reply, Fault> {
         Ok(()) => "ok",
     };
     let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-    let health = Health { status, checks: Checks { database: Check { status, latency_ms } } };
+    let jobs = if ping.is_ok() { queue(&call).await } else { None };
+    let health = Health { status, checks: Checks { database: Check { status, latency_ms }, jobs } };
     let data = serde_json::to_string(&health).map_err(Fault::internal)?;
     match ping {
         Ok(()) => Ok(Reply::json(data)),
@@ -70,6 +85,18 @@ pub(crate) async fn ready(call: Call) -> Result<Reply, Fault> {
     }
     ping(&call).await?;
     Reply::ok(&Probe { status: "ok" })
+}
+
+/// How the queue stands; nothing where that cannot be told in time.
+async fn queue(call: &Call) -> Option<JobsCheck> {
+    let ctx = call.ctx();
+    let depth = async move {
+        let depth = tokio::time::timeout(PING_TIMEOUT, ctx.jobs.depth(ctx.clock.now())).await;
+        depth.map_err(Fault::internal)?.map_err(Fault::from)
+    };
+    let depth = call.app().run(depth).await.ok()?;
+    let (due, dead) = depth.iter().fold((0, 0), |(due, dead), kind| (due + kind.due, dead + kind.dead));
+    Some(JobsCheck { status: if due > MANY_DUE { "degraded" } else { "ok" }, due, dead })
 }
 
 async fn ping(call: &Call) -> Result<(), Fault> {

@@ -18,6 +18,7 @@ mod lists;
 mod mail_tokens;
 mod markets;
 mod migrations;
+mod notices;
 mod orders;
 mod positions;
 mod queries;
@@ -32,5 +33,6 @@ mod users;
 mod write;
 
 pub use migrations::MIGRATIONS;
+pub use notices::PgJobNotices;
 pub use store::{PgOptions, PgStore};
 pub use unit::PgUnitOfWork;

@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use bellwether_domain::audit_log::{Action, Actor, Target};
 use bellwether_domain::ids::SessionId;
+use bellwether_domain::job::JobKind;
 use bellwether_domain::mail::{MailToken, TokenPurpose};
 use bellwether_domain::ports::{Changes, OpaqueToken, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
@@ -42,7 +43,7 @@ pub async fn send_verification(ctx: &Context, caller: Caller) -> Result<(), Erro
 /// Has a mail sent, when there is nothing else to do.
 pub(crate) async fn put_aside(ctx: &Context, occasion: Occasion, to: Email) -> Result<(), Error> {
     atomically(ctx, PutAside { occasion, to }).await?;
-    ctx.mail_bell.ring();
+    ctx.job_bell.ring(JobKind::Mail);
     Ok(())
 }
 

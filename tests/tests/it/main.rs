@@ -22,6 +22,7 @@ mod forged_tokens;
 mod hostile_text;
 mod idempotency;
 mod independence;
+mod jobs;
 mod life;
 mod limits;
 mod lists;

@@ -146,6 +146,13 @@ macro_rules! each_case {
                 of_many_who_ask_at_once_each_job_goes_to_one,
                 dead_jobs_are_listed_and_forgotten_in_batches,
                 the_statements_for_jobs_do_not_grow_with_their_number,
+                of_those_that_are_due_the_most_urgent_come_first,
+                a_lease_is_prolonged_by_who_has_it_alone,
+                a_key_belongs_to_one_job_which_others_join,
+                a_job_that_is_kept_is_listed_with_what_came_of_it,
+                jobs_are_tried_again_and_cancelled_by_hand,
+                a_slot_of_a_schedule_is_begun_once,
+                the_depth_counts_what_is_due_and_what_is_dead,
             }
             audit_log {
                 entries_of_the_audit_log_round_trip,

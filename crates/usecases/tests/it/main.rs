@@ -13,6 +13,7 @@ mod api_keys;
 mod audit_log;
 mod bots;
 mod caching;
+mod jobs;
 mod limits;
 mod mail;
 mod mocks;

@@ -15,8 +15,8 @@ use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::Limiter;
-use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
 use jiff::{SignedDuration, Timestamp};
@@ -293,7 +293,8 @@ pub fn context_with(
         opaque_tokens: Arc::new(opaque_tokens()),
         mail_tokens: Arc::new(opaque_tokens()),
         api_key_tokens: Arc::new(opaque_tokens()),
-        mail_bell: MailBell::default(),
+        jobs: Arc::new(MockJobs::new()),
+        job_bell: JobBell::default(),
         limiter: Limiter::new(Arc::new(Counting::default())),
         session_memory: SessionMemory::default(),
         key_memory: KeyMemory::default(),
