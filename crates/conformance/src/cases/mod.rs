@@ -12,6 +12,7 @@ pub mod filters;
 pub mod jobs;
 pub mod ledger;
 pub mod mail_tokens;
+pub mod outbox;
 pub mod paging;
 pub mod positions;
 pub mod races;
@@ -146,6 +147,15 @@ macro_rules! each_case {
                 of_many_who_ask_at_once_each_job_goes_to_one,
                 dead_jobs_are_listed_and_forgotten_in_batches,
                 the_statements_for_jobs_do_not_grow_with_their_number,
+            }
+            outbox {
+                the_events_of_a_unit_are_one_batch,
+                events_are_told_only_if_their_unit_was_committed,
+                a_unit_with_very_many_events_makes_several_batches,
+                who_follows_misses_nothing_and_gets_each_market_in_order,
+                old_batches_are_forgotten_in_batches,
+                a_cursor_is_held_by_one_and_moves_with_its_unit,
+                a_payment_is_told_with_the_balances_after_it,
             }
             audit_log {
                 entries_of_the_audit_log_round_trip,
