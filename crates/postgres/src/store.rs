@@ -1,7 +1,7 @@
 //! The pool, beginning units of work, and the options of both.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::Trouble;
+use crate::horizon::Horizon;
 use crate::sql::Sql;
 use crate::unit::PgUnitOfWork;
 
@@ -56,6 +57,7 @@ pub struct PgStore {
     pool: Pool<AsyncPgConnection>,
     options: PgOptions,
     counter: Arc<AtomicU64>,
+    pub(crate) horizon: Mutex<Horizon>,
 }
 
 impl std::fmt::Debug for PgStore {
@@ -78,7 +80,7 @@ impl PgStore {
             return Err(Trouble::Unfit(advice.to_owned()).into());
         }
         let counter = Arc::new(AtomicU64::new(0));
-        let store = Self { pool: pool(url, options, &counter)?, options, counter };
+        let store = Self { pool: pool(url, options, &counter)?, options, counter, horizon: Mutex::default() };
         let patience = Instant::now() + options.start_patience;
         loop {
             match store.assert_fit().await {

@@ -15,7 +15,9 @@ use crate::schema::{
     MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
 };
 use crate::sql::{Sql, Values};
-use crate::{accounts, answers, api_keys, jobs, mail_tokens, markets, orders, positions, sessions, trades, users};
+use crate::{
+    accounts, answers, api_keys, jobs, mail_tokens, markets, orders, outbox, positions, sessions, trades, users,
+};
 
 /// A statement and how many rows it must change.
 pub(crate) struct Step {
@@ -27,7 +29,12 @@ pub(crate) struct Step {
 impl Step {
     /// A statement that must change one row.
     pub(crate) fn of_one_row(sql: Sql, table: &'static str) -> Self {
-        Self { sql, table, rows: 1..=1 }
+        Self::of_rows(sql, table, 1)
+    }
+
+    /// A statement that must change so many rows.
+    pub(crate) fn of_rows(sql: Sql, table: &'static str, rows: usize) -> Self {
+        Self { sql, table, rows: rows..=rows }
     }
 }
 
@@ -59,6 +66,8 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change)?;
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use)?;
     insert(&mut steps, &API_KEY_SPENDING, SPENDING_EXISTS, &changes.key_spending, api_keys::bind_spending)?;
+    // Last, so that what fails before draws no position.
+    steps.extend(outbox::append(changes)?);
     Ok(steps)
 }
 

@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::{Action, Actor, Target};
+use bellwether_domain::event::{Event, UserData};
 use bellwether_domain::ids::SessionId;
 use bellwether_domain::job::JobKind;
 use bellwether_domain::mail::{MailToken, TokenPurpose};
@@ -160,6 +161,7 @@ impl Script for Redeem {
         };
         let by_mail = json!({ "by": "mail" });
         changes.events = vec![audit_log::with(ctx, Actor::User(user.id), action, Target::User(user.id), &by_mail)];
+        changes.news = vec![Event::UserUpdated(UserData::of(&user))];
         changes.users = vec![user];
         let ended = sessions::ids(&changes.sessions);
         unit.write(&changes).await?;

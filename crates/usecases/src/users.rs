@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::{Action, Actor, Event, Target};
+use bellwether_domain::event::{self, UserData};
 use bellwether_domain::ids::{AccountId, SessionId, UserId};
 use bellwether_domain::job::JobKind;
 use bellwether_domain::ledger::{Account, Owner};
@@ -515,6 +516,7 @@ impl Script for ChangeUser {
         changes.events.extend(audit_log::changes_of_user(ctx, self.by, &before, &user, self.reason()));
         let ended = sessions::ids(&changes.sessions);
         changes.users.push(user.clone());
+        changes.news = changes.users.iter().map(|user| event::Event::UserUpdated(UserData::of(user))).collect();
         unit.write(&changes).await?;
         Ok(Step::Commit(Changed { user, ended, bots }))
     }

@@ -18,6 +18,7 @@ mod limits;
 mod mail;
 mod mocks;
 mod money;
+mod news;
 mod orders;
 mod recovery;
 mod sessions;

@@ -171,6 +171,9 @@ impl UnitOfWork for OneByOne {
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self.0.api_keys()
     }
+    fn event_cursors(&mut self) -> &mut dyn EventCursors {
+        self.0.event_cursors()
+    }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await
     }
