@@ -40,10 +40,11 @@ const TABLE: &[Row] = &[
     Row { package: "bellwether-local",       normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
     Row { package: "bellwether-redis",       normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
     Row { package: "bellwether-notify",      normal: &["bellwether-domain"], dev: &[],                         build: &[] },
+    Row { package: "bellwether-outgoing",    normal: &["bellwether-domain"], dev: &[],                         build: &[] },
     Row { package: "bellwether-http",        normal: &["bellwether-domain", "bellwether-usecases"],
                                                                              dev: &["bellwether-domain"],      build: &[] },
     Row { package: "bellwether",             normal: &["bellwether-domain", "bellwether-http", "bellwether-local", "bellwether-notify",
-                                                       "bellwether-postgres", "bellwether-redis", "bellwether-security",
+                                                       "bellwether-outgoing", "bellwether-postgres", "bellwether-redis", "bellwether-security",
                                                        "bellwether-sqlite", "bellwether-usecases"],
                                                                              dev: &["bellwether-domain"],      build: &[] },
     // Of the API they may know which routes there are: each of them must be tested for each role.
@@ -378,6 +379,7 @@ mod tests {
             "bellwether-redis",
             "bellwether-security",
             "bellwether-notify",
+            "bellwether-outgoing",
             "bellwether-http",
         ];
         // The binary wires adapters, and the black-box tests ask for every route of the table.

@@ -7,6 +7,7 @@
 mod client;
 mod closed_loop;
 mod connection;
+mod jobs;
 mod latency;
 mod load;
 mod logins;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use crate::bench::jobs::JobsReport;
 use crate::bench::load::Load;
 use crate::bench::logins::LoginsReport;
 use crate::bench::measured::{Figures, Measured, Name};
@@ -73,6 +75,9 @@ pub(crate) struct Options {
     /// Measure sign-ins instead of all else.
     #[arg(long, conflicts_with = "scale")]
     logins: bool,
+    /// Measure the queue of jobs on PostgreSQL instead of all else.
+    #[arg(long, conflicts_with_all = ["scale", "logins"])]
+    jobs: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -120,6 +125,12 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
         report.write(&cargo::workspace_root())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if bench.options.jobs {
+        let report = bench.jobs(&binary).await?;
+        print_report(&report.text());
+        report.write(&cargo::workspace_root())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let figures = bench.run(&binary).await?;
     let report = Report::new(bench.options.command(), figures);
     print_report(&report.text());
@@ -135,6 +146,9 @@ fn print_report(text: &str) {
 impl Options {
     /// The command that repeats the run on a binary built from the same sources.
     fn command(&self) -> String {
+        if self.jobs {
+            return "cargo xtask bench --jobs".to_owned();
+        }
         let clients: Vec<String> = self.clients.iter().map(ToString::to_string).collect();
         let store = self.store.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         let logins = if self.logins { " --logins" } else { "" };
@@ -285,6 +299,16 @@ impl Bench<'_> {
             hashes_per_second,
             stores,
         })
+    }
+
+    /// Measures the queue of jobs.
+    async fn jobs(&self, binary: &Path) -> anyhow::Result<JobsReport> {
+        const DATABASE: &str = "bellwether_bench_jobs";
+        let database = self.server.fresh(DATABASE, self.interrupts).await?;
+        let per_second = jobs::measure(binary, &database, self.interrupts).await?;
+        self.server.remove(DATABASE, self.interrupts).await?;
+        let (command, busy_before) = (self.options.command(), self.busy_before);
+        Ok(JobsReport { command, cores: machine::cores(), busy_before, per_second })
     }
 
     /// Measures a store in its state, in the open loop at the rate of the state that it is compared with.

@@ -114,6 +114,8 @@ pub(crate) struct Config {
     pub(crate) limit_keys: usize,
     /// How often it is looked for what is due.
     pub(crate) tick_interval: Duration,
+    /// So long after midnight UTC every invariant is checked, if ever.
+    pub(crate) audit_at: Option<SignedDuration>,
 }
 
 /// How mails are sent.
@@ -244,6 +246,7 @@ impl Config {
                 SignedDuration::from_millis(10),
                 SignedDuration::from_hours(1),
             ),
+            audit_at: reader.read("audit_at", "a time such as 03:00, or nothing", time_of_day),
             cache_bytes: reader.number("cache_bytes", 0, 64 << 30),
             mail: mail(&mut reader),
             role,
@@ -379,6 +382,18 @@ fn public_url(text: &str) -> Option<Option<String>> {
     (is_plain && is_web).then(|| Some(url.as_str().trim_end_matches('/').to_owned()))
 }
 
+/// So long after midnight; `Some(None)` for none.
+fn time_of_day(text: &str) -> Option<Option<SignedDuration>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let (hours, minutes) = text.split_once(':')?;
+    let is_plain = hours.len() == 2 && minutes.len() == 2;
+    let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let is_time = is_plain && (0..24).contains(&hours) && (0..60).contains(&minutes);
+    is_time.then(|| Some(SignedDuration::from_mins(hours * 60 + minutes)))
+}
+
 fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
@@ -430,6 +445,7 @@ stand_in! {
     u8 => 0,
     Option<String> => None,
     Option<Credits> => None,
+    Option<SignedDuration> => None,
     Sender => Sender { address: Email::of_the_house(), name: None },
 }
 

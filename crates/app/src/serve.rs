@@ -13,7 +13,7 @@ use bellwether_domain::user::{Role, UserStatus};
 use bellwether_http::App;
 use bellwether_usecases::Context;
 use bellwether_usecases::ends::heed_ends;
-use bellwether_usecases::mail::Delivery;
+use bellwether_usecases::jobs::{Handler, Schedule, Schedules};
 use bellwether_usecases::trading::Trading;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -22,10 +22,10 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Database, ServeRole};
 use crate::settings::mask_url;
 use crate::wiring::{self, Backend, Shared};
-use crate::{keys, lock, logging, mail_worker, print_line, ticker};
+use crate::{job_worker, keys, lock, logging, print_line, ticker};
 
-/// How long the background tasks may take to finish what they have begun.
-const BACKGROUND_PATIENCE: Duration = Duration::from_secs(10);
+/// So long background work may take to end in any case.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT. A second signal stops at once.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
@@ -43,7 +43,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let signer = wiring::signer(&config, &master)?;
     let shared = Shared::open(&config, &backend).await;
     let ctx = wiring::context(&config, &backend, &shared, &master, signer.clone())?;
-    let delivery = wiring::delivery(&config, &backend, &address)?;
+    let handlers = wiring::handlers(wiring::delivery(&config, &address)?);
 
     let (runtime, trading) = (tokio::runtime::Handle::current(), Trading::new(ctx.clone()));
     let mut app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());
@@ -54,9 +54,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let server = bellwether_http::server(app, listener)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
+    let patience = config.http.shutdown_timeout;
     let (stop_background, stopped) = watch::channel(false);
     let _watching = tokio::spawn(keys::watch(signer, stopped.clone()));
-    let background = background(&config, &ctx, delivery, &shared, &stopped);
+    let background = background(&config, &ctx, handlers, &shared, &stopped);
     welcome(&config, &address, &*ctx.queries).await;
 
     tokio::select! {
@@ -67,7 +68,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     tokio::select! {
-        () = stop(&draining, || handle.stop(true), stop_background, background) => {}
+        () = stop(&draining, || handle.stop(true), stop_background, background, patience) => {}
         () = signals.next() => {
             tracing::warn!("stopped at once by a second signal; what was in flight is undone or was answered");
             return Ok(());
@@ -85,41 +86,43 @@ type Background = (&'static str, JoinHandle<()>);
 fn background(
     config: &Config,
     ctx: &Context,
-    delivery: Delivery,
+    handlers: Vec<Arc<dyn Handler>>,
     shared: &Shared,
     stopped: &watch::Receiver<bool>,
 ) -> Vec<Background> {
-    let (interval, bus) = (config.tick_interval, || Arc::clone(&shared.bus));
+    let interval = config.tick_interval;
     let mut tasks: Vec<Background> = Vec::new();
-    tokio::spawn(heed_ends(bus(), ctx.session_memory.clone(), ctx.key_memory.clone()));
+    tokio::spawn(heed_ends(Arc::clone(&shared.bus), ctx.session_memory.clone(), ctx.key_memory.clone()));
     if config.role != ServeRole::Worker {
         tasks.push(("uses", tokio::spawn(ticker::write_down(ctx.clone(), interval, stopped.clone()))));
     }
-    if config.role == ServeRole::Api {
-        tokio::spawn(mail_worker::ring_elsewhere(ctx.mail_bell.clone(), bus()));
-    } else {
-        tokio::spawn(mail_worker::listen(ctx.mail_bell.clone(), bus()));
-        tasks.push(("mails", tokio::spawn(mail_worker::run(ctx.clone(), delivery, stopped.clone()))));
+    if config.role != ServeRole::Api {
+        let (schedules, notices) = (Schedules::new(Schedule::all(config.audit_at)), wiring::job_notices(config));
+        let working = job_worker::run(ctx.clone(), handlers, schedules, notices, stopped.clone());
+        tasks.push(("jobs", tokio::spawn(working)));
         tasks.push(("tick", tokio::spawn(ticker::run(ctx.clone(), interval, stopped.clone()))));
     }
     tasks
 }
 
-/// The order in which a server stops: it says that it is not ready, takes no new connections,
-/// finishes what is in flight within the configured time, then ends the background work.
+/// How a server stops: it says that it is not ready, takes no new connections and begins no more background
+/// work, and finishes what is in flight, both within the configured time.
 async fn stop<F: Future<Output = ()>>(
     draining: &AtomicBool,
     stop_serving: impl FnOnce() -> F,
     stop_background: watch::Sender<bool>,
     background: Vec<Background>,
+    patience: Duration,
 ) {
     tracing::info!("stopping: no new connections, what is in flight is finished");
     draining.store(true, Ordering::Relaxed);
-    stop_serving().await;
     stop_background.send_replace(true);
-    let patience = tokio::time::Instant::now() + BACKGROUND_PATIENCE;
+    let patience = tokio::time::Instant::now() + patience.max(LEAST_PATIENCE);
+    stop_serving().await;
     for (task, running) in background {
+        let stopping = running.abort_handle();
         if tokio::time::timeout_at(patience, running).await.is_err() {
+            stopping.abort();
             tracing::warn!(task, "a background task did not finish in time; it goes on after the next start");
         }
     }

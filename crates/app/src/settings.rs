@@ -217,6 +217,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("allowed_origins", "", "origins whose pages may call the API, separated by commas"),
     setting("database_connections", "16", "the most connections to PostgreSQL, or readers of SQLite, 1 to 1000"),
     setting("shutdown_timeout", "30s", "how long requests may take to end when the server stops, `0s` to `10m`"),
+    setting(
+        "audit_at",
+        "03:00",
+        "when the nightly audit begins, in hours and minutes UTC; empty for no audit. Servers that share a database do it once",
+    ),
     setting("tick_interval", "1s", "how often it is looked for what time has made due, `10ms` to `1h`"),
 ];
 

@@ -3,33 +3,18 @@
 use std::time::Duration;
 
 use bellwether_usecases::api_keys::write_last_uses;
-use bellwether_usecases::audit_log::tell_of_failures;
-use bellwether_usecases::idempotency::forget_old_answers;
-use bellwether_usecases::recovery::forget_old_mail_tokens;
-use bellwether_usecases::sessions::forget_old_sessions;
 use bellwether_usecases::settling::tick;
 use bellwether_usecases::{Context, Error};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// How often answers, sessions and tokens that were kept long enough are forgotten.
-const FORGET_INTERVAL: Duration = Duration::from_secs(600);
-
 /// Ticks until `stop` turns true; a tick that has begun is finished. Failures are logged and tried
 /// again, less and less often.
 pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Receiver<bool>) {
-    let (mut pause, mut next_forget) = (interval, Instant::now());
+    let mut pause = interval;
     while !*stop.borrow() {
-        if next_forget <= Instant::now() {
-            next_forget = Instant::now() + FORGET_INTERVAL;
-            let forgetting = ctx.clone();
-            if let Err(error) = guarded(async move { forget(&forgetting).await }).await {
-                tracing::error!(error = %format_args!("{error:#}"), "old answers, sessions and tokens could not be forgotten; it is tried again later");
-            }
-        }
         let ticking = ctx.clone();
         let wait = match guarded(async move { tick(&ticking).await }).await {
             Ok(ticked) => {
@@ -71,15 +56,6 @@ pub(crate) async fn write_down(ctx: Context, interval: Duration, mut stop: watch
     }
 }
 
-/// Forgets what was kept long enough, and tells what was counted long enough.
-async fn forget(ctx: &Context) -> Result<(), Error> {
-    forget_old_answers(ctx).await?;
-    forget_old_sessions(ctx).await?;
-    forget_old_mail_tokens(ctx).await?;
-    tell_of_failures(ctx).await?;
-    Ok(())
-}
-
 /// Runs a piece of work in a task of its own: a panic in it is one failure and not the end of all.
 async fn guarded<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
@@ -100,8 +76,7 @@ mod tests {
     use crate::config::of_flags;
     use crate::wiring::{self, Backend};
 
-    /// A clock that tells how often it was asked, and breaks the first two times: when old answers
-    /// are to be forgotten, and in the first tick.
+    /// A clock that tells how often it was asked, and breaks the first two times.
     struct BrokenAtFirst(AtomicU32, mpsc::UnboundedSender<u32>);
 
     impl Clock for BrokenAtFirst {

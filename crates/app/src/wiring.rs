@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ports::{
-    Cache, EventBus, Jobs, Mailer, Queries, RateLimiter, Replicas, Sealer, Store, TokenSigner,
+    Cache, EventBus, JobNotices, Jobs, Mailer, Queries, RateLimiter, Replicas, Sealer, Store, TokenSigner,
 };
 use bellwether_local::{LocalBus, LocalCache, LocalLimiter, NearCache};
 use bellwether_notify::{FileMailer, SmtpMailer};
-use bellwether_postgres::{PgOptions, PgReplicas, PgStore};
+use bellwether_postgres::{PgJobNotices, PgOptions, PgReplicas, PgStore};
 use bellwether_redis::{LimiterClock, RedisBus, RedisCache, RedisLimiter, RedisLink};
 use bellwether_security::{
     BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
@@ -18,18 +18,16 @@ use bellwether_security::{
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use bellwether_usecases::api_keys::KeyMemory;
 use bellwether_usecases::caching::InvalidatingStore;
+use bellwether_usecases::jobs::{Auditing, CleaningUp, Handler, JobBell, Probing};
 use bellwether_usecases::limits::Limiter;
-use bellwether_usecases::mail::{Delivery, MailBell};
+use bellwether_usecases::mail::Delivery;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
-use jiff::SignedDuration;
 
 use crate::config::{Config, Database};
 
 /// How long a command waits for a PostgreSQL server that is just starting. (`serve` is more patient.)
 const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
-/// How much longer a mail is one process's to send than its mailer may take.
-const LEASE_MARGIN: SignedDuration = SignedDuration::from_secs(3);
 /// So long may be shown what another server has changed meanwhile, where nobody says that it has.
 const UNHEARD: Duration = Duration::from_secs(1);
 /// How long an answer is kept in Redis, and then in the process at most: together no longer than that.
@@ -198,7 +196,8 @@ pub(crate) fn context(
         opaque_tokens: Arc::new(RandomTokens::of_sessions(master)?),
         mail_tokens: Arc::new(RandomTokens::of_mails(master)?),
         api_key_tokens: Arc::new(RandomTokens::of_api_keys(master)?),
-        mail_bell: MailBell::default(),
+        jobs: backend.jobs(),
+        job_bell: JobBell::default(),
         limiter: Limiter::new(Arc::clone(&shared.limiter)),
         session_memory: SessionMemory::default().telling(Arc::clone(&shared.bus)),
         key_memory: KeyMemory::default().telling(Arc::clone(&shared.bus)),
@@ -262,15 +261,27 @@ impl Shared {
 }
 
 /// What it takes to send mails, where the server listens at `address`.
-pub(crate) fn delivery(config: &Config, backend: &Backend, address: &str) -> anyhow::Result<Delivery> {
+pub(crate) fn delivery(config: &Config, address: &str) -> anyhow::Result<Delivery> {
     let mail = &config.mail;
     let mailer: Arc<dyn Mailer> = match &mail.smtp_url {
         Some(url) => Arc::new(SmtpMailer::new(&url.0, &mail.from, mail.timeout).context("smtp_url")?),
         None => Arc::new(FileMailer::new(config.mail_folder(), &mail.from).context("mail_from")?),
     };
     let public_url = mail.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-    let lease = SignedDuration::try_from(mail.timeout * 2).context("smtp_timeout")? + LEASE_MARGIN;
-    Ok(Delivery { jobs: backend.jobs(), mailer, public_url: public_url.into(), lease })
+    Ok(Delivery { mailer, public_url: public_url.into() })
+}
+
+/// Who does which jobs.
+pub(crate) fn handlers(delivery: Delivery) -> Vec<Arc<dyn Handler>> {
+    vec![Arc::new(delivery), Arc::new(Auditing), Arc::new(CleaningUp), Arc::new(Probing)]
+}
+
+/// Who hears of jobs that other servers put aside. SQLite has one server.
+pub(crate) fn job_notices(config: &Config) -> Option<Box<dyn JobNotices>> {
+    match &config.database {
+        Database::Sqlite(_) => None,
+        Database::Postgres(url) => Some(Box::new(PgJobNotices::of(url))),
+    }
 }
 
 /// The seal of cursors.
@@ -310,6 +321,8 @@ mod tests {
     use bellwether_domain::text::Slug;
     use jiff::Timestamp;
     use uuid::Uuid;
+
+    use jiff::SignedDuration;
 
     use super::*;
     use crate::config::{Secret, of_flags};

@@ -1,11 +1,11 @@
-//! One test suite for the storage ports: what [`Store`], [`Queries`] and [`Jobs`] promise, every
+//! One test suite for the storage ports: what [`Store`], [`Queries`], [`Jobs`] and [`Outbox`] promise, every
 //! implementation is held to here, so that all of them give the same answers. The suites of rate
 //! limiters, caches and event buses are in [`limiter`], [`cache`] and [`bus`].
 //!
 //! # Testing an adapter of your own
 //!
 //! 1. Implement the ports of [`bellwether_domain::ports`]: [`Store`] (which opens units of work),
-//!    [`Queries`] and [`Jobs`]. One struct may implement all.
+//!    [`Queries`], [`Jobs`] and [`Outbox`]. One struct may implement all.
 //! 2. Count the statements that your store sends to its database. The suite compares the counts of
 //!    an operation on few rows and on many: a loop that asks once for each row is found at once.
 //! 3. Depend on `bellwether-conformance` in `[dev-dependencies]`, and say how a store is made:
@@ -27,7 +27,8 @@
 //!         //     Ok(Subject {
 //!         //         store: store.clone(),
 //!         //         queries: store.clone(),
-//         jobs: store,
+//!         //         jobs: store.clone(),
+//!         //         outbox: store.clone(),
 //!         //         statements: Box::new(move || counted.statements()),
 //!         //         guard: Box::new(folder),
 //!         //     })
@@ -95,7 +96,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_domain::ports::{Jobs, Queries, Store};
+use bellwether_domain::ports::{Jobs, Outbox, Queries, Store};
 
 #[doc(hidden)]
 pub use cases::*;
@@ -127,6 +128,8 @@ pub struct Subject {
     pub queries: Arc<dyn Queries>,
     /// Its queue of jobs.
     pub jobs: Arc<dyn Jobs>,
+    /// What happened in it.
+    pub outbox: Arc<dyn Outbox>,
     /// How many statements this store has executed so far, transaction control included or not,
     /// as long as it is always the same for the same operation.
     pub statements: Box<dyn Fn() -> u64 + Send + Sync>,

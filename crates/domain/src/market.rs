@@ -34,6 +34,12 @@ impl OutcomeId {
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
+
+    /// Its place as the number that it is.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
 }
 
 /// An outcome of a market.

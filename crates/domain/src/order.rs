@@ -131,7 +131,7 @@ named!(
 );
 
 /// A place in a book: which one, which side of it, and at which price, as that book's outcome sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BookPlace {
     /// The book's outcome.
     pub book: OutcomeId,

@@ -92,6 +92,9 @@ table! {
     ManageUsers:      "user"     "manage"         [Nothing Nothing Any    ] NoKey    "change roles or suspend users"
     ReadAuditLog:     "audit"    "read"           [Nothing Nothing Any    ] Admin    "read the audit log"
 
+    ReadJobs:         "job"      "read"           [Nothing Nothing Any    ] Admin    "see jobs"
+    ManageJobs:       "job"      "manage"         [Nothing Nothing Any    ] Admin    "start, retry or cancel jobs"
+
     ReadSessions:     "session"  "read"           [Own     Own     Any    ] NoKey    "see this user's sessions"
     EndSessions:      "session"  "end"            [Own     Own     Any    ] NoKey    "end this user's sessions"
 

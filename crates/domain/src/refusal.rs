@@ -6,6 +6,7 @@
 use thiserror::Error;
 
 use crate::api_key::Scope;
+use crate::job::JobState;
 use crate::ledger::LedgerError;
 use crate::market::MarketStatus;
 use crate::money::{Credits, Overflow, Shares};
@@ -38,6 +39,12 @@ pub enum Refusal {
         /// The names that there are, joined by commas.
         known: String,
     },
+    /// No such job.
+    #[error("there is no such job; one that is done may be gone")]
+    JobNotFound,
+    /// Only a job that waits or was given up can be tried again.
+    #[error("a job that is {} cannot be tried again", .0.as_str())]
+    JobNotRetried(JobState),
     /// Signed in, but not allowed.
     #[error("this needs the permission to {0}")]
     Forbidden(&'static str),

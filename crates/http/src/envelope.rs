@@ -122,6 +122,11 @@ impl Reply {
         Self { pagination: Some(pagination), ..self }
     }
 
+    /// With the address of what it is about.
+    pub(crate) fn located(self, location: String) -> Self {
+        Self { location: Some(location), ..self }
+    }
+
     /// With the tag of its data at a version; 0 for what has none.
     pub(crate) fn tagged(self, version: i64) -> Self {
         Self { etag: self.data.as_deref().map(|data| Etag::of(version, data)), ..self }

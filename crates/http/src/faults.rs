@@ -324,6 +324,8 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::MarketNotFound => (NOT_FOUND, "MARKET_NOT_FOUND"),
         R::OrderNotFound => (NOT_FOUND, "ORDER_NOT_FOUND"),
         R::OutcomeNotFound { .. } => (INVALID, "OUTCOME_NOT_FOUND"),
+        R::JobNotFound => (NOT_FOUND, "JOB_NOT_FOUND"),
+        R::JobNotRetried(_) => (CONFLICT, "JOB_NOT_RETRIED"),
         R::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
         R::ResolverHoldsPosition => (StatusCode::FORBIDDEN, "RESOLVER_HOLDS_POSITION"),
         R::SecondPersonNeeded { .. } => (StatusCode::FORBIDDEN, "SECOND_PERSON_NEEDED"),

@@ -14,6 +14,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// From here on the database is slow.
 const SLOW: Duration = Duration::from_millis(250);
 
+/// From here on jobs are not done as quickly as they come.
+const MANY_DUE: u64 = 1000;
+
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
@@ -25,6 +28,17 @@ struct Checks {
     database: Check,
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<Check>,
+    jobs: Option<JobsCheck>,
+}
+
+/// How the queue stands; each number is counted up to 10000 for each kind.
+#[derive(Serialize)]
+struct JobsCheck {
+    status: &'static str,
+    /// How many are due and wait, or were left by who did them.
+    due: u64,
+    /// How many were given up.
+    dead: u64,
 }
 
 #[derive(Serialize)]
@@ -61,7 +75,8 @@ pub(crate) async fn health(call: Call) -> Result<Reply, Fault> {
         Some(Check { status: "down", .. }) if ping.is_ok() => "degraded",
         _ => database,
     };
-    let health = Health { status, checks: Checks { database: Check::new(database, latency), redis } };
+    let jobs = if ping.is_ok() { queue(&call).await } else { None };
+    let health = Health { status, checks: Checks { database: Check::new(database, latency), redis, jobs } };
     let data = serde_json::to_string(&health).map_err(Fault::internal)?;
     match ping {
         Ok(()) => Ok(Reply::json(data)),
@@ -97,6 +112,18 @@ async fn redis(call: &Call) -> Result<Option<Check>, Fault> {
         Ok::<_, Fault>(Check::new(status, begun.elapsed()))
     };
     call.app().run(check).await.map(Some)
+}
+
+/// How the queue stands; nothing where that cannot be told in time.
+async fn queue(call: &Call) -> Option<JobsCheck> {
+    let ctx = call.ctx();
+    let depth = async move {
+        let depth = tokio::time::timeout(PING_TIMEOUT, ctx.jobs.depth(ctx.clock.now())).await;
+        depth.map_err(Fault::internal)?.map_err(Fault::from)
+    };
+    let depth = call.app().run(depth).await.ok()?;
+    let (due, dead) = depth.iter().fold((0, 0), |(due, dead), kind| (due + kind.due, dead + kind.dead));
+    Some(JobsCheck { status: if due > MANY_DUE { "degraded" } else { "ok" }, due, dead })
 }
 
 async fn ping(call: &Call) -> Result<(), Fault> {

@@ -26,6 +26,7 @@ mod faults;
 mod fields;
 mod health;
 mod idempotency;
+mod jobs;
 mod json;
 mod keys;
 mod limits;

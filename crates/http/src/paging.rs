@@ -8,12 +8,13 @@
 use std::fmt::Debug;
 
 use bellwether_domain::audit_log::Entry;
+use bellwether_domain::job::Job;
 use bellwether_domain::ledger::Transfer;
 use bellwether_domain::market::Market;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    AuditSort, Direction, MOST_COUNTED, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort,
-    Sealer, SortValue, Start, TradeSort, TransferSort, UserSort,
+    AuditSort, Direction, JobSort, MOST_COUNTED, MarketSort, OrderSort, Page, PageRequest, PositionInMarket,
+    PositionSort, Sealer, SortValue, Start, TradeSort, TransferSort, UserSort,
 };
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
@@ -118,6 +119,15 @@ impl Sorted for AuditSort {
     const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
     fn value(self, row: &Entry) -> SortValue {
         moment(row.event.at)
+    }
+}
+
+impl Sorted for JobSort {
+    type Row = Job;
+    const KEYS: &'static [(&'static str, Self)] = &[("createdAt", Self::CreatedAt)];
+    const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
+    fn value(self, row: &Job) -> SortValue {
+        moment(row.created_at)
     }
 }
 

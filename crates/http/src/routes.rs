@@ -7,8 +7,8 @@ use bellwether_domain::permissions::Permission;
 use crate::call::Arrived;
 use crate::faults::Fault;
 use crate::{
-    accounts, api_keys, audit_log, books, bots, health, keys, markets, orders, positions, recovery, sessions, trades,
-    transfers, users,
+    accounts, api_keys, audit_log, books, bots, health, jobs, keys, markets, orders, positions, recovery, sessions,
+    trades, transfers, users,
 };
 
 /// Who may use a route.
@@ -119,6 +119,16 @@ routes! {
     "/api/v1/transfers/{id}" { get transfers::show: Needs(P::ReadTransfer); }
     "/api/v1/admin/grants" { post transfers::grant: Needs(P::GrantCredits); }
     "/api/v1/admin/audit-log" { get audit_log::list: Needs(P::ReadAuditLog); }
+
+    "/api/v1/jobs" {
+        post jobs::start: Needs(P::ManageJobs);
+        get jobs::list: Needs(P::ReadJobs);
+    }
+    "/api/v1/jobs/{id}" {
+        get jobs::show: Needs(P::ReadJobs);
+        delete jobs::cancel: Needs(P::ManageJobs);
+    }
+    "/api/v1/jobs/{id}/retry" { post jobs::retry: Needs(P::ManageJobs); }
 
     "/api/v1/markets" {
         post markets::open: Needs(P::OpenMarket);

@@ -230,8 +230,8 @@ pub(crate) const MAIL_TOKENS: Table = Table {
 
 pub(crate) const JOBS: Table = Table {
     name: "jobs",
-    columns: "id, kind, payload, state, run_at, attempts, last_error, created_at",
-    kinds: "utttzitz",
+    columns: "id, kind, payload, state, run_at, attempts, last_error, created_at, priority, unique_key, failures, kept, result",
+    kinds: "utttzitzitibt",
     changing_kinds: "",
     changing: &[],
     types: SELDOM_WRITTEN,

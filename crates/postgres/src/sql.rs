@@ -216,6 +216,11 @@ impl Sql {
         &self.values.0
     }
 
+    /// Adds a list of texts, for `unnest(?)`.
+    pub(crate) fn texts(self, texts: impl IntoIterator<Item = String>) -> Self {
+        self.bind(Value::Column(Column::Texts(texts.into_iter().map(Some).collect())))
+    }
+
     /// Adds text.
     pub(crate) fn push(&mut self, text: &str) {
         self.text.to_mut().push_str(text);

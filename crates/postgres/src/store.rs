@@ -1,7 +1,7 @@
 //! The pool, beginning units of work, and the options of both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::error::Trouble;
+use crate::horizon::Horizon;
 use crate::replicas::RecentWrites;
 use crate::rows::TypeNumbers;
 use crate::sql::Sql;
@@ -63,6 +64,7 @@ pub struct PgStore {
     type_numbers: TypeNumbers,
     /// Where writers are remembered, if there are replicas.
     recent: OnceLock<Arc<RecentWrites>>,
+    pub(crate) horizon: Mutex<Horizon>,
 }
 
 impl std::fmt::Debug for PgStore {
@@ -102,7 +104,7 @@ impl PgStore {
         let counter = Arc::new(AtomicU64::new(0));
         let type_numbers = TypeNumbers::default();
         let pool = pool(url, options, &counter, &type_numbers)?;
-        Ok(Self { pool, options, counter, type_numbers, recent: OnceLock::new() })
+        Ok(Self { pool, options, counter, type_numbers, recent: OnceLock::new(), horizon: Mutex::default() })
     }
 
     /// Remembers there from now on who wrote what; no where that is done already.

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, Changes, Decided, Failures, Found, MailTokens, Markets, Orders, Positions, Sessions,
-    StoreError, UnitOfWork, Users, Wanted,
+    Accounts, Answers, ApiKeys, Changes, Decided, EventCursors, Failures, Found, MailTokens, Markets, Orders,
+    Positions, Sessions, StoreError, UnitOfWork, Users, Wanted,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
@@ -94,6 +94,10 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self
+    }
+
+    fn event_cursors(&mut self) -> &mut dyn EventCursors {
         self
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use bellwether_domain::ids::MarketId;
+use bellwether_domain::job::Job;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, StoreError};
 use bellwether_domain::position::Position;
@@ -14,7 +15,9 @@ use crate::schema::{
     MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
 };
 use crate::sql::{Sql, Values};
-use crate::{accounts, answers, api_keys, jobs, mail_tokens, markets, orders, positions, sessions, trades, users};
+use crate::{
+    accounts, answers, api_keys, jobs, mail_tokens, markets, orders, outbox, positions, sessions, trades, users,
+};
 
 /// A statement and how many rows it must change.
 pub(crate) struct Step {
@@ -26,7 +29,12 @@ pub(crate) struct Step {
 impl Step {
     /// A statement that must change one row.
     pub(crate) fn of_one_row(sql: Sql, table: &'static str) -> Self {
-        Self { sql, table, rows: 1..=1 }
+        Self::of_rows(sql, table, 1)
+    }
+
+    /// A statement that must change so many rows.
+    pub(crate) fn of_rows(sql: Sql, table: &'static str, rows: usize) -> Self {
+        Self { sql, table, rows: rows..=rows }
     }
 }
 
@@ -54,10 +62,12 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     update(&mut steps, &REFRESH_TOKENS, &changes.refresh_tokens, sessions::bind_token_change)?;
     delete_mail_tokens(&mut steps, &changes.deleted_mail_tokens)?;
     insert(&mut steps, &MAIL_TOKENS, "", &changes.new_mail_tokens, mail_tokens::bind)?;
-    insert(&mut steps, &JOBS, "", &changes.new_jobs, jobs::bind)?;
+    put_jobs_aside(&mut steps, &changes.new_jobs)?;
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change)?;
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use)?;
     insert(&mut steps, &API_KEY_SPENDING, SPENDING_EXISTS, &changes.key_spending, api_keys::bind_spending)?;
+    // Last, so that what fails before draws no position.
+    steps.extend(outbox::append(changes)?);
     Ok(steps)
 }
 
@@ -221,6 +231,15 @@ fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[Mar
         let sql = sql.then(&format!("?){and}"));
         steps.push(Step { sql, table: table.name, rows: least.min(ids.len())..=usize::MAX });
     }
+}
+
+fn put_jobs_aside(steps: &mut Vec<Step>, new: &[Job]) -> Result<(), StoreError> {
+    insert(steps, &JOBS, jobs::JOINS, new, jobs::bind)?;
+    if !new.is_empty() {
+        let sql = jobs::notice(new.iter().map(|job| job.kind))?;
+        steps.push(Step { sql, table: JOBS.name, rows: 0..=usize::MAX });
+    }
+    Ok(())
 }
 
 /// Some may have expired and been forgotten meanwhile.

@@ -10,6 +10,7 @@
 //! - `sql`, `lists`: statements, rows, and pages of lists.
 //! - `users`, `accounts`, `markets`, `orders`, `positions`, `trades`, `answers`: each thing's rows,
 //!   by columns that `schema` names.
+//! - `outbox`: what happened, for those who follow it.
 //! - `due`, `audit`: work that time makes due, and the invariants that SQL can check.
 //! - `migrations`: the schema's steps, embedded.
 //! - `error`: what SQLite's errors mean to the ports.
@@ -29,6 +30,7 @@ mod mail_tokens;
 mod markets;
 mod migrations;
 mod orders;
+mod outbox;
 mod positions;
 mod queries;
 mod readers;

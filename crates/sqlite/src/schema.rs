@@ -172,8 +172,8 @@ pub(crate) const MAIL_TOKENS: Table = Table {
 
 pub(crate) const JOBS: Table = Table {
     name: "jobs",
-    columns: "id, kind, payload, state, run_at, attempts, last_error, created_at",
-    width: 8,
+    columns: "id, kind, payload, state, run_at, attempts, last_error, created_at, priority, unique_key, failures, kept, result",
+    width: 13,
     changing: &[],
 };
 

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, Changes, Failures, Found, MailTokens, Markets, Orders, Positions, Sessions, StoreError,
-    UnitOfWork, Users, Wanted,
+    Accounts, Answers, ApiKeys, Changes, EventCursors, Failures, Found, MailTokens, Markets, Orders, Positions,
+    Sessions, StoreError, UnitOfWork, Users, Wanted,
 };
 
 use crate::connection::Connection;
 use crate::error::Trouble;
 use crate::writer::Transaction;
-use crate::{accounts, answers, api_keys, audit_log, markets, orders, positions, users, write};
+use crate::{accounts, answers, api_keys, audit_log, markets, orders, outbox, positions, users, write};
 
 /// A [`UnitOfWork`] on SQLite.
 pub struct SqliteUnitOfWork {
@@ -97,6 +97,10 @@ impl UnitOfWork for SqliteUnitOfWork {
         self
     }
 
+    fn event_cursors(&mut self) -> &mut dyn EventCursors {
+        self
+    }
+
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
         let found = self.call(move |connection| load(connection, &wanted)).await?;
         for market in &found.markets {
@@ -108,8 +112,10 @@ impl UnitOfWork for SqliteUnitOfWork {
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         // Built here, so that the writer's thread only runs what is ready.
         let (steps, events) = (write::steps(changes, &self.seen_markets), changes.events.clone());
+        let batch = outbox::batch(changes)?;
         self.call(move |connection| {
             write::run(connection, steps)?;
+            outbox::append(connection, batch)?;
             audit_log::append(connection, &events)
         })
         .await?;

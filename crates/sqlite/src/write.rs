@@ -52,7 +52,7 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
     update(&mut steps, &REFRESH_TOKENS, &changes.refresh_tokens, sessions::bind_token_change);
     delete_mail_tokens(&mut steps, &changes.deleted_mail_tokens);
     insert(&mut steps, &MAIL_TOKENS, "", &changes.new_mail_tokens, mail_tokens::bind);
-    insert(&mut steps, &JOBS, "", &changes.new_jobs, jobs::bind);
+    insert(&mut steps, &JOBS, jobs::JOINS, &changes.new_jobs, jobs::bind);
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change);
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use);
     insert(&mut steps, &API_KEY_SPENDING, SPENDING_EXISTS, &changes.key_spending, api_keys::bind_spending);
@@ -80,6 +80,12 @@ const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
                               name = excluded.name, last_price = excluded.last_price, probability = excluded.probability, \
                               sold = excluded.sold, proposed_weight = excluded.proposed_weight, weight = excluded.weight";
 
+/// The statement that inserts a row.
+pub(crate) fn insert_into(table: &Table) -> String {
+    let marks = vec!["?"; table.width].join(",");
+    format!("INSERT INTO {} ({}) VALUES ({marks})", table.name, table.columns)
+}
+
 /// Inserts rows; `on_conflict` is what the statement ends with.
 pub(crate) fn insert<T>(
     steps: &mut Vec<Step>,
@@ -89,8 +95,7 @@ pub(crate) fn insert<T>(
     bind: impl Fn(&T, &mut Values),
 ) {
     if !rows.is_empty() {
-        let marks = vec!["?"; table.width].join(",");
-        let text = format!("INSERT INTO {} ({}) VALUES ({marks}){on_conflict}", table.name, table.columns);
+        let text = format!("{}{on_conflict}", insert_into(table));
         push(steps, text, table, rows, bind);
     }
 }

@@ -9,8 +9,9 @@ use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Direction, Failures,
-    Found, MailTokens, MarketSort, Markets, Orders, Positions, Sessions, Store, StoreError, UnitOfWork, Users, Wanted,
+    Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Direction,
+    EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Orders, Positions, Sessions, Store, StoreError,
+    UnitOfWork, Users, Wanted,
 };
 use jiff::Timestamp;
 
@@ -161,6 +162,10 @@ impl UnitOfWork for Unit {
 
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self.unit.api_keys()
+    }
+
+    fn event_cursors(&mut self) -> &mut dyn EventCursors {
+        self.unit.event_cursors()
     }
 
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {

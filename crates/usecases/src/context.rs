@@ -8,15 +8,15 @@ use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{
-    Cache, Clock, CommonPasswords, IdSource, OpaqueTokens, PasswordHasher, Queries, Replicas, Store, TokenSigner,
+    Cache, Clock, CommonPasswords, IdSource, Jobs, OpaqueTokens, PasswordHasher, Queries, Replicas, Store, TokenSigner,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
 use jiff::SignedDuration;
 
 use crate::api_keys::KeyMemory;
+use crate::jobs::JobBell;
 use crate::limits::{Limiter, Limits};
-use crate::mail::MailBell;
 use crate::markets::Independence;
 use crate::sessions::SessionMemory;
 
@@ -48,8 +48,10 @@ pub struct Context {
     pub mail_tokens: Arc<dyn OpaqueTokens>,
     /// API keys.
     pub api_key_tokens: Arc<dyn OpaqueTokens>,
-    /// Wakes who sends mails.
-    pub mail_bell: MailBell,
+    /// The queue of jobs.
+    pub jobs: Arc<dyn Jobs>,
+    /// Wakes who does jobs.
+    pub job_bell: JobBell,
     /// How often what was done.
     pub limiter: Limiter,
     /// What this process remembers of sessions.

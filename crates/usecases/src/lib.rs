@@ -1,7 +1,7 @@
 //! One imperative for each thing that can be done, over ports only.
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
-//! [`users`], [`bots`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], [`audit_log`] that tells
+//! [`users`], [`bots`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`jobs`], [`transfers`], [`markets`], [`trading`], [`settling`], [`audit_log`] that tells
 //! of it, and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
@@ -17,6 +17,7 @@ pub mod error;
 mod forgetting;
 mod groups;
 pub mod idempotency;
+pub mod jobs;
 pub mod limits;
 pub mod mail;
 pub mod markets;

@@ -6,7 +6,9 @@
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::{Action, Actor, Target};
+use bellwether_domain::event::{Event, UserData};
 use bellwether_domain::ids::SessionId;
+use bellwether_domain::job::JobKind;
 use bellwether_domain::mail::{MailToken, TokenPurpose};
 use bellwether_domain::ports::{Changes, OpaqueToken, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
@@ -42,7 +44,7 @@ pub async fn send_verification(ctx: &Context, caller: Caller) -> Result<(), Erro
 /// Has a mail sent, when there is nothing else to do.
 pub(crate) async fn put_aside(ctx: &Context, occasion: Occasion, to: Email) -> Result<(), Error> {
     atomically(ctx, PutAside { occasion, to }).await?;
-    ctx.mail_bell.ring();
+    ctx.job_bell.ring(JobKind::Mail);
     Ok(())
 }
 
@@ -159,6 +161,7 @@ impl Script for Redeem {
         };
         let by_mail = json!({ "by": "mail" });
         changes.events = vec![audit_log::with(ctx, Actor::User(user.id), action, Target::User(user.id), &by_mail)];
+        changes.news = vec![Event::UserUpdated(UserData::of(&user))];
         changes.users = vec![user];
         let ended = sessions::ids(&changes.sessions);
         unit.write(&changes).await?;

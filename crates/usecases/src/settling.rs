@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use bellwether_domain::event::{Event, MarketData};
 use bellwether_domain::exchange::{State, Stop};
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, UserId};
 use bellwether_domain::market::{Market, MarketStatus};
@@ -226,7 +227,9 @@ async fn finish(ctx: &Context, unit: &mut dyn UnitOfWork, mut market: Market) ->
     let transfers =
         settlement::finish(&mut market, &mut accounts, &mut ctx.ids.fresh(), ctx.clock.now()).map_err(broken)?;
     let accounts = changed(&before, accounts);
-    unit.write(&Changes { accounts, markets: vec![market], transfers, ..Changes::default() }).await?;
+    let news = vec![Event::MarketPaid(MarketData::of(&market))];
+    let at = market.settled_at;
+    unit.write(&Changes { accounts, markets: vec![market], transfers, news, at, ..Changes::default() }).await?;
     Ok(Step::Commit(true))
 }
 
@@ -259,18 +262,21 @@ impl Script for TimedChange {
         let Some(mut market) = unit.markets().lock(&[self.id]).await?.into_iter().next() else {
             return Ok(Step::Discard(false));
         };
-        match self.change {
+        let tell = match self.change {
             Timed::Close if market.status.has_live_orders() && market.closes_at <= now => {
                 market.become_status(MarketStatus::Closed, now)?;
+                Event::MarketClosed
             }
             Timed::Decide if market.status == MarketStatus::Proposed => {
                 let ready = market.proposal.as_ref().filter(|p| p.challenge_until <= now);
                 let Some(weights) = ready.map(|p| p.weights.clone()) else { return Ok(Step::Discard(false)) };
                 decide(&mut market, weights, None, None, MarketStatus::Resolved, now)?;
+                Event::MarketResolved
             }
             _ => return Ok(Step::Discard(false)),
-        }
-        unit.write(&Changes { markets: vec![market], ..Changes::default() }).await?;
+        };
+        let news = vec![tell(MarketData::of(&market))];
+        unit.write(&Changes { markets: vec![market], news, ..Changes::default() }).await?;
         Ok(Step::Commit(true))
     }
 }

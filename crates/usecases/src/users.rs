@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::{Action, Actor, Event, Target};
+use bellwether_domain::event::{self, UserData};
 use bellwether_domain::ids::{AccountId, SessionId, UserId};
+use bellwether_domain::job::JobKind;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::password;
 use bellwether_domain::permissions::Permission;
@@ -77,7 +79,7 @@ pub async fn sign_up(ctx: &Context, request: SignUp, keyed: Option<Keyed<User>>)
         Err(Error::Store(StoreError::Duplicate(Unique::Email))) => address_taken(ctx, newcomer, keyed).await?,
         other => other?,
     };
-    ctx.mail_bell.ring();
+    ctx.job_bell.ring(JobKind::Mail);
     Ok(answer)
 }
 
@@ -424,7 +426,7 @@ async fn change_user(ctx: &Context, script: ChangeUser) -> Result<User, Error> {
 async fn change(ctx: &Context, script: ChangeUser) -> Result<Changed, Error> {
     let changed = atomically(ctx, script).await?;
     ctx.session_memory.end(&changed.ended).await;
-    ctx.mail_bell.ring();
+    ctx.job_bell.ring(JobKind::Mail);
     Ok(changed)
 }
 
@@ -514,6 +516,7 @@ impl Script for ChangeUser {
         changes.events.extend(audit_log::changes_of_user(ctx, self.by, &before, &user, self.reason()));
         let ended = sessions::ids(&changes.sessions);
         changes.users.push(user.clone());
+        changes.news = changes.users.iter().map(|user| event::Event::UserUpdated(UserData::of(user))).collect();
         unit.write(&changes).await?;
         Ok(Step::Commit(Changed { user, ended, bots }))
     }

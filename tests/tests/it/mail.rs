@@ -90,7 +90,7 @@ async fn a_mailbox_that_does_not_exist_is_tried_once_and_keeps_nobody_waiting() 
             let (api, before) = (server.api(), smtp.asked());
             let ann = api.sign_up("Ann").await;
             smtp.wait_until_asked(before).await;
-            while !server.logged().contains("a mail was given up") {
+            while !server.logged().contains("a job was given up") {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             smtp.set(Manner::Accept);

@@ -23,6 +23,7 @@ mod hostile_text;
 mod idempotency;
 mod independence;
 mod instances;
+mod jobs;
 mod life;
 mod limits;
 mod lists;

@@ -12,6 +12,7 @@ pub mod filters;
 pub mod jobs;
 pub mod ledger;
 pub mod mail_tokens;
+pub mod outbox;
 pub mod paging;
 pub mod positions;
 pub mod races;
@@ -146,6 +147,22 @@ macro_rules! each_case {
                 of_many_who_ask_at_once_each_job_goes_to_one,
                 dead_jobs_are_listed_and_forgotten_in_batches,
                 the_statements_for_jobs_do_not_grow_with_their_number,
+                of_those_that_are_due_the_most_urgent_come_first,
+                a_lease_is_prolonged_by_who_has_it_alone,
+                a_key_belongs_to_one_job_which_others_join,
+                a_job_that_is_kept_is_listed_with_what_came_of_it,
+                jobs_are_tried_again_and_cancelled_by_hand,
+                a_slot_of_a_schedule_is_begun_once,
+                the_depth_counts_what_is_due_and_what_is_dead,
+            }
+            outbox {
+                the_events_of_a_unit_are_one_batch,
+                events_are_told_only_if_their_unit_was_committed,
+                a_unit_with_very_many_events_makes_several_batches,
+                who_follows_misses_nothing_and_gets_each_market_in_order,
+                old_batches_are_forgotten_in_batches,
+                a_cursor_is_held_by_one_and_moves_with_its_unit,
+                a_payment_is_told_with_the_balances_after_it,
             }
             audit_log {
                 entries_of_the_audit_log_round_trip,

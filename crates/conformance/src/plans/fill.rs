@@ -104,6 +104,11 @@ impl Places {
         JobId(Self::id(JOB, self.rows / 2))
     }
 
+    /// A job that there is not.
+    pub fn absent_job(self) -> JobId {
+        JobId(Self::id(JOB, self.rows.saturating_mul(2)))
+    }
+
     /// The hash in the middle of each table that has some.
     #[must_use]
     pub fn hash(self) -> [u8; 32] {

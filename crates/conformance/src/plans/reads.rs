@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use bellwether_domain::audit_log::{Action, FailureKey};
 use bellwether_domain::ids::{MarketId, UserId};
-use bellwether_domain::job::{Claim, JobKind, Outcome};
+use bellwether_domain::job::{Claim, Job, JobKind, JobState, Outcome};
 use bellwether_domain::ledger::TransferKind;
 use bellwether_domain::market::{MarketStatus, OutcomeId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::order::{OrderStatus, Side};
 use bellwether_domain::ports::{
-    AnswerKey, AuditFilter, AuditSort, BookRequest, CandleRequest, Direction, Jobs, MOST_COUNTED, MarketFilter,
-    MarketKey, MarketSort, OrderFilter, OrderSort, PageRequest, PositionFilter, PositionSort, Queries, SortValue,
-    Start, Store, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter, UserSort, Wanted,
+    AnswerKey, AuditFilter, AuditSort, BookRequest, CandleRequest, Direction, Finished, JobFilter, JobSort, Jobs,
+    MOST_COUNTED, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort, PageRequest, PositionFilter,
+    PositionSort, Queries, SortValue, Start, Store, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort,
+    UserFilter, UserSort, Wanted,
 };
 use bellwether_domain::text::Slug;
 use bellwether_domain::user::{Role, UserStatus};
@@ -31,7 +32,7 @@ const PORTS: [&str; 3] = [
     include_str!("../../../domain/src/ports/store.rs"),
 ];
 /// Traits in them that ask a store for nothing.
-const NOT_ASKED: [&str; 3] = ["Store", "UnitOfWork", "Mailer"];
+const NOT_ASKED: [&str; 4] = ["Store", "UnitOfWork", "Mailer", "JobNotices"];
 /// Reads of everything, for checks that may take hours.
 const OF_EVERYTHING: [&str; 1] = ["Queries.violations"];
 const PAGE: u32 = 20;
@@ -365,11 +366,35 @@ impl Reads<'_> {
         self.ask("Jobs.claim", || jobs.claim(kind, now, later, 10)).await?;
         // Of an attempt that there was not, so that nothing changes.
         let claim = Claim { job: places.job(), attempt: 77 };
-        self.ask("Jobs.finish", || jobs.finish(claim)).await?;
+        let (claims, done) = ([claim], [Finished { claim, result: None }]);
+        self.ask("Jobs.renew", || jobs.renew(&claims, later)).await?;
+        self.ask("Jobs.postpone", || jobs.postpone(claim, later, now)).await?;
+        self.ask("Jobs.finish", || jobs.finish(&done, now)).await?;
         self.ask("Jobs.fail", || jobs.fail(claim, "an error", Outcome::Again(later), now)).await?;
         self.ask("Jobs.next_due", || jobs.next_due(kind)).await?;
-        self.ask("Jobs.dead", || jobs.dead(kind, PAGE)).await?;
-        self.ask("Jobs.forget_dead_before", || jobs.forget_dead_before(now, 10)).await
+        self.ask("Jobs.job", || jobs.job(places.job())).await?;
+        self.ask("Jobs.depth", || jobs.depth(now)).await?;
+        self.ask("Jobs.forget_ended_before", || jobs.forget_ended_before(now, 10)).await?;
+        let job = Job::new(places.absent_job(), kind, "{}".to_owned(), now);
+        self.ask("Jobs.retry", || jobs.retry(job.id, now)).await?;
+        self.ask("Jobs.cancel", || jobs.cancel(job.id)).await?;
+        self.ask("Jobs.begin_slot", || jobs.begin_slot("a schedule", now, now, &job)).await?;
+        let joined = Job { unique_key: Some("a key".to_owned()), ..job };
+        self.ask("Jobs.put_aside", || jobs.put_aside(&joined)).await?;
+        let filters = [
+            ("all", JobFilter::default()),
+            ("kind", JobFilter { kind: Some(kind), state: None }),
+            ("state", JobFilter { kind: None, state: Some(JobState::Dead) }),
+            ("kind state", JobFilter { kind: Some(kind), state: Some(JobState::Waiting) }),
+        ];
+        let sorts = Self::each_way(&[(JobSort::CreatedAt, "createdAt", SortValue::Int(now.as_microsecond()))]);
+        for (filter_name, filter) in &filters {
+            for (sort_name, sort) in &sorts {
+                let what = format!("Jobs.jobs {filter_name} {sort_name}");
+                self.pages(&what, sort, async |page| jobs.jobs(filter, &page).await).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What an order and a payment load, one by one and all at once.
@@ -435,6 +460,8 @@ impl Reads<'_> {
         in_a_unit!("Failures.take_before", |unit| unit.failures().take_before(old, 100));
         in_a_unit!("ApiKeys.of_user", |unit| unit.api_keys().of_user(user));
         in_a_unit!("ApiKeys.lock", |unit| unit.api_keys().lock(places.key()));
+        in_a_unit!("EventCursors.lock", |unit| unit.event_cursors().lock("a consumer", 0));
+        in_a_unit!("EventCursors.advance", |unit| unit.event_cursors().advance("a consumer", 1));
         Ok(())
     }
 }

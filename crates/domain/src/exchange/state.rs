@@ -7,10 +7,11 @@ use foldhash::{HashMap, HashSet};
 
 use crate::api_key::KeyUsage;
 use crate::book::BookSide;
+use crate::event::{BookData, Event, LevelData, OrderData, TradeData};
 use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, UserId};
 use crate::ledger::{Account, Transfer};
 use crate::market::{Market, OutcomeId};
-use crate::order::{Order, Side};
+use crate::order::{BookPlace, Order, OrderStatus, Side};
 use crate::ports::Changes;
 use crate::position::Position;
 use crate::trade::Trade;
@@ -72,6 +73,10 @@ struct Changed {
     spending: HashSet<ApiKeyId>,
     trades: Vec<Trade>,
     transfers: Vec<Transfer>,
+    /// What each command did, in their order.
+    news: Vec<Event>,
+    /// How many more shares and orders rest at a place.
+    levels: BTreeMap<(MarketId, BookPlace), (i64, i64)>,
 }
 
 impl State {
@@ -151,6 +156,7 @@ impl State {
     /// Everything that was changed since it was loaded, each kind of row in id order.
     #[must_use]
     pub fn into_changes(mut self) -> Changes {
+        let book_changes = self.book_changes();
         let changed = self.changed;
         let mut take_orders = |ids| -> Vec<Order> { sorted(ids).filter_map(|id| self.orders.remove(&id)).collect() };
         Changes {
@@ -162,12 +168,54 @@ impl State {
             key_spending: sorted(changed.spending).filter_map(|id| self.keys.remove(&id)).map(|u| u.spending).collect(),
             trades: changed.trades,
             transfers: changed.transfers,
+            news: changed.news.into_iter().chain(book_changes).collect(),
             ..Changes::default()
+        }
+    }
+
+    /// What all commands together changed of the books.
+    fn book_changes(&self) -> Vec<Event> {
+        let mut books: BTreeMap<MarketId, Vec<LevelData>> = BTreeMap::new();
+        for ((market, place), (change, orders)) in &self.changed.levels {
+            if (*change, *orders) != (0, 0) {
+                let (book, side, price) = (place.book.number(), place.side, place.price);
+                let level = LevelData { book, side, price, change: *change, orders: *orders };
+                books.entry(*market).or_default().push(level);
+            }
+        }
+        let of_market = |(market_id, levels)| {
+            let sequence = self.market(market_id)?.sequence;
+            Some(Event::BookChanged(Box::new(BookData { market_id, sequence, levels })))
+        };
+        books.into_iter().filter_map(of_market).collect()
+    }
+
+    /// Notes what a draft does, before it is adopted.
+    fn tell(&mut self, draft: &Draft) {
+        let market = &draft.market;
+        if let Some(order) =
+            draft.new_order.filter(|id| !self.orders.contains_key(id)).and_then(|id| draft.orders.get(&id))
+        {
+            self.changed.news.push(Event::OrderAccepted(OrderData::of(order, market)));
+        }
+        let trades = draft.trades.iter().map(|trade| Event::TradeExecuted(TradeData::of(trade, market)));
+        self.changed.news.extend(trades);
+        for order in draft.orders.values() {
+            let before = self.orders.get(&order.id);
+            for (order, sign) in before.map(|order| (order, -1)).into_iter().chain([(order, 1)]) {
+                if let Some(place) = order.place().filter(|_| order.is_open()) {
+                    let (shares, orders) = self.changed.levels.entry((market.id, place)).or_default();
+                    *shares = shares.saturating_add(sign * order.remaining.count());
+                    *orders += sign;
+                }
+            }
+            self.changed.news.extend(before.and_then(|before| change_of(before, order, market)));
         }
     }
 
     /// Makes a draft's changes part of the state, with what they come to for API keys.
     pub(super) fn adopt(&mut self, draft: Draft, usages: Vec<KeyUsage>) {
+        self.tell(&draft);
         let Draft { market, accounts, orders, new_order, positions, trades, transfers, requeued, .. } = draft;
         let market_id = market.id;
         if let Some(state) = self.markets.get_mut(&market_id) {
@@ -223,6 +271,24 @@ impl State {
             }
         }
     }
+}
+
+/// What became of an order that rested.
+fn change_of(before: &Order, after: &Order, market: &Market) -> Option<Event> {
+    if before == after {
+        return None;
+    }
+    let data = OrderData::of(after, market);
+    Some(match after.status {
+        OrderStatus::Cancelled => Event::OrderCancelled(data),
+        OrderStatus::Expired => Event::OrderExpired(data),
+        OrderStatus::Open | OrderStatus::Filled => {
+            let is_amended =
+                (before.price, before.quantity, before.expires_at) != (after.price, after.quantity, after.expires_at);
+            let is_filled = after.filled > before.filled;
+            if is_filled && !is_amended { Event::OrderFilled(data) } else { Event::OrderAmended(data) }
+        }
+    })
 }
 
 /// The changes of one command, made on copies: adopted whole, or dropped without a trace.

@@ -4,23 +4,49 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::{Source, StoreError};
-use crate::job::{Claim, Job, JobKind, Outcome};
+use super::{Page, PageRequest, Source, StoreError};
+use crate::ids::JobId;
+use crate::job::{Claim, Depth, Job, JobKind, JobState, Outcome};
 use crate::mail::Mail;
 
-/// The queue of jobs, for those who do them. They are put into it by
+/// What can be asked of a list of jobs to be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobSort {
+    /// When they were put aside.
+    CreatedAt,
+}
+
+/// Which jobs are wanted; empty for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only of that kind.
+    pub kind: Option<JobKind>,
+    /// Only in that state.
+    pub state: Option<JobState>,
+}
+
+/// A job that is done, as who did it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Who did it.
+    pub claim: Claim,
+    /// What came of it, for people; of jobs that are kept alone.
+    pub result: Option<String>,
+}
+
+/// The queue of jobs, for those who do them and for those who look after it. They are put into it by
 /// [`Changes::new_jobs`](super::Changes::new_jobs). Each call is durable when it answers `Ok`.
 ///
-/// Leases keep two from doing one job at the same time, as long as nobody takes longer than its lease.
+/// Leases keep two from doing one job at the same time, as long as nobody lets its lease run out.
 /// Who does is followed by another, and from then on its word on the job counts for nothing. So each
 /// job is done at least once, and what is done must bear to be done twice.
 #[cfg_attr(feature = "test-support", mockall::automock)]
 #[async_trait]
 pub trait Jobs: Send + Sync {
-    /// Takes jobs of a kind that are due at `now`, those whose lease has run out among them, the longest
-    /// due first, at most `limit`: from then on they are running until `lease_until`, and were begun once
-    /// more. Nobody else gets them before that, however many ask at the same time, and who asks never
-    /// waits for another. In no certain order.
+    /// Takes jobs of a kind that are due at `now`, those whose lease has run out among them, by priority
+    /// and then the longest due first, at most `limit`: from then on they are running until `lease_until`,
+    /// and were begun once more; a lease that ran out is a failure. Nobody else gets them before that,
+    /// however many ask at the same time, and who asks never waits for another. In no certain order.
     async fn claim(
         &self,
         kind: JobKind,
@@ -28,18 +54,55 @@ pub trait Jobs: Send + Sync {
         lease_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<Job>, StoreError>;
-    /// Forgets a job that is done, its payload too. False, and nothing is changed, where somebody else
-    /// has taken it over.
-    async fn finish(&self, claim: Claim) -> Result<bool, StoreError>;
+    /// Prolongs leases; the jobs that are still theirs who ask, in no certain order.
+    async fn renew(&self, claims: &[Claim], lease_until: Timestamp) -> Result<Vec<JobId>, StoreError>;
+    /// Forgets jobs that are done, their payloads too, or keeps what came of them where they are kept. One that
+    /// was put aside once more meanwhile waits again and is due at `now`. The jobs of which this was said by
+    /// who has them; of the others, which somebody else has taken over, nothing is changed.
+    async fn finish(&self, done: &[Finished], now: Timestamp) -> Result<Vec<JobId>, StoreError>;
     /// Notes that a job failed at `now`, why, and what becomes of it. False, and nothing is changed, where
     /// somebody else has taken it over.
     async fn fail(&self, claim: Claim, error: &str, outcome: Outcome, now: Timestamp) -> Result<bool, StoreError>;
-    /// When the next job of a kind is due or its lease ends; none where there are only dead ones.
+    /// Lets a job wait until a moment, as it did not fail but has more to do then; or until `now`, where it was
+    /// put aside once more meanwhile. False, and nothing is changed, where somebody else has taken it over.
+    async fn postpone(&self, claim: Claim, until: Timestamp, now: Timestamp) -> Result<bool, StoreError>;
+    /// When the next job of a kind is due or its lease ends; none where none waits or runs.
     async fn next_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError>;
-    /// The dead jobs of a kind, those that died last first, at most `limit`.
-    async fn dead(&self, kind: JobKind, limit: u32) -> Result<Vec<Job>, StoreError>;
-    /// Forgets jobs that died before a moment, at most `limit`; returns how many.
-    async fn forget_dead_before(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+    /// Forgets jobs that ended before a moment, at most `limit`; returns how many.
+    async fn forget_ended_before(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+    /// Puts a job aside for the slot of a schedule, unless that was done before: each slot once, however
+    /// many ask at the same time. A slot that is not after the last one is passed over, unless the last one
+    /// is not before `not_believed_from`. Whether it was put aside; a job with its key that is not done counts.
+    async fn begin_slot(
+        &self,
+        schedule: &str,
+        slot: Timestamp,
+        not_believed_from: Timestamp,
+        job: &Job,
+    ) -> Result<bool, StoreError>;
+    /// Puts a job aside by itself; its id, or that of the one that it joined by its key.
+    async fn put_aside(&self, job: &Job) -> Result<JobId, StoreError>;
+    /// One job.
+    async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError>;
+    /// Jobs, by when they were put aside.
+    async fn jobs(&self, filter: &JobFilter, page: &PageRequest<JobSort>) -> Result<Page<Job>, StoreError>;
+    /// Makes a job that waits or is dead due at `now`, as if it had never failed. The job as it is then; one
+    /// that runs or is done is left as it is.
+    async fn retry(&self, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError>;
+    /// Forgets a job, whatever its state. Who does it meanwhile has no say any more, but what it has done stays
+    /// done. Whether there was one.
+    async fn cancel(&self, id: JobId) -> Result<bool, StoreError>;
+    /// How the jobs of each kind stand, in the order of [`JobKind::ALL`].
+    async fn depth(&self, now: Timestamp) -> Result<Vec<Depth>, StoreError>;
+}
+
+/// Hears of jobs that other processes put aside in the same store.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait JobNotices: Send {
+    /// Waits for the next; the kind where it is known. What is put aside while nobody can be heard is never told of, so
+    /// who listens looks at the queue now and then all the same.
+    async fn next(&mut self) -> Option<JobKind>;
 }
 
 /// Why a mail was not sent.

@@ -6,18 +6,22 @@
 
 mod auxiliary;
 mod cache;
+mod calls;
 mod events;
 mod jobs;
 mod limits;
+mod outbox;
 mod queries;
 mod security;
 mod store;
 
 pub use auxiliary::*;
 pub use cache::*;
+pub use calls::*;
 pub use events::*;
 pub use jobs::*;
 pub use limits::*;
+pub use outbox::*;
 pub use queries::*;
 pub use security::*;
 pub use store::*;

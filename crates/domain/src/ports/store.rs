@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::api_key::{ApiKey, KeySpending, KeyUsage};
 use crate::audit_log::{Event, FailedSignIns, FailureKey};
+use crate::event;
 use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, UserId};
 use crate::job::Job;
 use crate::ledger::{Account, Transfer};
@@ -95,6 +96,8 @@ pub trait UnitOfWork: Send {
     fn failures(&mut self) -> &mut dyn Failures;
     /// API keys.
     fn api_keys(&mut self) -> &mut dyn ApiKeys;
+    /// How far those who act on events have come.
+    fn event_cursors(&mut self) -> &mut dyn EventCursors;
     /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is
     /// read under the locks of what stands before. The same as asking one after the other, which is
     /// what this does by itself; an adapter for which each question is a round trip asks all at once.
@@ -138,6 +141,10 @@ pub trait UnitOfWork: Send {
     ///
     /// Events are chained to the end of the audit log in their order. Its end is one row, which is
     /// locked after everything else, so a unit that tells of events does so in its last write.
+    ///
+    /// What [`event::batch`] makes of the changes is put into the outbox, for
+    /// [`Outbox::after`](super::Outbox::after): of two units that lock the same market, the later one's
+    /// come later.
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError>;
     /// Makes everything durable. After `Ok` it survives a crash of the process and of the machine.
     ///
@@ -248,10 +255,16 @@ pub struct Changes {
     pub new_mail_tokens: Vec<MailToken>,
     /// Hashes of tokens that are good for nothing any more; some may be gone already.
     pub deleted_mail_tokens: Vec<[u8; 32]>,
-    /// Jobs that were put aside.
+    /// Jobs that were put aside, each with a key of its own where it has one. Where a job of its kind has that key and
+    /// is not done, a new one joins it: one that runs is done once more, one that waits stays as it is, and one
+    /// that is dead waits again.
     pub new_jobs: Vec<Job>,
     /// What the audit log shall tell of this.
     pub events: Vec<Event>,
+    /// What happened, as far as the rows themselves do not say so: see [`event::batch`].
+    pub news: Vec<event::Event>,
+    /// When, where no row that is written says so.
+    pub at: Option<Timestamp>,
     /// API keys that were made.
     pub new_api_keys: Vec<ApiKey>,
     /// API keys that were revoked.
@@ -429,4 +442,18 @@ pub trait ApiKeys: Send {
     /// Those that exist, in id order, with what they have spent and what their open orders come to. The
     /// caller holds the locks of their users' accounts, which guard both.
     async fn usages(&mut self, ids: &[ApiKeyId]) -> Result<Vec<KeyUsage>, StoreError>;
+}
+
+/// How far those who act on events have come, for decisions.
+///
+/// A consumer locks its cursor, acts on the events after it, and moves it, all in one unit of work: so each
+/// event is acted on once, however often the process dies. What it does outside of the unit happens at least once.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait EventCursors: Send {
+    /// Locks a consumer's cursor and reads the position of the last batch that it has acted on. One that is
+    /// new begins at the `start`. None, at once, where another unit of work holds it: somebody else is at it.
+    async fn lock(&mut self, consumer: &str, start: i64) -> Result<Option<i64>, StoreError>;
+    /// Moves a cursor that this unit has locked.
+    async fn advance(&mut self, consumer: &str, position: i64) -> Result<(), StoreError>;
 }

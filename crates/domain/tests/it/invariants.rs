@@ -8,6 +8,7 @@ use bellwether_domain::ledger::Owner;
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::order::{Backing, Order, Side};
 
+use crate::told;
 use crate::world::World;
 
 /// Panics with the broken invariant's number.
@@ -17,6 +18,7 @@ pub fn check(world: &World) {
     sets_are_backed(world);
     fills_have_two_sides(world);
     nothing_crosses(world);
+    told::check(world);
 }
 
 /// Follows the hash chains from their start: slow, so it is done now and then.

@@ -15,4 +15,5 @@ mod lmsr;
 mod naive;
 mod random;
 mod text_and_numbers;
+mod told;
 mod world;

@@ -190,6 +190,7 @@ proptest! {
             invariants::check(&world);
         }
         invariants::check_chains(&world);
+        crate::told::check_holdings(&world);
         let markets: Vec<_> = world.markets.keys().copied().collect();
         for market in markets {
             world.close(market);

@@ -22,6 +22,8 @@ use bellwether_domain::text::Slug;
 use bellwether_domain::trade::Trade;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::told::Told;
+
 pub struct World {
     pub now: Timestamp,
     pub ids: FreshIds,
@@ -39,6 +41,8 @@ pub struct World {
     pub keys: BTreeMap<ApiKeyId, KeyUsage>,
     /// How often more of a book had to be loaded.
     pub deepened: u64,
+    /// Somebody who knows it from its events.
+    pub told: Told,
 }
 
 pub fn at(seconds: i64) -> Timestamp {
@@ -66,6 +70,7 @@ impl World {
             transfers: Vec::new(),
             keys: BTreeMap::new(),
             deepened: 0,
+            told: Told::default(),
         };
         world.open_account(AccountId::TREASURY, Owner::Treasury);
         world.open_account(AccountId::FEES, Owner::Fees);
@@ -312,6 +317,7 @@ impl World {
     }
 
     pub fn write(&mut self, changes: Changes) {
+        self.told.hear(&changes);
         let Changes { accounts, markets, new_orders, orders, positions, trades, transfers, key_spending, .. } = changes;
         for order in &new_orders {
             assert!(!self.orders.contains_key(&order.id), "a new order is new");

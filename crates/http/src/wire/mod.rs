@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod api_key;
 pub(crate) mod audit_log;
 pub(crate) mod book;
+pub(crate) mod job;
 pub(crate) mod market;
 pub(crate) mod market_body;
 pub(crate) mod order;

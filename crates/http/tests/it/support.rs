@@ -10,17 +10,17 @@ use bellwether_domain::ids::{FreshIds, MarketId, SessionId, UserId};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::ports::{
-    AccessClaims, InvalidToken, Lookup, MockCache, MockClock, MockCommonPasswords, MockIdSource, MockOpaqueTokens,
-    MockPasswordHasher, MockQueries, MockRateLimiter, MockSealer, MockStore, MockTokenSigner, PublicKey, SessionOfUser,
-    Standing,
+    AccessClaims, InvalidToken, Lookup, MockCache, MockClock, MockCommonPasswords, MockIdSource, MockJobs,
+    MockOpaqueTokens, MockPasswordHasher, MockQueries, MockRateLimiter, MockSealer, MockStore, MockTokenSigner,
+    PublicKey, SessionOfUser, Standing,
 };
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_http::{App, HttpOptions, service};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::Limiter;
-use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::trading::Trading;
 use bellwether_usecases::{Context, Policy};
@@ -110,6 +110,8 @@ impl Ports {
             remaining: limit.saturating_sub(1),
             frees_in: quota.window,
         });
+        let mut jobs = MockJobs::new();
+        jobs.expect_depth().returning(|_| Ok(Vec::new()));
         let ctx = Context {
             store: Arc::new(self.store),
             queries: Arc::new(self.queries),
@@ -123,7 +125,8 @@ impl Ports {
             opaque_tokens: Arc::new(MockOpaqueTokens::new()),
             mail_tokens: Arc::new(MockOpaqueTokens::new()),
             api_key_tokens: Arc::new(MockOpaqueTokens::new()),
-            mail_bell: MailBell::default(),
+            jobs: Arc::new(jobs),
+            job_bell: JobBell::default(),
             limiter: Limiter::new(Arc::new(limiter)),
             session_memory: SessionMemory::default(),
             key_memory: KeyMemory::default(),

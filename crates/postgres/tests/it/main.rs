@@ -4,6 +4,7 @@
 mod database;
 mod faults;
 mod migrations;
+mod outbox;
 mod plans;
 mod replicas;
 
@@ -27,7 +28,8 @@ mod conformance {
             Ok(Subject {
                 store: written,
                 queries: store.clone(),
-                jobs: store,
+                jobs: store.clone(),
+                outbox: store,
                 statements: Box::new(move || counted.statements()),
                 guard: Box::new(database),
             })

@@ -24,7 +24,8 @@ mod conformance {
             Ok(Subject {
                 store: written,
                 queries: store.clone(),
-                jobs: store,
+                jobs: store.clone(),
+                outbox: store,
                 statements: Box::new(move || counted.statements()),
                 guard: Box::new(folder),
             })

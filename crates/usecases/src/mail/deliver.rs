@@ -4,86 +4,31 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bellwether_domain::ids::UserId;
-use bellwether_domain::job::{Job, JobKind, Outcome};
+use bellwether_domain::job::{Job, JobKind};
 use bellwether_domain::mail::{MOST_OUTSTANDING, MailToken};
-use bellwether_domain::ports::{Changes, Jobs, MailError, Mailer, StoreError, UnitOfWork};
+use bellwether_domain::ports::{Changes, MailError, Mailer, StoreError, UnitOfWork};
 use bellwether_domain::session::Lifetime;
 use bellwether_domain::user::{User, UserStatus};
-use jiff::{SignedDuration, Timestamp};
-use tokio::task::JoinSet;
+use jiff::Timestamp;
 
 use super::{Occasion, read, texts};
 use crate::atomically::{Script, Step, atomically};
+use crate::jobs::{Failure, Handler, Verdict, chain};
 use crate::{Context, Error};
-
-/// How many mails are taken at once, and sent at the same time.
-const AT_ONCE: u32 = 4;
-/// How long mails that could not be sent are kept for people to see.
-const DEAD_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// How many of those one call of the store forgets.
-const FORGOTTEN_AT_ONCE: u32 = 500;
 
 /// What it takes to send mails. Clones are the same.
 #[derive(Clone)]
 pub struct Delivery {
-    /// The queue.
-    pub jobs: Arc<dyn Jobs>,
     /// Who sends.
     pub mailer: Arc<dyn Mailer>,
     /// What links in mails begin with, without a slash at the end. From the configuration alone: what a
     /// request says of the host that it was sent to is never asked.
     pub public_url: Arc<str>,
-    /// For how long a mail is this process's to send: well longer than the mailer may take.
-    pub lease: SignedDuration,
 }
 
 impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delivery")
-            .field("public_url", &self.public_url)
-            .field("lease", &self.lease)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Sends mails that are due, a few at the same time; how many it took from the queue. What fails is
-/// noted with its job, and is no error here.
-pub async fn deliver_due(ctx: &Context, delivery: &Delivery) -> Result<usize, Error> {
-    let now = ctx.clock.now();
-    let lease_until = now.checked_add(delivery.lease).map_err(|_| Error::Payload)?;
-    let claimed = delivery.jobs.claim(JobKind::Mail, now, lease_until, AT_ONCE).await?;
-    let count = claimed.len();
-    let mut sending = JoinSet::new();
-    for job in claimed {
-        let (ctx, delivery) = (ctx.clone(), delivery.clone());
-        sending.spawn(async move { deliver(&ctx, &delivery, job).await });
-    }
-    while let Some(ended) = sending.join_next().await {
-        let told = ended.map_err(|error| error.to_string()).and_then(|noted| noted.map_err(|error| error.to_string()));
-        if let Err(error) = told {
-            tracing::error!(%error, "what became of a mail was not noted; it is sent again when its lease has run out");
-        }
-    }
-    Ok(count)
-}
-
-/// Forgets mails that could not be sent and were kept long enough. Returns how many.
-pub async fn forget_dead_mails(ctx: &Context, delivery: &Delivery) -> Result<u64, Error> {
-    let Ok(before) = ctx.clock.now().checked_sub(DEAD_KEPT) else { return Ok(0) };
-    Ok(delivery.jobs.forget_dead_before(before, FORGOTTEN_AT_ONCE).await?)
-}
-
-/// Why a mail was not sent.
-enum Failure {
-    /// It may be sent later.
-    ForNow(String),
-    /// It never will be.
-    ForGood(String),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::ForNow(chain(&error))
+        f.debug_struct("Delivery").field("public_url", &self.public_url).finish_non_exhaustive()
     }
 }
 
@@ -96,34 +41,15 @@ impl From<MailError> for Failure {
     }
 }
 
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// Sends one mail, and notes what became of it.
-async fn deliver(ctx: &Context, delivery: &Delivery, job: Job) -> Result<(), StoreError> {
-    let (error, outcome) = match send(ctx, delivery, &job).await {
-        Ok(()) => {
-            if !delivery.jobs.finish(job.claim()).await? {
-                tracing::warn!(job = %job.id, "a mail took longer than its lease, and may have been sent twice");
-            }
-            return Ok(());
-        }
-        Err(Failure::ForGood(error)) => (error, Outcome::Dead),
-        Err(Failure::ForNow(error)) => {
-            let [.., random] = ctx.ids.fresh().next_uuid().into_bytes();
-            (error, job.after_failure(ctx.clock.now(), random))
-        }
-    };
-    match outcome {
-        Outcome::Again(at) => {
-            tracing::warn!(job = %job.id, attempt = job.attempts, %error, %at, "a mail was not sent; it is tried again")
-        }
-        Outcome::Dead => tracing::error!(job = %job.id, attempt = job.attempts, %error, "a mail was given up"),
+#[async_trait]
+impl Handler for Delivery {
+    fn kind(&self) -> JobKind {
+        JobKind::Mail
     }
-    delivery.jobs.fail(job.claim(), &error, outcome, ctx.clock.now()).await.map(drop)
+
+    async fn run(&self, ctx: &Context, job: &Job) -> Result<Verdict, Failure> {
+        send(ctx, self, job).await.map(|()| Verdict::Done(None))
+    }
 }
 
 /// Composes and sends. A mail that nobody needs any more is as good as sent.

@@ -6,8 +6,6 @@
 mod deliver;
 mod texts;
 
-use std::sync::Arc;
-
 use bellwether_domain::ids::JobId;
 use bellwether_domain::job::{Job, JobKind};
 use bellwether_domain::mail::TokenPurpose;
@@ -15,11 +13,10 @@ use bellwether_domain::ports::OpaqueToken;
 use bellwether_domain::text::Email;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 use crate::{Context, Error};
 
-pub use deliver::{Delivery, deliver_due, forget_dead_mails};
+pub use deliver::Delivery;
 
 /// Why a mail is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +49,8 @@ struct Order {
     seed: String,
 }
 
-/// The job to send a mail, for the unit of work of what causes it. Ring the [`MailBell`] when that is
-/// committed.
+/// The job to send a mail, for the unit of work of what causes it. Ring the [`JobBell`](crate::jobs::JobBell) when
+/// that is committed.
 pub(crate) fn job(ctx: &Context, occasion: Occasion, to: &Email, now: Timestamp) -> Result<Job, Error> {
     let seed = ctx.mail_tokens.draw()?;
     let order = Order { occasion, to: to.as_str().to_owned(), seed: seed.expose().to_owned() };
@@ -65,20 +62,4 @@ pub(crate) fn job(ctx: &Context, occasion: Occasion, to: &Email, now: Timestamp)
 fn read(payload: &str) -> Option<(Occasion, Email, OpaqueToken)> {
     let Order { occasion, to, seed } = serde_json::from_str(payload).ok()?;
     Some((occasion, Email::parse(&to).ok()?, OpaqueToken::new(seed)))
-}
-
-/// Wakes who sends mails in this process. Clones are the same bell.
-#[derive(Debug, Clone, Default)]
-pub struct MailBell(Arc<Notify>);
-
-impl MailBell {
-    /// Says that a mail was put aside, to one who listens now or the next who does.
-    pub fn ring(&self) {
-        self.0.notify_one();
-    }
-
-    /// Waits until it rings, or goes on at once where it rang since it was last heard.
-    pub async fn heard(&self) {
-        self.0.notified().await;
-    }
 }

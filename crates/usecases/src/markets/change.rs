@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::{Action, Event};
+use bellwether_domain::event::{self, MarketData};
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::{Market, MarketStatus, Proposal, Resolution, Weights};
 use bellwether_domain::permissions::Permission;
@@ -48,7 +49,8 @@ impl Script for ChangeMarket {
             ctx.policy.independence.check(unit, &before, self.caller, step).await?;
         }
         let events = self.event(ctx, &before, &market).into_iter().collect();
-        unit.write(&Changes { markets: vec![market.clone()], events, ..Changes::default() }).await?;
+        let news = vec![self.news(&market)];
+        unit.write(&Changes { markets: vec![market.clone()], events, news, ..Changes::default() }).await?;
         Ok(Step::Commit(market))
     }
 }
@@ -77,6 +79,20 @@ impl ChangeMarket {
             Change::Void { .. } => Action::MarketVoided,
         };
         moderation(ctx, self.caller, action, before, Some(after))
+    }
+
+    fn news(&self, after: &Market) -> event::Event {
+        let data = MarketData::of(after);
+        match &self.change {
+            Change::Edit(_) => event::Event::MarketUpdated(data),
+            Change::Halt => event::Event::MarketHalted(data),
+            Change::Reopen => event::Event::MarketReopened(data),
+            Change::Close => event::Event::MarketClosed(data),
+            Change::Propose { .. } if after.status == MarketStatus::Proposed => event::Event::MarketProposed(data),
+            Change::Dispute { .. } => event::Event::MarketDisputed(data),
+            Change::Propose { .. } | Change::Resolve { .. } => event::Event::MarketResolved(data),
+            Change::Void { .. } => event::Event::MarketVoided(data),
+        }
     }
 
     fn apply(&self, market: &mut Market, ctx: &Context, now: Timestamp) -> Result<(), Refusal> {

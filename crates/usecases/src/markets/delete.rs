@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::Action;
+use bellwether_domain::event::{self, MarketData};
 use bellwether_domain::ids::{AccountId, MarketId, TransferId};
 use bellwether_domain::ledger::{self, Account, Posting, Reference, TransferKind};
 use bellwether_domain::market::Market;
@@ -47,6 +48,8 @@ impl Script for DeleteScript {
         }
         let mut changes = refund(ctx, unit, &market).await?;
         changes.deleted_markets.push(self.id);
+        changes.news.push(event::Event::MarketDeleted(MarketData::of(&market)));
+        changes.at = Some(ctx.clock.now());
         changes.events.extend(moderation(ctx, self.caller, Action::MarketDeleted, &market, None));
         unit.write(&changes).await?;
         Ok(Step::Commit(true))

@@ -205,6 +205,7 @@ fn merge(changes: &mut Changes, of_order: Changes) {
     changes.positions = of_order.positions;
     changes.trades = of_order.trades;
     changes.transfers.extend(of_order.transfers);
+    changes.news = of_order.news;
     for market in of_order.markets {
         changes.new_markets = vec![market];
     }

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use bellwether_domain::ids::JobId;
-use bellwether_domain::job::{Job, JobKind, MOST_ATTEMPTS, Outcome};
+use bellwether_domain::job::{Job, JobKind};
 use bellwether_domain::mail::{MailToken, TokenPurpose};
-use bellwether_domain::ports::{
-    MailError, MockJobs, MockMailer, MockPasswordHasher, MockQueries, MockStore, MockTokenSigner,
-};
+use bellwether_domain::ports::{MailError, MockMailer, MockPasswordHasher, MockQueries, MockStore, MockTokenSigner};
 use bellwether_domain::session::Lifetime;
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{User, UserStatus};
 use bellwether_usecases::Context;
-use bellwether_usecases::mail::{Delivery, deliver_due};
+use bellwether_usecases::jobs::{Failure, Handler as _, Verdict};
+use bellwether_usecases::mail::Delivery;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
@@ -31,35 +30,13 @@ fn token(hash: &str, purpose: TokenPurpose) -> MailToken {
     MailToken { hash: hash_of(hash), user: user_id(1), purpose, sent_to: "user1@example.org".to_owned(), lifetime }
 }
 
-/// A queue with that one job.
-fn queue(job: Job) -> MockJobs {
-    let mut jobs = MockJobs::new();
-    jobs.expect_claim()
-        .times(1)
-        .withf(|kind, at, until, _| {
-            *kind == JobKind::Mail && *at == now() && *until == now() + SignedDuration::from_mins(1)
-        })
-        .returning(move |_, _, _, _| Ok(vec![job.clone()]));
-    jobs
+/// Sends what was put aside.
+async fn deliver(ctx: &Context, job: Job, mailer: MockMailer) -> Result<Verdict, Failure> {
+    let delivery = Delivery { mailer: Arc::new(mailer), public_url: "https://house.example".into() };
+    delivery.run(ctx, &job).await
 }
 
-fn is_done(mut jobs: MockJobs) -> MockJobs {
-    jobs.expect_finish().times(1).returning(|_| Ok(true));
-    jobs
-}
-
-fn fails(mut jobs: MockJobs, is_dead: bool, why: &'static str) -> MockJobs {
-    jobs.expect_fail()
-        .times(1)
-        .withf(move |_, error, outcome, _| (*outcome == Outcome::Dead) == is_dead && error.contains(why))
-        .returning(|_, _, _, _| Ok(true));
-    jobs
-}
-
-fn delivery(jobs: MockJobs, mailer: MockMailer) -> Delivery {
-    let (jobs, mailer) = (Arc::new(jobs), Arc::new(mailer));
-    Delivery { jobs, mailer, public_url: "https://house.example".into(), lease: SignedDuration::from_mins(1) }
-}
+const DONE: Result<Verdict, Failure> = Ok(Verdict::Done(None));
 
 /// A store on which that user is found by any address, and locked.
 fn ctx_of(found: Option<User>, store: MockStore) -> Context {
@@ -109,7 +86,7 @@ async fn a_mail_is_sent_to_the_user_with_a_token_that_is_good() {
     ] {
         let ctx = ctx_of(Some(user(1)), issues(token("seed+", purpose)));
         let job = put_aside(occasion, "USER1@ｅxample.org", 0, 1);
-        assert_eq!(deliver_due(&ctx, &delivery(is_done(queue(job)), sends(page))).await.unwrap(), 1);
+        assert_eq!(deliver(&ctx, job, sends(page)).await, DONE);
     }
 }
 
@@ -118,7 +95,7 @@ async fn a_mail_is_sent_to_the_user_with_a_token_that_is_good() {
 async fn a_mail_that_is_sent_again_has_the_same_token() {
     let store = store(1, |_| issuing(user(1), vec![token("seed+", TokenPurpose::ResetPassword)]).rolls_back());
     let job = put_aside("password_forgotten", "user1@example.org", 0, 2);
-    deliver_due(&ctx_of(Some(user(1)), store), &delivery(is_done(queue(job)), sends("#token=seed+"))).await.unwrap();
+    assert_eq!(deliver(&ctx_of(Some(user(1)), store), job, sends("#token=seed+")).await, DONE);
 }
 
 /// Threats 2 and 11.
@@ -133,7 +110,7 @@ async fn a_mail_that_nobody_needs_is_not_sent() {
         ("address_given", Some(verified)),
     ] {
         let (ctx, job) = (ctx_of(found, MockStore::new()), put_aside(occasion, "user1@example.org", 0, 1));
-        deliver_due(&ctx, &delivery(is_done(queue(job)), MockMailer::new())).await.unwrap();
+        assert_eq!(deliver(&ctx, job, MockMailer::new()).await, DONE);
     }
     // Too late, the address was changed meanwhile, or enough mails were sent.
     let enough: Vec<MailToken> = ["a", "b", "c"].iter().map(|hash| token(hash, TokenPurpose::ResetPassword)).collect();
@@ -147,7 +124,7 @@ async fn a_mail_that_nobody_needs_is_not_sent() {
             unit.rolls_back()
         });
         let job = put_aside("password_forgotten", "user1@example.org", seconds_ago, 1);
-        deliver_due(&ctx_of(Some(user(1)), store), &delivery(is_done(queue(job)), MockMailer::new())).await.unwrap();
+        assert_eq!(deliver(&ctx_of(Some(user(1)), store), job, MockMailer::new()).await, DONE);
     }
 }
 
@@ -164,12 +141,12 @@ async fn only_tokens_of_the_same_kind_count_as_outstanding() {
         unit.commits()
     });
     let job = put_aside("password_forgotten", "user1@example.org", 0, 1);
-    deliver_due(&ctx_of(Some(user(1)), store), &delivery(is_done(queue(job)), sends(""))).await.unwrap();
+    assert_eq!(deliver(&ctx_of(Some(user(1)), store), job, sends("")).await, DONE);
 }
 
 /// Threat 47.
 #[tokio::test]
-async fn what_cannot_be_sent_is_tried_again_and_given_up_in_the_end() {
+async fn what_cannot_be_sent_is_told_to_fail_for_now_or_for_good() {
     let failing = |error: fn() -> MailError| {
         let mut mailer = MockMailer::new();
         mailer.expect_send().returning(move |_| Err(error()));
@@ -177,19 +154,22 @@ async fn what_cannot_be_sent_is_tried_again_and_given_up_in_the_end() {
     };
     let unavailable: fn() -> MailError = || MailError::Unavailable("connection refused".into());
     let refused: fn() -> MailError = || MailError::Refused("550 no such mailbox".into());
-    for (error, attempts, is_dead, why) in [
-        (unavailable, 1, false, "right now: connection refused"),
-        (unavailable, MOST_ATTEMPTS, true, "connection refused"),
-        (refused, 1, true, "550 no such mailbox"),
-    ] {
+    for (error, is_for_good, why) in
+        [(unavailable, false, "right now: connection refused"), (refused, true, "550 no such mailbox")]
+    {
         let ctx = ctx_of(Some(user(1)), issues(token("seed+", TokenPurpose::ResetPassword)));
-        let job = put_aside("password_forgotten", "user1@example.org", 0, attempts);
-        deliver_due(&ctx, &delivery(fails(queue(job), is_dead, why), failing(error))).await.unwrap();
+        let job = put_aside("password_forgotten", "user1@example.org", 0, 1);
+        let failure = deliver(&ctx, job, failing(error)).await.unwrap_err();
+        let (is_told_for_good, error) = match failure {
+            Failure::ForGood(error) => (true, error),
+            Failure::ForNow(error) => (false, error),
+        };
+        assert!(is_told_for_good == is_for_good && error.contains(why), "{error}");
     }
     for payload in ["", "{}", "{\"occasion\":\"birthday\",\"to\":\"a@b.org\",\"seed\":\"s\"}"] {
         let job = Job { payload: payload.to_owned(), ..put_aside("", "", 0, 1) };
-        let jobs = fails(queue(job), true, "cannot be read");
-        deliver_due(&ctx_of(None, MockStore::new()), &delivery(jobs, MockMailer::new())).await.unwrap();
+        let failure = deliver(&ctx_of(None, MockStore::new()), job, MockMailer::new()).await.unwrap_err();
+        assert_eq!(failure, Failure::ForGood("what was put aside cannot be read".to_owned()));
     }
 }
 
@@ -207,6 +187,6 @@ async fn a_name_stands_in_a_mail_only_where_the_address_was_verified() {
             .returning(|_| Ok(()));
         let ctx = ctx_of(Some(found), issues(token("seed+", TokenPurpose::ResetPassword)));
         let job = put_aside("password_forgotten", "user1@example.org", 0, 1);
-        deliver_due(&ctx, &delivery(is_done(queue(job)), mailer)).await.unwrap();
+        assert_eq!(deliver(&ctx, job, mailer).await, DONE);
     }
 }

@@ -15,8 +15,8 @@ use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::Limiter;
-use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::{Context, Policy};
 use jiff::{SignedDuration, Timestamp};
@@ -171,6 +171,9 @@ impl UnitOfWork for OneByOne {
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self.0.api_keys()
     }
+    fn event_cursors(&mut self) -> &mut dyn EventCursors {
+        self.0.event_cursors()
+    }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await
     }
@@ -294,7 +297,8 @@ pub fn context_with(
         opaque_tokens: Arc::new(opaque_tokens()),
         mail_tokens: Arc::new(opaque_tokens()),
         api_key_tokens: Arc::new(opaque_tokens()),
-        mail_bell: MailBell::default(),
+        jobs: Arc::new(MockJobs::new()),
+        job_bell: JobBell::default(),
         limiter: Limiter::new(Arc::new(Counting::default())),
         session_memory: SessionMemory::default(),
         key_memory: KeyMemory::default(),

@@ -150,7 +150,7 @@ async fn to_forget_a_password_puts_the_same_aside_for_every_address() {
         let (queries, hasher, signer) = nothing();
         let ctx = context_with(puts_aside("password_forgotten", 0), queries, hasher, signer);
         forgot_password(&ctx, address).await.unwrap();
-        assert!(ctx.mail_bell.heard().now_or_never().is_some(), "nobody was woken");
+        assert!(ctx.job_bell.heard(JobKind::Mail).now_or_never().is_some(), "nobody was woken");
     }
     let (queries, hasher, signer) = nothing();
     forgot_password(&context_with(MockStore::new(), queries, hasher, signer), "no address").await.unwrap();
@@ -165,7 +165,7 @@ async fn a_new_address_is_verified_by_a_mail_that_comes_with_the_change() {
     let mut changing = ctx(puts_aside("new@example.org", 1), None, user(1));
     changing.hasher = std::sync::Arc::new(right);
     update_user(&changing, caller, user_id(1), patch, None).await.unwrap();
-    assert!(changing.mail_bell.heard().now_or_never().is_some());
+    assert!(changing.job_bell.heard(JobKind::Mail).now_or_never().is_some());
 
     let asking = ctx(puts_aside("user1@example.org", 0), None, user(1));
     send_verification(&asking, caller).await.unwrap();
@@ -203,7 +203,7 @@ async fn a_sign_up_with_a_taken_address_can_be_answered_like_any_other() {
     let Answered::Fresh(invented) = sign_up(&ctx, request, None).await.unwrap() else { panic!("nothing was replayed") };
     assert_eq!((invented.display_name.as_str(), invented.version, invented.email_verified), ("Eve", 1, false));
     assert_ne!(invented.id, user_id(1));
-    assert!(ctx.mail_bell.heard().now_or_never().is_some());
+    assert!(ctx.job_bell.heard(JobKind::Mail).now_or_never().is_some());
 }
 
 /// Threats 9 and 11: a mail that was asked for before does not undo a new password, and of a user who was

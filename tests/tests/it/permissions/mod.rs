@@ -222,6 +222,7 @@ fn body_of(route: &Route, things: &Things) -> Option<Value> {
         ("PATCH", "/users/{id}") => json!({ "displayName": "Renamed" }),
         (_, "/users/{id}/bots") => json!({ "displayName": "Robo" }),
         (_, "/api-keys") => json!({ "name": "another key", "scopes": ["read"] }),
+        (_, "/jobs") => json!({ "kind": "probe" }),
         (_, "/transfers") => json!({ "toUserId": things.payee, "amount": "1" }),
         (_, "/admin/grants") => json!({ "userId": things.owner.id, "amount": "1" }),
         (_, "/markets") | ("PUT", "/markets/{id}") => json!({ "question": "Will it snow?", "closesAt": FAR }),

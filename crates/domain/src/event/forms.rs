@@ -1,0 +1,86 @@
+//! How values stand in an event's JSON: as they do in the API.
+
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use crate::ids::{AccountId, MarketId, OrderId, TradeId, TransferId, UserId};
+use crate::ledger::TransferKind;
+use crate::market::MarketStatus;
+use crate::money::{Credits, Price, Shares};
+use crate::order::{EndReason, OrderStatus, OrderType, Side};
+use crate::trade::Settlement;
+use crate::user::{Role, UserStatus};
+
+/// Ids are their UUID's text.
+macro_rules! ids {
+    ($($id:ident,)+) => {
+        $(impl Serialize for $id {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.0.serialize(serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $id {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Uuid::deserialize(deserializer).map(Self)
+            }
+        })+
+    };
+}
+
+/// What has a name is its name.
+macro_rules! names {
+    ($($name:ident,)+) => {
+        $(impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::from_name(&text).ok_or_else(|| unexpected(&text, stringify!($name)))
+            }
+        })+
+    };
+}
+
+/// Amounts and prices are decimal text.
+macro_rules! decimals {
+    ($($decimal:ident,)+) => {
+        $(impl Serialize for $decimal {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $decimal {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).map_err(|_| unexpected(&text, "decimal text"))
+            }
+        })+
+    };
+}
+
+fn unexpected<E: Error>(text: &str, wanted: &'static str) -> E {
+    E::invalid_value(Unexpected::Str(text), &wanted)
+}
+
+ids! { AccountId, MarketId, OrderId, TradeId, TransferId, UserId, }
+names! { EndReason, MarketStatus, OrderStatus, OrderType, Role, Settlement, Side, TransferKind, UserStatus, }
+decimals! { Credits, Price, }
+
+impl Serialize for Shares {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.count())
+    }
+}
+
+impl<'de> Deserialize<'de> for Shares {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        i64::deserialize(deserializer).map(Self::new)
+    }
+}

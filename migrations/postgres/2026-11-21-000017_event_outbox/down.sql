@@ -1,0 +1,3 @@
+DROP TABLE event_cursors;
+DROP TABLE event_batches;
+DROP SEQUENCE event_positions;
