@@ -37,4 +37,5 @@ mod permissions;
 mod protocol;
 mod replay;
 mod sessions;
+mod sets;
 mod tour;

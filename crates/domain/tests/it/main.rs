@@ -14,5 +14,6 @@ mod keys;
 mod lmsr;
 mod naive;
 mod random;
+mod sets;
 mod text_and_numbers;
 mod world;
