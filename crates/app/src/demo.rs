@@ -200,6 +200,8 @@ fn order(
         backing,
         self_trade_prevention: SelfTradePrevention::CancelNewest,
         client_order_id: None,
+        valid_until: None,
+        reduce_only: false,
     })
 }
 

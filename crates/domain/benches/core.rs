@@ -181,6 +181,8 @@ fn order(market: MarketId, user: UserId, buys: bool, price: u64, quantity: u64) 
         backing: Some(Backing::Cash),
         self_trade_prevention: SelfTradePrevention::CancelOldest,
         client_order_id: None,
+        valid_until: None,
+        reduce_only: false,
     }
 }
 

@@ -284,6 +284,10 @@ pub struct PlaceOrder {
     pub self_trade_prevention: SelfTradePrevention,
     /// The trader's own id for it, 1 to 64 printable ASCII characters.
     pub client_order_id: Option<String>,
+    /// Refused rather than executed later than this, by the server's clock.
+    pub valid_until: Option<Timestamp>,
+    /// Gives shares that its owner has, as many as there are free, and never anything else.
+    pub reduce_only: bool,
 }
 
 /// An outcome by its name, or by its place where that is known already.

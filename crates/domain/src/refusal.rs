@@ -207,6 +207,18 @@ pub enum Refusal {
     /// A market order bounded by its spend found nothing to buy.
     #[error("nothing is offered that the order could fill against")]
     NothingToFill,
+    /// The order came later than its sender wanted it to be executed.
+    #[error("the order was valid until {until} and came later; nothing was done")]
+    OrderTooLate {
+        /// Until when it was valid.
+        until: jiff::Timestamp,
+    },
+    /// A reduce-only order that names cash to pay with.
+    #[error("a reduce-only order gives shares; it cannot pay cash")]
+    ReduceOnlyPaysCash,
+    /// A reduce-only order where no shares are free.
+    #[error("there are no free shares that the order could reduce")]
+    NothingToReduce,
     /// The order's date has passed.
     #[error("the expiry must be in the future")]
     ExpiryInThePast,

@@ -27,6 +27,19 @@ pub fn payout_of(market: &Market, position: &Position) -> Result<Credits, Overfl
     position.value(&prices)
 }
 
+/// What the market maker's own shares pay by the market's resolution, in mills; nothing where there is no maker.
+pub fn owed_to_maker(market: &Market) -> Result<Credits, Overflow> {
+    let mut owed = Credits::ZERO;
+    let Some(maker) = &market.maker else { return Ok(owed) };
+    let weights = market.resolution.as_ref().map_or(&[][..], |r| r.weights.as_slice());
+    for (outcome, weight) in weights.iter().enumerate() {
+        let shares = maker.lmsr.holdings(outcome).unwrap_or(0);
+        let worth = shares.checked_mul(i64::from(*weight)).ok_or(Overflow)?;
+        owed = owed.plus(Credits::from_mills(worth))?;
+    }
+    Ok(owed)
+}
+
 /// Pays a batch of positions that were not paid yet, out of the collateral. All accounts must be
 /// loaded. Returns the transfers; the positions are marked as settled.
 pub fn pay_batch(
@@ -59,13 +72,7 @@ pub fn finish(
 ) -> Result<Vec<Transfer>, Stop> {
     let mut transfers = Vec::new();
     if let Some(maker) = market.maker.clone() {
-        let mut owed = Credits::ZERO;
-        let weights = market.resolution.as_ref().map_or(&[][..], |r| r.weights.as_slice());
-        for (outcome, weight) in weights.iter().enumerate() {
-            let shares = maker.lmsr.holdings(outcome).unwrap_or(0);
-            let worth = shares.checked_mul(i64::from(*weight)).ok_or(Overflow)?;
-            owed = owed.plus(Credits::from_mills(worth))?;
-        }
+        let owed = owed_to_maker(market)?;
         if owed.is_positive() {
             transfers.push(pay(
                 market,

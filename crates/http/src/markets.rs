@@ -166,7 +166,7 @@ async fn answer(
 }
 
 /// The market's id, looked up where the path has its slug.
-async fn id_of(ctx: &Context, key: MarketKey) -> Result<MarketId, Error> {
+pub(crate) async fn id_of(ctx: &Context, key: MarketKey) -> Result<MarketId, Error> {
     match key {
         MarketKey::Id(id) => Ok(id),
         slug @ MarketKey::Slug(_) => markets::get_market(ctx, &slug).await.map(|market| market.id),

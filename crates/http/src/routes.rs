@@ -7,8 +7,8 @@ use bellwether_domain::permissions::Permission;
 use crate::call::Arrived;
 use crate::faults::Fault;
 use crate::{
-    accounts, api_keys, audit_log, books, bots, health, jobs, keys, markets, orders, positions, recovery, sessions,
-    trades, transfers, users,
+    accounts, api_keys, audit_log, books, bots, health, jobs, keys, markets, orders, positions, previews, recovery,
+    sessions, sets, trades, transfers, users,
 };
 
 /// Who may use a route.
@@ -147,6 +147,9 @@ routes! {
     "/api/v1/markets/{id}/dispute" { post markets::dispute: Needs(P::DisputeOutcome); }
     "/api/v1/markets/{id}/resolve" { post markets::resolve: Needs(P::ResolveMarket); }
     "/api/v1/markets/{id}/void" { post markets::void: Needs(P::VoidMarket); }
+    "/api/v1/markets/{id}/resolution-preview" { post previews::resolution: Needs(P::ResolveMarket); }
+    "/api/v1/markets/{id}/split" { post sets::split: Needs(P::PlaceOrder); }
+    "/api/v1/markets/{id}/merge" { post sets::merge: Needs(P::PlaceOrder); }
     "/api/v1/markets/{id}/book" { get books::show: Public; }
     "/api/v1/markets/{id}/trades" { get trades::list_of_market: Public; }
     "/api/v1/markets/{id}/candles" { get trades::candles: Public; }

@@ -65,6 +65,8 @@ enum Way {
     Gather,
     /// Few match, but many would be named by a condition, which is asked of each row instead.
     GatherByRow,
+    /// The same, where rows are only counted.
+    CountByRow,
     /// Many match, so an index of what is sorted by is walked until a page of them was met.
     Walk,
 }
@@ -167,12 +169,12 @@ impl List {
             Start::After(values, id) => Some(after(&keys, self.id, values, *id)?),
             Start::First | Start::Offset(_) => None,
         };
-        let way = self.way(connection).await?;
+        let (way, words) = self.way(connection).await?;
         let sql = self.query(way, &keys, after.as_ref(), page);
         let wanted = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let mut items = connection.read(what, sql, read).await?;
         let total = match page.start {
-            Start::Offset(_) => Some(self.count(connection).await?),
+            Start::Offset(_) => Some(self.count(words, connection).await?),
             Start::First | Start::After(..) => None,
         };
         let has_more = items.len() > wanted;
@@ -209,9 +211,10 @@ impl List {
         order + self.id + direction_sql(last_direction(keys))
     }
 
-    async fn way(&self, connection: &mut Connection) -> Result<Way, StoreError> {
+    /// How rows are found, and in which words they are counted.
+    async fn way(&self, connection: &mut Connection) -> Result<(Way, Way), StoreError> {
         if !self.is_out_of_order {
-            return Ok(Way::Index);
+            return Ok((Way::Index, Way::Index));
         }
         let mut gather = Way::Gather;
         for filter in &self.filters {
@@ -223,7 +226,7 @@ impl List {
             }
         }
         let found = connection.rows(self.few(gather)).await?.len();
-        Ok(if found < FEW { gather } else { Way::Walk })
+        Ok((if found < FEW { gather } else { Way::Walk }, gather))
     }
 
     /// The ids of rows that match, of no more than are few.
@@ -234,10 +237,11 @@ impl List {
         sql
     }
 
-    async fn count(&self, connection: &mut Connection) -> Result<u64, StoreError> {
+    async fn count(&self, words: Way, connection: &mut Connection) -> Result<u64, StoreError> {
         let sql = Sql::new("SELECT count(*) FROM (");
         let limit = format!(" LIMIT {MOST_COUNTED}");
-        let sql = sql.and(self.arms(Way::Index, &format!("SELECT 1 FROM {}", self.counted), None, &limit));
+        let way = if words == Way::GatherByRow { Way::CountByRow } else { Way::Index };
+        let sql = sql.and(self.arms(way, &format!("SELECT 1 FROM {}", self.counted), None, &limit));
         let counts = connection.read("a count", sql.then(") AS counted"), Row::count).await?;
         Ok(counts.into_iter().fold(0, u64::saturating_add).min(MOST_COUNTED))
     }
@@ -297,8 +301,10 @@ impl List {
             match way {
                 // So written, no index is looked for.
                 Way::Walk => add(&format!("({of_one_row}) IS TRUE"), &filter.values),
-                Way::GatherByRow if filter.by_row.is_some() => add(&format!("({of_one_row}) IS TRUE"), &filter.values),
-                Way::Index | Way::Gather | Way::GatherByRow => add(filter.condition, &filter.values),
+                Way::GatherByRow | Way::CountByRow if filter.by_row.is_some() => {
+                    add(&format!("({of_one_row}) IS TRUE"), &filter.values)
+                }
+                Way::Index | Way::Gather | Way::GatherByRow | Way::CountByRow => add(filter.condition, &filter.values),
             }
         }
         if let Some((condition, values)) = after {

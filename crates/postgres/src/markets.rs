@@ -320,9 +320,10 @@ pub(crate) async fn list(
     let closes_at_a_time = (filter.closes_before.is_some() || filter.closes_after.is_some())
         && page.sort.first().is_none_or(|(key, _)| *key != MarketSort::ClosesAt);
     list.out_of_order(is_filtered && (by_volume || filter.tag.is_some() || closes_at_a_time));
+    // Of a row it is asked by a count, since a planner may answer EXISTS by all that have the tag.
     list.filter_by_names(
         "id IN (SELECT market_id FROM market_tags WHERE tag = ?)",
-        "EXISTS (SELECT 1 FROM market_tags WHERE market_id = markets.id AND tag = ?)",
+        "(SELECT count(*) FROM market_tags WHERE market_id = markets.id AND tag = ?) > 0",
         "SELECT market_id FROM market_tags WHERE tag = ?",
         filter.tag.as_ref(),
     );

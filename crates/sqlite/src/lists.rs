@@ -59,6 +59,8 @@ enum Way {
     Gather,
     /// Few match, but many would be named by a condition, which is asked of each row instead.
     GatherByRow,
+    /// The same, where rows are only counted.
+    CountByRow,
     /// Many match, so an index of what is sorted by is walked until a page of them was met.
     Walk,
 }
@@ -159,12 +161,12 @@ impl List {
             Start::After(values, id) => Some(after(&keys, self.id, values, *id)?),
             Start::First | Start::Offset(_) => None,
         };
-        let way = self.way(connection)?;
+        let (way, words) = self.way(connection)?;
         let sql = self.query(way, &keys, after.as_ref(), page);
         let wanted = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let (mut items, total) = match page.start {
             Start::Offset(_) => {
-                connection.snapshot(|connection| Ok((read(connection, sql)?, Some(self.count(connection)?))))?
+                connection.snapshot(|connection| Ok((read(connection, sql)?, Some(self.count(words, connection)?))))?
             }
             Start::First | Start::After(..) => (read(connection, sql)?, None),
         };
@@ -188,9 +190,10 @@ impl List {
         }
     }
 
-    fn way(&self, connection: &mut Connection) -> Result<Way, StoreError> {
+    /// How rows are found, and in which words they are counted.
+    fn way(&self, connection: &mut Connection) -> Result<(Way, Way), StoreError> {
         if !self.is_out_of_order {
-            return Ok(Way::Index);
+            return Ok((Way::Index, Way::Index));
         }
         let mut gather = Way::Gather;
         for filter in &self.filters {
@@ -202,7 +205,7 @@ impl List {
             }
         }
         let found = connection.rows(self.few(gather))?.len();
-        Ok(if found < FEW { gather } else { Way::Walk })
+        Ok((if found < FEW { gather } else { Way::Walk }, gather))
     }
 
     /// The ids of rows that match, of no more than are few.
@@ -213,10 +216,11 @@ impl List {
         sql
     }
 
-    fn count(&self, connection: &mut Connection) -> Result<u64, StoreError> {
+    fn count(&self, words: Way, connection: &mut Connection) -> Result<u64, StoreError> {
         let limit = format!(" LIMIT {MOST_COUNTED}");
+        let way = if words == Way::GatherByRow { Way::CountByRow } else { Way::Index };
         let mut sql = self.arms(
-            Way::Index,
+            way,
             &format!("SELECT count(*) FROM (SELECT 1 FROM {}", self.counted),
             None,
             &format!("{limit}) UNION ALL "),
@@ -279,8 +283,10 @@ impl List {
             match way {
                 // So written, no index is looked for.
                 Way::Walk => add(&format!("({of_one_row}) IS TRUE"), &filter.values),
-                Way::GatherByRow if filter.by_row.is_some() => add(&format!("({of_one_row}) IS TRUE"), &filter.values),
-                Way::Index | Way::Gather | Way::GatherByRow => add(filter.condition, &filter.values),
+                Way::GatherByRow | Way::CountByRow if filter.by_row.is_some() => {
+                    add(&format!("({of_one_row}) IS TRUE"), &filter.values)
+                }
+                Way::Index | Way::Gather | Way::GatherByRow | Way::CountByRow => add(filter.condition, &filter.values),
             }
         }
         if let Some((condition, values)) = after {

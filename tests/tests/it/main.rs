@@ -40,4 +40,5 @@ mod protocol;
 mod redis;
 mod replay;
 mod sessions;
+mod sets;
 mod tour;

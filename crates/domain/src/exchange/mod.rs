@@ -8,11 +8,14 @@
 mod clearing;
 mod keys;
 mod plan;
+mod reduce;
+mod sets;
 mod state;
 
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use sets::{ExchangeSets, SetsExchanged, SetsWay};
 pub use state::{MarketState, State};
 
 use crate::ids::{AccountId, ApiKeyId, FreshIds, MarketId, OrderId, UserId};
@@ -194,6 +197,11 @@ impl State {
 
     fn draft_place(&self, command: &PlaceOrder, ids: &mut FreshIds, moment: Moment) -> Result<(Draft, OrderId), Stop> {
         let market = self.tradable(command.market, moment.now)?;
+        if let Some(until) = command.valid_until.filter(|until| moment.now > *until) {
+            return Err(Refusal::OrderTooLate { until }.into());
+        }
+        let reduced = if command.reduce_only { Some(self.reduced(command, market)?) } else { None };
+        let command = reduced.as_ref().unwrap_or(command);
         let mut draft = Draft::new(market.clone());
         let sequence = draft.market.next_sequence();
         let (mut order, incoming) = new_order(command, market, OrderId(ids.next_uuid()), sequence, moment.now)?;

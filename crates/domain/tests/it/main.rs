@@ -14,6 +14,7 @@ mod keys;
 mod lmsr;
 mod naive;
 mod random;
+mod sets;
 mod text_and_numbers;
 mod told;
 mod world;

@@ -1,5 +1,6 @@
 //! Random commands from many users over several markets: every invariant after every step.
 
+use bellwether_domain::exchange::{ExchangeSets, SetsWay};
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Weights;
 use bellwether_domain::money::{Credits, Shares};
@@ -22,6 +23,7 @@ enum Act {
         backing: Option<Backing>,
         stp: SelfTradePrevention,
         expires_in_s: Option<i64>,
+        reduce_only: bool,
     },
     Amend {
         nth: usize,
@@ -30,6 +32,12 @@ enum Act {
     },
     Cancel {
         nth: usize,
+    },
+    Sets {
+        market: usize,
+        user: usize,
+        quantity: i64,
+        way: SetsWay,
     },
     Pass {
         seconds: i64,
@@ -73,22 +81,33 @@ fn act() -> impl Strategy<Value = Act> {
     ];
     let backing = prop_oneof![3 => Just(None), 2 => Just(Some(Backing::Cash)), 1 => Just(Some(Backing::Shares))];
     let place =
-        (0..5_usize, 0..6_usize, 0..5_usize, side, terms(), backing, stp, proptest::option::weighted(0.1, 1..50_i64))
-            .prop_map(|(market, user, outcome, side, terms, backing, stp, expires_in_s)| Act::Place {
-                market,
-                user,
-                outcome,
-                side,
-                terms,
-                backing,
-                stp,
-                expires_in_s,
+        (
+            0..5_usize,
+            0..6_usize,
+            0..5_usize,
+            side,
+            terms(),
+            backing,
+            stp,
+            proptest::option::weighted(0.1, 1..50_i64),
+            proptest::bool::weighted(0.1),
+        )
+            .prop_map(|(market, user, outcome, side, terms, backing, stp, expires_in_s, reduce_only)| {
+                Act::Place { market, user, outcome, side, terms, backing, stp, expires_in_s, reduce_only }
             });
+    let way = prop_oneof![Just(SetsWay::Split), Just(SetsWay::Merge)];
+    let sets = (0..5_usize, 0..6_usize, 1..40_i64, way).prop_map(|(market, user, quantity, way)| Act::Sets {
+        market,
+        user,
+        quantity,
+        way,
+    });
     let amend = (any::<usize>(), proptest::option::of(1..1000_i64), proptest::option::of(1..80_i64))
         .prop_map(|(nth, price, quantity)| Act::Amend { nth, price, quantity });
     prop_oneof![
         16 => place,
         2 => amend,
+        2 => sets,
         2 => any::<usize>().prop_map(|nth| Act::Cancel { nth }),
         1 => (1..20_i64).prop_map(|seconds| Act::Pass { seconds }),
     ]
@@ -125,9 +144,15 @@ fn owner_of(world: &World, market: MarketId, user: usize, outcome: usize, side: 
     }
 }
 
+/// How many shares of each outcome a user has.
+fn shares(world: &World, market: MarketId, user: usize) -> Vec<i64> {
+    let outcomes = world.markets[&market].outcomes.len();
+    (0..outcomes).map(|outcome| world.holding(market, user, outcome)).collect()
+}
+
 fn perform(world: &mut World, act: &Act) -> bool {
     match act.clone() {
-        Act::Place { market, user, outcome, side, terms, backing, stp, expires_in_s } => {
+        Act::Place { market, user, outcome, side, terms, backing, stp, expires_in_s, reduce_only } => {
             let market = *world.markets.keys().nth(market).unwrap();
             let outcome = outcome % world.markets[&market].outcomes.len();
             let terms = match (terms, expires_in_s) {
@@ -145,7 +170,22 @@ fn perform(world: &mut World, act: &Act) -> bool {
             let mut order = world.order(market, user, outcome, side, terms);
             order.backing = backing;
             order.self_trade_prevention = stp;
-            world.place(&order).is_ok()
+            order.reduce_only = reduce_only;
+            let before = reduce_only.then(|| shares(world, market, user));
+            let is_placed = world.place(&order).is_ok();
+            if let Some(before) = before {
+                let after = shares(world, market, user);
+                assert!(
+                    before.iter().zip(after).all(|(before, after)| after <= *before),
+                    "a reduce-only order adds no shares"
+                );
+            }
+            is_placed
+        }
+        Act::Sets { market, user, quantity, way } => {
+            let market = *world.markets.keys().nth(market).unwrap();
+            let user = world.users[user];
+            world.exchange_sets(&ExchangeSets { market, user, quantity: Shares::new(quantity), way }).is_ok()
         }
         Act::Amend { nth, price: mills, quantity } => {
             let open: Vec<_> = world.orders.values().filter(|o| o.is_open()).map(|o| (o.id, o.user)).collect();

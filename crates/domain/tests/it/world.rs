@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bellwether_domain::api_key::KeyUsage;
 use bellwether_domain::book::BookSide;
-use bellwether_domain::exchange::{Executed, Limits, Moment, State, Stop};
+use bellwether_domain::exchange::{ExchangeSets, Executed, Limits, Moment, SetsExchanged, State, Stop};
 use bellwether_domain::ids::{AccountId, ApiKeyId, FreshIds, MarketId, OrderId, TransferId, UserId};
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::lmsr::Lmsr;
@@ -179,6 +179,8 @@ impl World {
             backing: None,
             self_trade_prevention: SelfTradePrevention::CancelNewest,
             client_order_id: None,
+            valid_until: None,
+            reduce_only: false,
         }
     }
 
@@ -232,6 +234,17 @@ impl World {
         result
     }
 
+    pub fn exchange_sets(&mut self, command: &ExchangeSets) -> Result<SetsExchanged, Refusal> {
+        let (moment, before) = (self.moment(), self.ids.clone());
+        let mut after = before.clone();
+        let result = self.run(command.market, |state| {
+            after = before.clone();
+            state.exchange_sets(command, &mut after, moment)
+        });
+        self.ids = after;
+        result
+    }
+
     pub fn cancel(&mut self, order: OrderId, user: UserId) -> Result<Executed, Refusal> {
         let market = self.orders.get(&order).ok_or(Refusal::OrderNotFound)?.market;
         let now = self.now;
@@ -239,11 +252,11 @@ impl World {
     }
 
     /// Runs a command on loaded state; loads more of the books as long as it asks for more.
-    fn run(
+    fn run<T>(
         &mut self,
         market: MarketId,
-        mut command: impl FnMut(&mut State) -> Result<Executed, Stop>,
-    ) -> Result<Executed, Refusal> {
+        mut command: impl FnMut(&mut State) -> Result<T, Stop>,
+    ) -> Result<T, Refusal> {
         let mut depths = BTreeMap::new();
         loop {
             let mut state = self.load(market, &depths);

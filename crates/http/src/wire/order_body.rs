@@ -21,9 +21,21 @@ const CLIENT_ORDER_ID: usize = 64;
 /// Reads an order of `user`.
 pub(crate) fn place_order(fields: &Fields<'_>, user: UserId) -> Option<PlaceOrder> {
     let market = fields.required("marketId", Node::id).map(MarketId);
+    let valid_until = fields.optional("validUntil", Node::time);
+    let reduce_only = fields.or("reduceOnly", false, Node::boolean);
     let OpeningOrder { outcome, side, terms, backing, self_trade_prevention, client_order_id } = opening_order(fields)?;
-    let outcome = OutcomeSpec::Name(outcome);
-    Some(PlaceOrder { market: market?, user, outcome, side, terms, backing, self_trade_prevention, client_order_id })
+    Some(PlaceOrder {
+        market: market?,
+        user,
+        outcome: OutcomeSpec::Name(outcome),
+        side,
+        terms,
+        backing,
+        self_trade_prevention,
+        client_order_id,
+        valid_until: valid_until?,
+        reduce_only: reduce_only?,
+    })
 }
 
 /// Reads `orders`.

@@ -227,7 +227,7 @@ pub(crate) fn decide(
     Ok(())
 }
 
-fn weights_of(market: &Market, verdict: &Verdict) -> Result<Weights, Refusal> {
+pub(super) fn weights_of(market: &Market, verdict: &Verdict) -> Result<Weights, Refusal> {
     let outcomes = market.outcomes.len();
     let find = |name: &str| {
         market.outcome_named(name).ok_or_else(|| {

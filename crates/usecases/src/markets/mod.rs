@@ -4,6 +4,7 @@ mod change;
 mod delete;
 mod independence;
 mod open;
+mod preview;
 
 use bellwether_domain::audit_log::{Action, Actor, Event, Target};
 use bellwether_domain::ids::MarketId;
@@ -25,6 +26,7 @@ use change::{Change, ChangeMarket};
 use delete::DeleteScript;
 pub use independence::Independence;
 use open::OpenScript;
+pub use preview::{ResolutionPreview, preview_resolution};
 
 /// How many slugs are tried where the first is taken.
 const SLUG_TRIES: u32 = 5;

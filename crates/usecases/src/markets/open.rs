@@ -154,6 +154,8 @@ impl OpenScript {
             backing: order.backing,
             self_trade_prevention: order.self_trade_prevention,
             client_order_id: order.client_order_id.clone(),
+            valid_until: None,
+            reduce_only: false,
         };
         match state.place(&command, ids, moment(ctx)) {
             Ok(executed) => Ok(executed.into()),

@@ -8,6 +8,7 @@
 mod group;
 mod load;
 mod quote;
+mod sets;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::groups::Groups;
 use crate::{Answered, Caller, Context, Error, Keyed, users};
 pub(crate) use group::moment;
 use quote::QuoteScript;
+pub use sets::{SetsDone, exchange_sets};
 
 /// A command of a trader.
 #[derive(Debug, Clone)]

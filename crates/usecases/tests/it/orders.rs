@@ -32,6 +32,8 @@ fn buy(n: u128, outcome: &str, mills: i64, quantity: i64) -> Command {
         backing: None,
         self_trade_prevention: SelfTradePrevention::CancelNewest,
         client_order_id: None,
+        valid_until: None,
+        reduce_only: false,
     })
 }
 

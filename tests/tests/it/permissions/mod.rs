@@ -138,6 +138,10 @@ impl<'a> Scene<'a> {
         };
         match route.path.rsplit('/').next() {
             Some("reopen") => step("halt", self.server.admin().await, json!({})).await,
+            Some("merge") => {
+                let sets = json!({ "quantity": 5 });
+                api.post(&format!("{market}/split"), &things.owner, sets).await.expect(201);
+            }
             Some("propose" | "resolve") => step("close", &things.owner, json!({})).await,
             Some("dispute") => {
                 step("close", &things.owner, json!({})).await;
@@ -227,7 +231,10 @@ fn body_of(route: &Route, things: &Things) -> Option<Value> {
         (_, "/admin/grants") => json!({ "userId": things.owner.id, "amount": "1" }),
         (_, "/markets") | ("PUT", "/markets/{id}") => json!({ "question": "Will it snow?", "closesAt": FAR }),
         ("PATCH", "/markets/{id}") => json!({ "category": "weather" }),
-        (_, "/markets/{id}/propose" | "/markets/{id}/resolve") => json!({ "outcome": "YES" }),
+        (_, "/markets/{id}/split" | "/markets/{id}/merge") => json!({ "quantity": 1 }),
+        (_, "/markets/{id}/propose" | "/markets/{id}/resolve" | "/markets/{id}/resolution-preview") => {
+            json!({ "outcome": "YES" })
+        }
         (_, "/markets/{id}/dispute" | "/markets/{id}/void") => json!({ "reason": "So it is." }),
         (_, "/orders" | "/orders/quote") => order(),
         (_, "/orders/batch") => json!({ "orders": [order()] }),
