@@ -18,6 +18,7 @@ mod pgbench;
 mod plot;
 mod prefill;
 mod psql;
+mod reads;
 mod report;
 mod scale;
 mod subject;
@@ -40,6 +41,7 @@ use crate::bench::logins::LoginsReport;
 use crate::bench::measured::{Figures, Measured, Name};
 use crate::bench::pgbench::Baseline;
 use crate::bench::psql::Database;
+use crate::bench::reads::{Place, Programs, ReadsReport};
 use crate::bench::report::Report;
 use crate::bench::scale::{ScaleReport, Scaled, State};
 use crate::bench::subject::{Pace, Restart, Subject};
@@ -78,6 +80,9 @@ pub(crate) struct Options {
     /// Measure the queue of jobs on PostgreSQL instead of all else.
     #[arg(long, conflicts_with_all = ["scale", "logins"])]
     jobs: bool,
+    /// Measure reads that are remembered instead of all else, beside a web server with nothing behind it.
+    #[arg(long, conflicts_with_all = ["scale", "logins", "jobs"])]
+    reads: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -109,7 +114,11 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
         Some(binary) => binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?,
         None => cargo::build_server(true, interrupts).await?,
     };
-    let services = Services::start(Needs::POSTGRES, interrupts).await?;
+    let constant = match options.reads {
+        true => Some(cargo::build_constant(interrupts).await?),
+        false => None,
+    };
+    let services = Services::start(Needs { redis: options.reads, ..Needs::POSTGRES }, interrupts).await?;
     let url = services.database_url.as_ref().context("PostgreSQL was asked for and is not there")?;
     let busy_before = machine::busy_share(Duration::from_secs(1)).await?;
     let bench = Bench { options, server: Database::new(url)?, busy_before, interrupts };
@@ -127,6 +136,13 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
     }
     if bench.options.jobs {
         let report = bench.jobs(&binary).await?;
+        print_report(&report.text());
+        report.write(&cargo::workspace_root())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(constant) = constant {
+        let programs = Programs { server: &binary, constant };
+        let report = bench.reads(&programs, services.redis_url.as_deref()).await?;
         print_report(&report.text());
         report.write(&cargo::workspace_root())?;
         return Ok(ExitCode::SUCCESS);
@@ -151,10 +167,14 @@ impl Options {
         }
         let clients: Vec<String> = self.clients.iter().map(ToString::to_string).collect();
         let store = self.store.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-        let logins = if self.logins { " --logins" } else { "" };
+        let which = match (self.logins, self.reads) {
+            (true, _) => " --logins",
+            (_, true) => " --reads",
+            _ => "",
+        };
         let scale = self.scale.map_or_else(String::new, |orders| format!(" --scale {orders}"));
         format!(
-            "cargo xtask bench --seconds {} --clients {} --store {store} --seed {}{scale}{logins}",
+            "cargo xtask bench --seconds {} --clients {} --store {store} --seed {}{scale}{which}",
             self.seconds,
             clients.join(","),
             self.seed
@@ -309,6 +329,25 @@ impl Bench<'_> {
         self.server.remove(DATABASE, self.interrupts).await?;
         let (command, busy_before) = (self.options.command(), self.busy_before);
         Ok(JobsReport { command, cores: machine::cores(), busy_before, per_second })
+    }
+
+    /// Measures reads in each place.
+    async fn reads(&self, programs: &Programs<'_>, redis_url: Option<&str>) -> anyhow::Result<ReadsReport> {
+        const DATABASE: &str = "bellwether_bench_reads";
+        let mut rows = Vec::new();
+        for place in Place::ALL {
+            let database = match place.has_database() {
+                true => Some(self.server.fresh(DATABASE, self.interrupts).await?),
+                false => None,
+            };
+            let redis_url = redis_url.filter(|_| place == Place::PostgresAndRedis);
+            rows.extend(
+                reads::measure(place, programs, database.as_ref(), redis_url, self.length(), self.interrupts).await?,
+            );
+        }
+        self.server.remove(DATABASE, self.interrupts).await?;
+        let (command, busy_before) = (self.options.command(), self.busy_before);
+        Ok(ReadsReport { command, cores: machine::cores(), busy_before, rows })
     }
 
     /// Measures a store in its state, in the open loop at the rate of the state that it is compared with.

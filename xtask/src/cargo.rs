@@ -58,7 +58,23 @@ pub(crate) async fn build_server(release: bool, interrupts: &Interrupts) -> anyh
     let messages = process::read(command, interrupts)
         .await
         .context("the `bellwether` binary does not build; the messages above say why")?;
-    executable(&messages).context("cargo built `bellwether` but did not say where the binary is")
+    executable(&messages, "bellwether").context("cargo built `bellwether` but did not say where the binary is")
+}
+
+/// Builds the web server that answers with constant bytes, optimised, and returns its path.
+///
+/// # Errors
+/// When it does not build; the compiler's messages have been shown then.
+pub(crate) async fn build_constant(interrupts: &Interrupts) -> anyhow::Result<PathBuf> {
+    let mut command = cargo();
+    // With the server, so that both are built of the same libraries with the same features.
+    command.args(["build", "--release", "--package", "bellwether", "--bin", "bellwether"]);
+    command.args(["--package", "bellwether-http", "--example", "constant"]);
+    command.arg("--message-format=json-render-diagnostics");
+    let messages = process::read(command, interrupts)
+        .await
+        .context("the example `constant` does not build; the messages above say why")?;
+    executable(&messages, "constant").context("cargo built `constant` but did not say where it is")
 }
 
 /// Runs this program once more, with the same arguments, built with the release profile.
@@ -68,8 +84,8 @@ pub(crate) async fn run_optimised(interrupts: &Interrupts) -> anyhow::Result<Exi
     Ok(process::exit_code(process::run(command, interrupts).await?))
 }
 
-/// The path of the `bellwether` binary in Cargo's messages, one JSON object on each line.
-fn executable(messages: &[u8]) -> Option<PathBuf> {
+/// The path of the program of that name in Cargo's messages, one JSON object on each line.
+fn executable(messages: &[u8], name: &str) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<PathBuf>,
@@ -82,7 +98,7 @@ fn executable(messages: &[u8]) -> Option<PathBuf> {
     messages
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<Message>(line).ok())
-        .filter(|message| message.target.as_ref().is_some_and(|t| t.name == "bellwether"))
+        .filter(|message| message.target.as_ref().is_some_and(|t| t.name == name))
         .filter_map(|message| message.executable)
         .next_back()
 }
@@ -97,11 +113,11 @@ mod tests {
 {"reason":"compiler-artifact","target":{"name":"bellwether"},"executable":"/t/debug/bellwether"}
 {"reason":"build-finished","success":true}
 "#;
-        assert_eq!(executable(messages), Some("/t/debug/bellwether".into()));
+        assert_eq!(executable(messages, "bellwether"), Some("/t/debug/bellwether".into()));
     }
 
     #[test]
     fn finds_nothing_when_nothing_was_built() {
-        assert_eq!(executable(b"{\"reason\":\"build-finished\",\"success\":false}\n"), None);
+        assert_eq!(executable(b"{\"reason\":\"build-finished\",\"success\":false}\n", "bellwether"), None);
     }
 }

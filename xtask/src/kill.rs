@@ -36,7 +36,7 @@ use crate::interrupts::Interrupts;
 use crate::kill::api::Api;
 use crate::kill::journal::Journal;
 use crate::kill::load::{Phase, Run};
-use crate::kill::server::{Installation, Server, UNLIMITED};
+use crate::kill::server::{Installation, Server, UNLIMITED, owned};
 use crate::kill::verify::Findings;
 use crate::services::{Needs, Services};
 
@@ -118,7 +118,7 @@ async fn run_on(
         database_url,
         log: folder.path().join("server.log"),
         // Passwords are not what is tested here, and hundreds of people sign up.
-        settings: [&UNLIMITED[..], &[("BELLWETHER_PASSWORD_COST", "4")]].concat(),
+        settings: owned(&[&UNLIMITED[..], &[("BELLWETHER_PASSWORD_COST", "4")]].concat()),
     };
     let journal = folder.path().join("journal.jsonl");
     let result = kill_and_verify(&installation, &journal, seed, options, interrupts).await;

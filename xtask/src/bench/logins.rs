@@ -18,7 +18,7 @@ use crate::bench::world::World;
 use crate::bench::{closed_loop, machine, open_loop};
 use crate::interrupts::Interrupts;
 use crate::kill::api::{Api, PASSWORD};
-use crate::kill::server::{Installation, UNLIMITED};
+use crate::kill::server::{Installation, UNLIMITED, owned};
 
 /// How many sign in at the same time, each again and again.
 const CLIENTS: usize = 50;
@@ -98,7 +98,7 @@ pub(super) async fn measure(
         data: folder.path().join("data"),
         database_url: database.map(|database| database.url.clone()),
         log: folder.path().join("server.log"),
-        settings: UNLIMITED.to_vec(),
+        settings: owned(&UNLIMITED),
     };
     let server = installation.start(interrupts).await.with_context(|| format!("{} does not start", subject.text()))?;
     eprintln!("bench: {}: signing users up", subject.text());

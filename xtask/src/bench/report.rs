@@ -126,6 +126,7 @@ const HOW_TO_READ: &str = "\
 - **Bytes written** are write-ahead log for PostgreSQL, and all that the server wrote for SQLite; of the orders in pairs.
 - The exchange alone, without server and store: [core.md](benchmarks/core.md).
 - Sign-ins, and what they cost those who read: [logins.md](benchmarks/logins.md).
+- Reads that are remembered, beside a web server with nothing behind it: [reads.md](benchmarks/reads.md).
 - The numbers behind the tables are in [latest.json](benchmarks/latest.json).
 ";
 

@@ -16,7 +16,7 @@ use crate::bench::psql::Database;
 use crate::bench::world::World;
 use crate::bench::{closed_loop, open_loop, prefill};
 use crate::interrupts::Interrupts;
-use crate::kill::server::{Installation, Server, UNLIMITED};
+use crate::kill::server::{Installation, Server, UNLIMITED, owned};
 
 /// The setting that bounds how many requests share a commit.
 const GROUP_LIMIT: (&str, &str) = ("BELLWETHER_GROUP_LIMIT", "1");
@@ -59,7 +59,7 @@ impl Subject {
             data: folder.path().join("data"),
             database_url: database.as_ref().map(|database| database.url.clone()),
             log: folder.path().join("server.log"),
-            settings: settings(name),
+            settings: owned(&settings(name)),
         };
         let server = match installation.start(interrupts).await {
             Err(error) if name == Name::PostgresAlone && format!("{error:#}").contains("group_limit") => {

@@ -30,7 +30,7 @@ pub(crate) struct Installation {
     /// Where its output goes.
     pub(crate) log: PathBuf,
     /// Settings beside the defaults, as environment variables.
-    pub(crate) settings: Vec<(&'static str, &'static str)>,
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 /// Settings for a load that all comes from one address, and as often as possible.
@@ -42,6 +42,11 @@ pub(crate) const UNLIMITED: [(&str, &str); 6] = [
     ("BELLWETHER_LIMIT_LOGIN_ACCOUNT", "1000000000/1m"),
     ("BELLWETHER_LIMIT_NEW_USERS", "1000000000/1m"),
 ];
+
+/// Settings of texts that live for less long.
+pub(crate) fn owned(settings: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+}
 
 /// A life of the server. Dropping it kills the process.
 #[derive(Debug)]
@@ -95,7 +100,7 @@ impl Installation {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
             command.env_remove(name);
         }
-        command.envs(self.settings.iter().copied());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.arg(subcommand).arg("--data-dir").arg(&self.data).stdin(Stdio::null());
         if let Some(url) = &self.database_url {
             command.args(["--database-url", url]);
