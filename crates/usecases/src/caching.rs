@@ -11,7 +11,7 @@ use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Direction,
     EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Orders, Positions, Sessions, Store, StoreError,
-    UnitOfWork, Users, Wanted,
+    UnitOfWork, Users, Wanted, Webhooks,
 };
 use jiff::Timestamp;
 
@@ -162,6 +162,10 @@ impl UnitOfWork for Unit {
 
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self.unit.api_keys()
+    }
+
+    fn webhooks(&mut self) -> &mut dyn Webhooks {
+        self.unit.webhooks()
     }
 
     fn event_cursors(&mut self) -> &mut dyn EventCursors {

@@ -42,3 +42,4 @@ mod replay;
 mod sessions;
 mod sets;
 mod tour;
+mod webhooks;

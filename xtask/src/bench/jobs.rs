@@ -11,7 +11,7 @@ use crate::bench::psql::Database;
 use crate::bench::report::{of_others, write_page};
 use crate::bench::tables::table;
 use crate::interrupts::Interrupts;
-use crate::kill::server::{Installation, UNLIMITED};
+use crate::kill::server::{Installation, UNLIMITED, owned};
 
 /// How many jobs there are in a round.
 const JOBS: usize = 20_000;
@@ -42,7 +42,7 @@ pub(super) async fn measure(binary: &Path, database: &Database, interrupts: &Int
         data: folder.path().join("data"),
         database_url: Some(database.url.clone()),
         log: folder.path().join("server.log"),
-        settings: UNLIMITED.to_vec(),
+        settings: owned(&UNLIMITED),
     };
     let server = installation.start(interrupts).await.context("the server does not start")?;
     let put_aside = format!(

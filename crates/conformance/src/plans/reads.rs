@@ -378,9 +378,10 @@ impl Reads<'_> {
         let job = Job::new(places.absent_job(), kind, "{}".to_owned(), now);
         self.ask("Jobs.retry", || jobs.retry(job.id, now)).await?;
         self.ask("Jobs.cancel", || jobs.cancel(job.id)).await?;
-        self.ask("Jobs.begin_slot", || jobs.begin_slot("a schedule", now, now, &job)).await?;
+        // With a key, so that it can be put aside twice.
         let joined = Job { unique_key: Some("a key".to_owned()), ..job };
         self.ask("Jobs.put_aside", || jobs.put_aside(&joined)).await?;
+        self.ask("Jobs.begin_slot", || jobs.begin_slot("a schedule", now, later, &joined)).await?;
         let filters = [
             ("all", JobFilter::default()),
             ("kind", JobFilter { kind: Some(kind), state: None }),

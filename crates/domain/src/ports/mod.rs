@@ -14,6 +14,7 @@ mod outbox;
 mod queries;
 mod security;
 mod store;
+mod webhooks;
 
 pub use auxiliary::*;
 pub use cache::*;
@@ -25,3 +26,4 @@ pub use outbox::*;
 pub use queries::*;
 pub use security::*;
 pub use store::*;
+pub use webhooks::*;
