@@ -20,6 +20,7 @@ mod money;
 mod orders;
 mod recovery;
 mod sessions;
+mod sets;
 mod settling;
 mod sign_in;
 mod units;
