@@ -36,6 +36,7 @@ mod people;
 mod permissions;
 mod protocol;
 mod replay;
+mod replicas;
 mod sessions;
 mod sets;
 mod tour;
