@@ -39,6 +39,7 @@ mod permissions;
 mod protocol;
 mod redis;
 mod replay;
+mod replicas;
 mod sessions;
 mod sets;
 mod tour;

@@ -22,6 +22,7 @@ mod news;
 mod orders;
 mod recovery;
 mod sessions;
+mod sets;
 mod settling;
 mod sign_in;
 mod units;
