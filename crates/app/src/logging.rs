@@ -17,6 +17,10 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<()> {
         LogFormat::Json => false,
         LogFormat::Pretty => true,
     };
-    let started = if is_pretty { builder.compact().try_init() } else { builder.json().flatten_event(true).try_init() };
+    let started = if is_pretty {
+        builder.compact().try_init()
+    } else {
+        builder.json().flatten_event(true).with_span_list(false).try_init()
+    };
     started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))
 }
