@@ -17,6 +17,7 @@ pub mod disk;
 pub mod mail;
 pub mod proxy;
 pub mod raw;
+pub mod receiver;
 pub mod server;
 pub mod strace;
 pub mod tokens;

@@ -94,6 +94,8 @@ pub(crate) struct Config {
     pub(crate) limit_keys: usize,
     /// How often it is looked for what is due.
     pub(crate) tick_interval: Duration,
+    /// Networks where webhooks may be besides the internet.
+    pub(crate) webhooks_allow: Vec<bellwether_outgoing::Network>,
     /// So long after midnight UTC every invariant is checked, if ever.
     pub(crate) audit_at: Option<SignedDuration>,
 }
@@ -212,6 +214,9 @@ impl Config {
                 SignedDuration::from_millis(10),
                 SignedDuration::from_hours(1),
             ),
+            webhooks_allow: reader.read("webhooks_allow", "networks such as 10.1.0.0/16, separated by commas", |t| {
+                list(t).iter().map(|network| network.parse().ok()).collect()
+            }),
             audit_at: reader.read("audit_at", "a time such as 03:00, or nothing", time_of_day),
             cache_bytes: reader.number("cache_bytes", 0, 64 << 30),
             mail: mail(&mut reader),
@@ -364,6 +369,7 @@ stand_in! {
     Database => Database::Sqlite(PathBuf::new()),
     LogFormat => LogFormat::Auto,
     Vec<Network> => Vec::new(),
+    Vec<bellwether_outgoing::Network> => Vec::new(),
     ForwardedHeader => ForwardedHeader::default(),
     Quota => Quota::new(0, SignedDuration::ZERO),
     u8 => 0,

@@ -191,6 +191,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "03:00",
         "when the nightly audit begins, in hours and minutes UTC; empty for no audit. Servers that share a database do it once",
     ),
+    setting(
+        "webhooks_allow",
+        "",
+        "networks besides the internet where webhooks may be, such as `10.1.0.0/16, fd00::/8`, separated by commas; there `http` will do",
+    ),
     setting("tick_interval", "1s", "how often it is looked for what time has made due, `10ms` to `1h`"),
 ];
 

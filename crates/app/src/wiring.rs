@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
-use bellwether_domain::ports::{Cache, JobNotices, Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
+use bellwether_domain::ports::{
+    Cache, JobNotices, Jobs, Mailer, Outbox, Queries, Sealer, Store, TokenSigner, WebhookLog,
+};
 use bellwether_local::{LocalCache, LocalLimiter};
 use bellwether_notify::{FileMailer, SmtpMailer};
+use bellwether_outgoing::{Guard, GuardedCaller};
 use bellwether_postgres::{PgJobNotices, PgOptions, PgStore};
 use bellwether_security::{
-    BcryptHasher, CommonPasswordList, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens, SystemClock, UuidIds,
+    BcryptHasher, CommonPasswordList, DerivedSigner, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens,
+    SystemClock, UuidIds,
 };
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use bellwether_usecases::api_keys::KeyMemory;
@@ -19,6 +23,7 @@ use bellwether_usecases::jobs::{Auditing, CleaningUp, Handler, JobBell, Probing}
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::Delivery;
 use bellwether_usecases::sessions::SessionMemory;
+use bellwether_usecases::webhooks::{Delivering, WebhookPorts};
 use bellwether_usecases::{Context, Policy};
 
 use crate::config::{Config, Database};
@@ -91,6 +96,24 @@ impl Backend {
     /// The reading half.
     #[must_use]
     pub(crate) fn queries(&self) -> Arc<dyn Queries> {
+        match self {
+            Self::Sqlite(store) => store.clone(),
+            Self::Postgres(store) => store.clone(),
+        }
+    }
+
+    /// What happened.
+    #[must_use]
+    pub(crate) fn outbox(&self) -> Arc<dyn Outbox> {
+        match self {
+            Self::Sqlite(store) => store.clone(),
+            Self::Postgres(store) => store.clone(),
+        }
+    }
+
+    /// Webhooks and what they were sent.
+    #[must_use]
+    pub(crate) fn webhook_log(&self) -> Arc<dyn WebhookLog> {
         match self {
             Self::Sqlite(store) => store.clone(),
             Self::Postgres(store) => store.clone(),
@@ -187,6 +210,7 @@ pub(crate) fn context(
         opaque_tokens: Arc::new(RandomTokens::of_sessions(master)?),
         mail_tokens: Arc::new(RandomTokens::of_mails(master)?),
         api_key_tokens: Arc::new(RandomTokens::of_api_keys(master)?),
+        webhooks: webhooks(config, backend, master)?,
         jobs: backend.jobs(),
         job_bell: JobBell::default(),
         limiter: Limiter::new(Arc::new(LocalLimiter::new(config.limit_keys))),
@@ -194,6 +218,15 @@ pub(crate) fn context(
         key_memory: KeyMemory::default(),
         policy,
         origin: Origin::default(),
+    })
+}
+
+fn webhooks(config: &Config, backend: &Backend, master: &MasterKey) -> anyhow::Result<WebhookPorts> {
+    Ok(WebhookPorts {
+        log: backend.webhook_log(),
+        outbox: backend.outbox(),
+        signer: Arc::new(DerivedSigner::new(master)?),
+        caller: Arc::new(GuardedCaller::new(Guard::allowing(config.webhooks_allow.clone()))?),
     })
 }
 
@@ -219,7 +252,7 @@ pub(crate) fn delivery(config: &Config, address: &str) -> anyhow::Result<Deliver
 
 /// Who does which jobs.
 pub(crate) fn handlers(delivery: Delivery) -> Vec<Arc<dyn Handler>> {
-    vec![Arc::new(delivery), Arc::new(Auditing), Arc::new(CleaningUp), Arc::new(Probing)]
+    vec![Arc::new(delivery), Arc::new(Delivering), Arc::new(Auditing), Arc::new(CleaningUp), Arc::new(Probing)]
 }
 
 /// Who hears of jobs that other servers put aside. SQLite has one server.

@@ -28,6 +28,7 @@
 //!         //         store: store.clone(),
 //!         //         queries: store.clone(),
 //!         //         jobs: store.clone(),
+//!         //         webhooks: store.clone(),
 //!         //         outbox: store.clone(),
 //!         //         statements: Box::new(move || counted.statements()),
 //!         //         guard: Box::new(folder),
@@ -95,7 +96,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_domain::ports::{Jobs, Outbox, Queries, Store};
+use bellwether_domain::ports::{Jobs, Outbox, Queries, Store, WebhookLog};
 
 #[doc(hidden)]
 pub use cases::*;
@@ -127,6 +128,8 @@ pub struct Subject {
     pub queries: Arc<dyn Queries>,
     /// Its queue of jobs.
     pub jobs: Arc<dyn Jobs>,
+    /// Its webhooks.
+    pub webhooks: Arc<dyn WebhookLog>,
     /// What happened in it.
     pub outbox: Arc<dyn Outbox>,
     /// How many statements this store has executed so far, transaction control included or not,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::bail;
 use bellwether_domain::ids::{AccountId, MarketId, UserId};
-use bellwether_domain::ports::{Changes, Jobs, Outbox, Queries, Store, StoreError, UnitOfWork};
+use bellwether_domain::ports::{Changes, Jobs, Outbox, Queries, Store, StoreError, UnitOfWork, WebhookLog};
 use uuid::Uuid;
 
 use crate::Subject;
@@ -24,6 +24,8 @@ pub struct World {
     pub(crate) queries: Arc<dyn Queries>,
     /// Its queue of jobs.
     pub(crate) jobs: Arc<dyn Jobs>,
+    /// Its webhooks.
+    pub(crate) webhooks: Arc<dyn WebhookLog>,
     /// What happened in it.
     pub(crate) outbox: Arc<dyn Outbox>,
     statements: Arc<dyn Fn() -> u64 + Send + Sync>,
@@ -43,6 +45,7 @@ impl World {
             store: subject.store,
             queries: subject.queries,
             jobs: subject.jobs,
+            webhooks: subject.webhooks,
             outbox: subject.outbox,
             statements: Arc::from(subject.statements),
             drawn: Arc::new(AtomicU64::new(1)),

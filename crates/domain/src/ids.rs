@@ -37,6 +37,10 @@ id!(/// An API key.
     ApiKeyId);
 id!(/// A job.
     JobId);
+id!(/// A webhook.
+    WebhookId);
+id!(/// A message to a webhook.
+    DeliveryId);
 id!(/// An event of the audit log.
     EventId);
 

@@ -24,6 +24,8 @@ const LONGEST_ERROR: usize = 500;
 pub enum JobKind {
     /// To compose a mail and send it.
     Mail,
+    /// To send a webhook what it is to be told.
+    Webhook,
     /// To check every invariant.
     Audit,
     /// To forget what was kept for long enough.
@@ -47,13 +49,14 @@ pub struct Manner {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Mail, Self::Audit, Self::CleanUp, Self::Probe];
+    pub const ALL: [Self; 5] = [Self::Mail, Self::Webhook, Self::Audit, Self::CleanUp, Self::Probe];
 
     /// The kind as it stands in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mail => "mail",
+            Self::Webhook => "webhook",
             Self::Audit => "audit",
             Self::CleanUp => "clean_up",
             Self::Probe => "probe",
@@ -72,6 +75,7 @@ impl JobKind {
         let (first_pause, longest_pause) = (SignedDuration::from_secs(2), SignedDuration::from_mins(30));
         let (at_once, most_failures) = match self {
             Self::Mail => (4, 20),
+            Self::Webhook => (32, 20),
             Self::Audit => (1, 3),
             Self::CleanUp => (1, 5),
             Self::Probe => (512, 5),

@@ -32,3 +32,4 @@ pub mod settlement;
 pub mod text;
 pub mod trade;
 pub mod user;
+pub mod webhook;

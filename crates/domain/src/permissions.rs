@@ -109,6 +109,9 @@ table! {
     Pay:              "transfer" "make"           [Own     Own     Own    ] Transfer "pay from this account"
     GrantCredits:     "grant"    "make"           [Nothing Nothing Any    ] Admin    "grant credits"
 
+    ReadWebhooks:     "webhook"  "read"           [Own     Own     Own    ] Read     "see webhooks"
+    ManageWebhooks:   "webhook"  "manage"         [Own     Own     Own    ] NoKey    "make, change or test webhooks, or see their secrets"
+
     OpenMarket:       "market"   "open"           [Own     Own     Own    ] Admin    "open markets"
     WriteMarket:      "market"   "write"          [Own     Any     Any    ] Admin    "change this market"
     DeleteMarket:     "market"   "delete"         [Own     Any     Any    ] Admin    "delete this market"

@@ -45,6 +45,24 @@ pub enum Refusal {
     /// Only a job that waits or was given up can be tried again.
     #[error("a job that is {} cannot be tried again", .0.as_str())]
     JobNotRetried(JobState),
+    /// No such webhook, or not for this caller to know.
+    #[error("there is no such webhook")]
+    WebhookNotFound,
+    /// No such message to the webhook.
+    #[error("this webhook was sent no such message; older ones are forgotten")]
+    DeliveryNotFound,
+    /// Too many webhooks.
+    #[error("at most {limit} webhooks are allowed; delete some first")]
+    TooManyWebhooks {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A webhook's address cannot be called, or is not called by this house.
+    #[error("the URL cannot be a webhook: {0}")]
+    UrlNotCalled(String),
+    /// Nothing is sent to a webhook that is disabled.
+    #[error("the webhook is disabled; enable it first")]
+    WebhookDisabled,
     /// Signed in, but not allowed.
     #[error("this needs the permission to {0}")]
     Forbidden(&'static str),

@@ -45,6 +45,7 @@ mod trace;
 mod trades;
 mod transfers;
 mod users;
+mod webhooks;
 mod wire;
 
 pub use app::{App, HttpOptions};

@@ -12,11 +12,12 @@ use bellwether_domain::ledger::Transfer;
 use bellwether_domain::market::Market;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    AuditSort, Direction, JobSort, MarketSort, OrderSort, Page, PageRequest, PositionInMarket, PositionSort, Sealer,
-    SortValue, Start, TradeSort, TransferSort, UserSort,
+    AuditSort, DeliverySort, Direction, JobSort, MarketSort, OrderSort, Page, PageRequest, PositionInMarket,
+    PositionSort, Sealer, SortValue, Start, TradeSort, TransferSort, UserSort,
 };
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
+use bellwether_domain::webhook::Delivery;
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -125,6 +126,15 @@ impl Sorted for JobSort {
     const KEYS: &'static [(&'static str, Self)] = &[("createdAt", Self::CreatedAt)];
     const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
     fn value(self, row: &Job) -> SortValue {
+        moment(row.created_at)
+    }
+}
+
+impl Sorted for DeliverySort {
+    type Row = Delivery;
+    const KEYS: &'static [(&'static str, Self)] = &[("createdAt", Self::CreatedAt)];
+    const DEFAULT: (Self, Direction) = (Self::CreatedAt, Direction::Descending);
+    fn value(self, row: &Delivery) -> SortValue {
         moment(row.created_at)
     }
 }

@@ -8,7 +8,7 @@ use crate::call::Arrived;
 use crate::faults::Fault;
 use crate::{
     accounts, api_keys, audit_log, books, bots, health, jobs, keys, markets, orders, positions, recovery, sessions,
-    trades, transfers, users,
+    trades, transfers, users, webhooks,
 };
 
 /// Who may use a route.
@@ -119,6 +119,22 @@ routes! {
     "/api/v1/transfers/{id}" { get transfers::show: Needs(P::ReadTransfer); }
     "/api/v1/admin/grants" { post transfers::grant: Needs(P::GrantCredits); }
     "/api/v1/admin/audit-log" { get audit_log::list: Needs(P::ReadAuditLog); }
+
+    "/api/v1/webhooks" {
+        post webhooks::create: Needs(P::ManageWebhooks);
+        get webhooks::list: Needs(P::ReadWebhooks);
+    }
+    "/api/v1/webhooks/{id}" {
+        get webhooks::show: Needs(P::ReadWebhooks);
+        patch webhooks::change: Needs(P::ManageWebhooks);
+        delete webhooks::delete: Needs(P::ManageWebhooks);
+    }
+    "/api/v1/webhooks/{id}/secret" { get webhooks::secret: Needs(P::ManageWebhooks); }
+    "/api/v1/webhooks/{id}/secret/rotate" { post webhooks::rotate: Needs(P::ManageWebhooks); }
+    "/api/v1/webhooks/{id}/test" { post webhooks::test: Needs(P::ManageWebhooks); }
+    "/api/v1/webhooks/{id}/redeliver" { post webhooks::redeliver: Needs(P::ManageWebhooks); }
+    "/api/v1/webhooks/{id}/deliveries" { get webhooks::deliveries: Needs(P::ReadWebhooks); }
+    "/api/v1/webhooks/{id}/deliveries/{delivery}" { get webhooks::delivery: Needs(P::ReadWebhooks); }
 
     "/api/v1/jobs" {
         post jobs::start: Needs(P::ManageJobs);

@@ -32,6 +32,7 @@ mod store;
 mod trades;
 mod unit;
 mod users;
+mod webhooks;
 mod write;
 
 pub use migrations::MIGRATIONS;

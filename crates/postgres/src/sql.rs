@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use bellwether_domain::ids::{
-    AccountId, ApiKeyId, EventId, JobId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId,
+    AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId,
+    WebhookId,
 };
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::{Credits, Price, Shares};
@@ -157,6 +158,8 @@ values! {
     TransferId => |v| v.0.into(),
     SessionId => |v| v.0.into(),
     JobId => |v| v.0.into(),
+    WebhookId => |v| v.0.into(),
+    DeliveryId => |v| v.0.into(),
     EventId => |v| v.0.into(),
     ApiKeyId => |v| v.0.into(),
     [u8; 32] => |v| Self::Hash(v),

@@ -11,7 +11,7 @@ use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Changes, Decided, EventCursors, Failures, Found, MailTokens, Markets, Orders,
-    Positions, Sessions, StoreError, UnitOfWork, Users, Wanted,
+    Positions, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
@@ -83,6 +83,10 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self
+    }
+
+    fn webhooks(&mut self) -> &mut dyn Webhooks {
         self
     }
 

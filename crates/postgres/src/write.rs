@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use bellwether_domain::ids::MarketId;
+use bellwether_domain::ids::{MarketId, WebhookId};
 use bellwether_domain::job::Job;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, StoreError};
@@ -13,10 +13,12 @@ use crate::connection::Connection;
 use crate::schema::{
     ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, JOBS, MAIL_TOKENS, MARKET_COUNTERS, MARKET_TAGS,
     MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
+    WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::{Sql, Values};
 use crate::{
     accounts, answers, api_keys, jobs, mail_tokens, markets, orders, outbox, positions, sessions, trades, users,
+    webhooks,
 };
 
 /// A statement and how many rows it must change.
@@ -62,6 +64,11 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     update(&mut steps, &REFRESH_TOKENS, &changes.refresh_tokens, sessions::bind_token_change)?;
     delete_mail_tokens(&mut steps, &changes.deleted_mail_tokens)?;
     insert(&mut steps, &MAIL_TOKENS, "", &changes.new_mail_tokens, mail_tokens::bind)?;
+    insert(&mut steps, &WEBHOOKS, "", &changes.new_webhooks, webhooks::bind)?;
+    update(&mut steps, &WEBHOOKS, &changes.webhooks, webhooks::bind_change)?;
+    delete_webhooks(&mut steps, &changes.deleted_webhooks);
+    insert(&mut steps, &WEBHOOK_DELIVERIES, "", &changes.new_deliveries, webhooks::bind_delivery)?;
+    update(&mut steps, &WEBHOOK_DELIVERIES, &changes.deliveries, webhooks::bind_delivery_change)?;
     put_jobs_aside(&mut steps, &changes.new_jobs)?;
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change)?;
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use)?;
@@ -235,6 +242,14 @@ fn put_jobs_aside(steps: &mut Vec<Step>, new: &[Job]) -> Result<(), StoreError> 
         steps.push(Step { sql, table: JOBS.name, rows: 0..=usize::MAX });
     }
     Ok(())
+}
+
+/// With what they were sent.
+fn delete_webhooks(steps: &mut Vec<Step>, ids: &[WebhookId]) {
+    if !ids.is_empty() {
+        let sql = Sql::new("DELETE FROM webhooks WHERE id = ANY(").ids(ids.iter().map(|id| id.0)).then("?)");
+        steps.push(Step { sql, table: WEBHOOKS.name, rows: ids.len()..=ids.len() });
+    }
 }
 
 /// Some may have expired and been forgotten meanwhile.

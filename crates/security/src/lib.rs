@@ -12,6 +12,7 @@ mod private_files;
 mod seals;
 mod signing_keys;
 mod tokens;
+mod webhooks;
 mod workers;
 
 pub use clock::{SystemClock, UuidIds};
@@ -22,3 +23,4 @@ pub use passwords::BcryptHasher;
 pub use seals::HmacSealer;
 pub use signing_keys::{KeyFile, KeyState, SigningKeys};
 pub use tokens::Ed25519Signer;
+pub use webhooks::DerivedSigner;

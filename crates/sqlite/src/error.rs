@@ -65,7 +65,7 @@ pub(crate) fn store_error(error: Error) -> StoreError {
 
 /// Which rule a message such as `UNIQUE constraint failed: orders.user_id, orders.client_order_id` names.
 fn broken_rule(error: &Error) -> StoreError {
-    const RULES: [(&str, Unique); 18] = [
+    const RULES: [(&str, Unique); 21] = [
         ("users.email_key", Unique::Email),
         ("markets.slug", Unique::Slug),
         ("orders.user_id, orders.client_order_id", Unique::ClientOrderId),
@@ -81,6 +81,9 @@ fn broken_rule(error: &Error) -> StoreError {
         ("refresh_tokens.hash", Unique::Id),
         ("mail_tokens.hash", Unique::Id),
         ("jobs.id", Unique::Id),
+        ("webhooks.id", Unique::Id),
+        ("webhook_deliveries.id", Unique::Id),
+        ("webhook_deliveries.webhook_id, webhook_deliveries.sequence", Unique::Id),
         ("audit_log.id", Unique::Id),
         ("api_keys.id", Unique::Id),
         ("api_keys.hash", Unique::Id),

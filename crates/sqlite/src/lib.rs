@@ -42,6 +42,7 @@ mod store;
 mod trades;
 mod unit;
 mod users;
+mod webhooks;
 mod write;
 mod writer;
 

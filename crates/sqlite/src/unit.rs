@@ -10,7 +10,7 @@ use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Changes, EventCursors, Failures, Found, MailTokens, Markets, Orders, Positions,
-    Sessions, StoreError, UnitOfWork, Users, Wanted,
+    Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 
 use crate::connection::Connection;
@@ -94,6 +94,10 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
+        self
+    }
+
+    fn webhooks(&mut self) -> &mut dyn Webhooks {
         self
     }
 

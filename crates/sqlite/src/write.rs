@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use bellwether_domain::ids::MarketId;
+use bellwether_domain::ids::{MarketId, WebhookId};
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, StoreError};
 
@@ -11,9 +11,12 @@ use crate::connection::Connection;
 use crate::schema::{
     ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, HOLDINGS, JOBS, MAIL_TOKENS, MARKET_COUNTERS,
     MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
+    WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::Values;
-use crate::{accounts, answers, api_keys, jobs, mail_tokens, markets, orders, positions, sessions, trades, users};
+use crate::{
+    accounts, answers, api_keys, jobs, mail_tokens, markets, orders, positions, sessions, trades, users, webhooks,
+};
 
 /// A statement, the rows of values that it runs for, and how many rows it must change in all.
 pub(crate) struct Step {
@@ -52,6 +55,11 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
     update(&mut steps, &REFRESH_TOKENS, &changes.refresh_tokens, sessions::bind_token_change);
     delete_mail_tokens(&mut steps, &changes.deleted_mail_tokens);
     insert(&mut steps, &MAIL_TOKENS, "", &changes.new_mail_tokens, mail_tokens::bind);
+    insert(&mut steps, &WEBHOOKS, "", &changes.new_webhooks, webhooks::bind);
+    update(&mut steps, &WEBHOOKS, &changes.webhooks, webhooks::bind_change);
+    delete_webhooks(&mut steps, &changes.deleted_webhooks);
+    insert(&mut steps, &WEBHOOK_DELIVERIES, "", &changes.new_deliveries, webhooks::bind_delivery);
+    update(&mut steps, &WEBHOOK_DELIVERIES, &changes.deliveries, webhooks::bind_delivery_change);
     insert(&mut steps, &JOBS, jobs::JOINS, &changes.new_jobs, jobs::bind);
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change);
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use);
@@ -179,6 +187,15 @@ fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[Mar
         if let Some(step) = steps.last_mut() {
             step.rows = least..=usize::MAX;
         }
+    }
+}
+
+/// With what they were sent.
+fn delete_webhooks(steps: &mut Vec<Step>, ids: &[WebhookId]) {
+    if !ids.is_empty() {
+        push(steps, "DELETE FROM webhooks WHERE id = ?".to_owned(), &WEBHOOKS, ids, |id, row| {
+            row.add(*id);
+        });
     }
 }
 

@@ -9,7 +9,7 @@ use bellwether_domain::ids::MarketId;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, EventCursors, Failures,
-    Found, MailTokens, Markets, Orders, Positions, Sessions, Store, StoreError, UnitOfWork, Users, Wanted,
+    Found, MailTokens, Markets, Orders, Positions, Sessions, Store, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 
 /// The pause before an invalidation is repeated; it doubles up to the longest.
@@ -111,6 +111,10 @@ impl UnitOfWork for Unit {
 
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self.unit.api_keys()
+    }
+
+    fn webhooks(&mut self) -> &mut dyn Webhooks {
+        self.unit.webhooks()
     }
 
     fn event_cursors(&mut self) -> &mut dyn EventCursors {

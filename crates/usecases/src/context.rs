@@ -19,6 +19,7 @@ use crate::jobs::JobBell;
 use crate::limits::{Limiter, Limits};
 use crate::markets::Independence;
 use crate::sessions::SessionMemory;
+use crate::webhooks::WebhookPorts;
 
 /// The ports and the house's rules.
 #[derive(Clone)]
@@ -46,6 +47,8 @@ pub struct Context {
     pub mail_tokens: Arc<dyn OpaqueTokens>,
     /// API keys.
     pub api_key_tokens: Arc<dyn OpaqueTokens>,
+    /// Webhooks.
+    pub webhooks: WebhookPorts,
     /// The queue of jobs.
     pub jobs: Arc<dyn Jobs>,
     /// Wakes who does jobs.

@@ -140,3 +140,40 @@ async fn no_audit_is_scheduled_where_the_house_wants_none() {
     })
     .await;
 }
+
+/// Threat 68: what is in flight is answered, jobs that run are done, and nobody is told of a fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_told_to_stop_answers_no_fault_and_ends_in_time() {
+    for store in Store::ALL {
+        let Some(installation) = Installation::new(store, &[]).await else { continue };
+        let server = Server::start(installation).await;
+        let api = server.api().clone();
+        let ann = api.sign_up("Ann").await;
+        let admin = server.admin().await.clone();
+        let mut clients = tokio::task::JoinSet::new();
+        for number in 0..16 {
+            let (api, ann, admin) = (api.clone(), ann.clone(), admin.clone());
+            clients.spawn(async move {
+                let mut answered = 0;
+                loop {
+                    let request = match number % 2 {
+                        0 => api.request("GET", "/users/me").by(&ann),
+                        _ => api.request("POST", "/jobs").by(&admin).json(&json!({ "kind": "probe" })),
+                    };
+                    // A connection that is closed between two requests is no answer.
+                    let Ok(answer) = request.try_send().await else { return answered };
+                    assert!(answer.status < 500, "{}", answer.text);
+                    answered += 1;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let started = Instant::now();
+        let installation = server.stop().await;
+        assert!(started.elapsed() < Duration::from_secs(30), "it took {:?} to stop", started.elapsed());
+        let answered: usize = clients.join_all().await.into_iter().sum();
+        assert!(answered > 16, "only {answered} requests were answered");
+        installation.audit().await;
+        installation.remove().await;
+    }
+}

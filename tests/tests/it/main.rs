@@ -39,3 +39,4 @@ mod protocol;
 mod replay;
 mod sessions;
 mod tour;
+mod webhooks;

@@ -21,6 +21,7 @@ pub mod sessions;
 pub mod statements;
 pub mod units;
 pub mod users;
+pub mod webhooks;
 
 /// Hands every module and its cases to a macro.
 #[doc(hidden)]
@@ -138,6 +139,13 @@ macro_rules! each_case {
                 of_many_uses_of_one_mail_token_one_succeeds,
                 the_database_refuses_a_mail_token_twice_and_one_of_nobody,
                 expired_mail_tokens_are_forgotten_in_batches,
+            }
+            webhooks {
+                webhooks_round_trip_and_go_with_what_they_were_sent,
+                messages_round_trip_and_an_event_is_put_aside_once,
+                what_waits_for_another_try_keeps_its_market_waiting_alone,
+                what_was_sent_is_sent_again_and_forgotten_in_batches,
+                the_statements_for_webhooks_do_not_grow_with_their_number,
             }
             jobs {
                 a_job_goes_its_way_from_waiting_to_done_or_dead,

@@ -13,6 +13,7 @@ mod outbox;
 mod queries;
 mod security;
 mod store;
+mod webhooks;
 
 pub use cache::*;
 pub use calls::*;
@@ -23,3 +24,4 @@ pub use outbox::*;
 pub use queries::*;
 pub use security::*;
 pub use store::*;
+pub use webhooks::*;

@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::Webhooks;
 use crate::api_key::{ApiKey, KeySpending, KeyUsage};
 use crate::audit_log::{Event, FailedSignIns, FailureKey};
 use crate::event;
-use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, UserId};
+use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, UserId, WebhookId};
 use crate::job::Job;
 use crate::ledger::{Account, Transfer};
 use crate::mail::MailToken;
@@ -18,6 +19,7 @@ use crate::position::Position;
 use crate::session::{RefreshToken, Session};
 use crate::trade::Trade;
 use crate::user::User;
+use crate::webhook::{Delivery, Webhook};
 
 /// The source of an adapter's error: for logs, never for a client.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -94,6 +96,8 @@ pub trait UnitOfWork: Send {
     fn mail_tokens(&mut self) -> &mut dyn MailTokens;
     /// What the audit log is about to tell.
     fn failures(&mut self) -> &mut dyn Failures;
+    /// Webhooks.
+    fn webhooks(&mut self) -> &mut dyn Webhooks;
     /// API keys.
     fn api_keys(&mut self) -> &mut dyn ApiKeys;
     /// How far those who act on events have come.
@@ -265,6 +269,16 @@ pub struct Changes {
     pub news: Vec<event::Event>,
     /// When, where no row that is written says so.
     pub at: Option<Timestamp>,
+    /// Webhooks that were made.
+    pub new_webhooks: Vec<Webhook>,
+    /// Webhooks that changed.
+    pub webhooks: Vec<Webhook>,
+    /// Webhooks that are deleted, with what they were sent.
+    pub deleted_webhooks: Vec<WebhookId>,
+    /// What webhooks are to be told.
+    pub new_deliveries: Vec<Delivery>,
+    /// What became of it.
+    pub deliveries: Vec<Delivery>,
     /// API keys that were made.
     pub new_api_keys: Vec<ApiKey>,
     /// API keys that were revoked.

@@ -14,6 +14,7 @@ pub(crate) mod trade;
 pub(crate) mod user;
 pub(crate) mod user_body;
 pub(crate) mod view;
+pub(crate) mod webhook;
 
 use bellwether_usecases::Rendered;
 use serde::Serialize;

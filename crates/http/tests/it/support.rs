@@ -10,9 +10,9 @@ use bellwether_domain::ids::{FreshIds, MarketId, SessionId, UserId};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::ports::{
-    AccessClaims, InvalidToken, Lookup, MockCache, MockClock, MockCommonPasswords, MockIdSource, MockJobs,
-    MockOpaqueTokens, MockPasswordHasher, MockQueries, MockRateLimiter, MockSealer, MockStore, MockTokenSigner,
-    PublicKey, SessionOfUser, Standing,
+    AccessClaims, InvalidToken, Lookup, MockCache, MockCaller, MockClock, MockCommonPasswords, MockIdSource, MockJobs,
+    MockOpaqueTokens, MockOutbox, MockPasswordHasher, MockQueries, MockRateLimiter, MockSealer, MockStore,
+    MockTokenSigner, MockWebhookLog, MockWebhookSigner, PublicKey, SessionOfUser, Standing,
 };
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
@@ -23,6 +23,7 @@ use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::trading::Trading;
+use bellwether_usecases::webhooks::WebhookPorts;
 use bellwether_usecases::{Context, Policy};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -124,6 +125,12 @@ impl Ports {
             opaque_tokens: Arc::new(MockOpaqueTokens::new()),
             mail_tokens: Arc::new(MockOpaqueTokens::new()),
             api_key_tokens: Arc::new(MockOpaqueTokens::new()),
+            webhooks: WebhookPorts {
+                log: Arc::new(MockWebhookLog::new()),
+                outbox: Arc::new(MockOutbox::new()),
+                signer: Arc::new(MockWebhookSigner::new()),
+                caller: Arc::new(MockCaller::new()),
+            },
             jobs: Arc::new(jobs),
             job_bell: JobBell::default(),
             limiter: Limiter::new(Arc::new(limiter)),

@@ -27,6 +27,7 @@ mod conformance {
                 store: written,
                 queries: store.clone(),
                 jobs: store.clone(),
+                webhooks: store.clone(),
                 outbox: store,
                 statements: Box::new(move || counted.statements()),
                 guard: Box::new(database),

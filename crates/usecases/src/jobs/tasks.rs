@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bellwether_domain::job::{ENDED_KEPT, Job, JobKind};
+use bellwether_domain::webhook::DELIVERIES_KEPT;
 
 use super::{Failure, Handler, Verdict};
 use crate::audit::audit;
@@ -13,7 +14,7 @@ use crate::{Context, Error};
 
 /// The most broken invariants that an audit tells of.
 const MOST_VIOLATIONS: u32 = 100;
-/// How many jobs one call of the store forgets.
+/// How many rows one call of the store forgets.
 const FORGOTTEN_AT_ONCE: u32 = 500;
 
 /// Checks every invariant; what is broken is logged as an error, and counted in what came of the job.
@@ -48,7 +49,21 @@ async fn clean_up(ctx: &Context) -> Result<u64, Error> {
     forgotten += forget_old_sessions(ctx).await?;
     forgotten += forget_old_mail_tokens(ctx).await?;
     tell_of_failures(ctx).await?;
+    forgotten += forget_old_deliveries(ctx).await?;
     Ok(forgotten + forget_old_jobs(ctx).await?)
+}
+
+/// Forgets what webhooks were sent long ago.
+async fn forget_old_deliveries(ctx: &Context) -> Result<u64, Error> {
+    let Ok(before) = ctx.clock.now().checked_sub(DELIVERIES_KEPT) else { return Ok(0) };
+    let mut forgotten = 0;
+    loop {
+        let count = ctx.webhooks.log.forget_deliveries_before(before, FORGOTTEN_AT_ONCE).await?;
+        forgotten += count;
+        if count < u64::from(FORGOTTEN_AT_ONCE) {
+            return Ok(forgotten);
+        }
+    }
 }
 
 /// Forgets jobs that ended long ago.

@@ -56,13 +56,17 @@ impl Handler for Delivery {
 async fn send(ctx: &Context, delivery: &Delivery, job: &Job) -> Result<(), Failure> {
     let unreadable = || Failure::ForGood("what was put aside cannot be read".to_owned());
     let (occasion, given, seed) = read(&job.payload).ok_or_else(unreadable)?;
-    let token = ctx.mail_tokens.successor(&seed);
-    let until = job.created_at.checked_add(occasion.purpose().ttl()).map_err(|_| unreadable())?;
     let Some(user) = ctx.queries.user_by_email(&given.key()).await.map_err(Error::from)? else { return Ok(()) };
     // To the address as its user wrote it. Others that are compared as the same one may be somebody else's.
     let Some(to) = user.email.clone() else { return Ok(()) };
+    let Some(purpose) = occasion.purpose() else {
+        let notice = texts::compose_notice(job.id, to, &user, &delivery.public_url);
+        return if is_wanted(occasion, &user) { Ok(delivery.mailer.send(&notice).await?) } else { Ok(()) };
+    };
+    let token = ctx.mail_tokens.successor(&seed);
+    let until = job.created_at.checked_add(purpose.ttl()).map_err(|_| unreadable())?;
     let lifetime = Lifetime { from: job.created_at, until };
-    let (user_id, purpose, sent_to) = (user.id, occasion.purpose(), to.key());
+    let (user_id, sent_to) = (user.id, to.key());
     let token_row = MailToken { hash: ctx.mail_tokens.hash(&token), user: user_id, purpose, sent_to, lifetime };
     if !is_wanted(occasion, &user) || !atomically(ctx, Issue { token: token_row }).await? {
         return Ok(());

@@ -28,14 +28,17 @@ pub(crate) enum Occasion {
     PasswordForgotten,
     /// Somebody tried to sign up with the address of a user.
     AddressTaken,
+    /// A webhook was disabled, since it failed for too long or is gone.
+    WebhookDisabled,
 }
 
 impl Occasion {
-    /// What the token in the mail is good for.
-    const fn purpose(self) -> TokenPurpose {
+    /// What the token in the mail is good for; none where there is no token in it.
+    const fn purpose(self) -> Option<TokenPurpose> {
         match self {
-            Self::AddressGiven => TokenPurpose::VerifyEmail,
-            Self::PasswordForgotten | Self::AddressTaken => TokenPurpose::ResetPassword,
+            Self::AddressGiven => Some(TokenPurpose::VerifyEmail),
+            Self::PasswordForgotten | Self::AddressTaken => Some(TokenPurpose::ResetPassword),
+            Self::WebhookDisabled => None,
         }
     }
 }

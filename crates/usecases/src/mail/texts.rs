@@ -23,8 +23,6 @@ pub(crate) fn compose(
     until: Timestamp,
     url: &str,
 ) -> Mail {
-    let name = user.email_verified.then(|| user.display_name.clone());
-    let greeting = name.as_ref().map_or_else(|| "Hello,".to_owned(), |name| format!("Hello {},", name.as_str()));
     let until = until.strftime("%Y-%m-%d %H:%M UTC");
     let token = token.expose();
     let reset = format!(
@@ -50,7 +48,7 @@ pub(crate) fn compose(
                  your password stays as it is."
             ),
         ),
-        Occasion::AddressTaken => (
+        Occasion::AddressTaken | Occasion::WebhookDisabled => (
             "You have an account already",
             format!(
                 "somebody, perhaps you, tried to sign up at Bellwether ({url}) with this\n\
@@ -60,5 +58,21 @@ pub(crate) fn compose(
             ),
         ),
     };
+    letter(id, to, user, subject, &text)
+}
+
+/// Composes the notice that a webhook was disabled.
+pub(crate) fn compose_notice(id: JobId, to: Email, user: &User, url: &str) -> Mail {
+    let text = format!(
+        "a webhook of yours at Bellwether ({url}) was disabled: it said that it is gone,\n\
+         or took nothing for five days. What it was not told is kept for a while. To see\n\
+         what it answered, and to enable it again, look at\n\n  {url}/api/v1/webhooks"
+    );
+    letter(id, to, user, "A webhook was disabled", &text)
+}
+
+fn letter(id: JobId, to: Email, user: &User, subject: &str, text: &str) -> Mail {
+    let name = user.email_verified.then(|| user.display_name.clone());
+    let greeting = name.as_ref().map_or_else(|| "Hello,".to_owned(), |name| format!("Hello {},", name.as_str()));
     Mail { id, to, name, subject: subject.to_owned(), text: format!("{greeting}\n\n{text}\n") }
 }

@@ -25,3 +25,4 @@ mod sessions;
 mod settling;
 mod sign_in;
 mod units;
+mod webhooks;

@@ -18,6 +18,7 @@ use bellwether_usecases::api_keys::KeyMemory;
 use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::sessions::SessionMemory;
+use bellwether_usecases::webhooks::WebhookPorts;
 use bellwether_usecases::{Context, Policy};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -100,6 +101,8 @@ pub struct Unit {
     pub mail_tokens: MockMailTokens,
     pub failures: MockFailures,
     pub api_keys: MockApiKeys,
+    pub webhooks: MockWebhooks,
+    pub event_cursors: MockEventCursors,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
     pub durable: Option<Arc<Notify>>,
@@ -118,6 +121,8 @@ impl Unit {
         unit.expect_answers().return_var(Box::new(self.answers) as Box<dyn Answers>);
         unit.expect_sessions().return_var(Box::new(self.sessions) as Box<dyn Sessions>);
         unit.expect_api_keys().return_var(Box::new(self.api_keys) as Box<dyn ApiKeys>);
+        unit.expect_webhooks().return_var(Box::new(self.webhooks) as Box<dyn Webhooks>);
+        unit.expect_event_cursors().return_var(Box::new(self.event_cursors) as Box<dyn EventCursors>);
         unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
         unit.expect_failures().return_var(Box::new(self.failures) as Box<dyn Failures>);
         Box::new(OneByOne(unit, self.durable))
@@ -170,6 +175,9 @@ impl UnitOfWork for OneByOne {
     }
     fn api_keys(&mut self) -> &mut dyn ApiKeys {
         self.0.api_keys()
+    }
+    fn webhooks(&mut self) -> &mut dyn Webhooks {
+        self.0.webhooks()
     }
     fn event_cursors(&mut self) -> &mut dyn EventCursors {
         self.0.event_cursors()
@@ -296,6 +304,7 @@ pub fn context_with(
         opaque_tokens: Arc::new(opaque_tokens()),
         mail_tokens: Arc::new(opaque_tokens()),
         api_key_tokens: Arc::new(opaque_tokens()),
+        webhooks: no_webhooks(),
         jobs: Arc::new(MockJobs::new()),
         job_bell: JobBell::default(),
         limiter: Limiter::new(Arc::new(Counting::default())),
@@ -303,6 +312,16 @@ pub fn context_with(
         key_memory: KeyMemory::default(),
         policy: Policy::default(),
         origin: Origin::default(),
+    }
+}
+
+/// Ports of webhooks that nobody uses.
+pub fn no_webhooks() -> WebhookPorts {
+    WebhookPorts {
+        log: Arc::new(MockWebhookLog::new()),
+        outbox: Arc::new(MockOutbox::new()),
+        signer: Arc::new(MockWebhookSigner::new()),
+        caller: Arc::new(MockCaller::new()),
     }
 }
 

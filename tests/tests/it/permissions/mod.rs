@@ -31,6 +31,9 @@ const WHO: [&str; 14] = [
     "admin-key:admin",
 ];
 
+/// Webhooks are on this machine, where nobody listens.
+const HERE: (&str, &str) = ("WEBHOOKS_ALLOW", "127.0.0.0/8");
+
 /// Everybody but the owner, and what the owner has.
 struct Scene<'a> {
     server: &'a Server,
@@ -49,6 +52,7 @@ struct Things {
     transfer: String,
     session: String,
     key: String,
+    webhook: String,
     /// Somebody whom everybody may pay.
     payee: String,
 }
@@ -119,8 +123,11 @@ impl<'a> Scene<'a> {
         let transfer = api.get("/users/me/transfers", &owner).await.expect(200).text("/0/id");
         let session = api.get("/users/me/sessions", &owner).await.expect(200).text("/0/id");
         let (_, key) = make_key(api, &owner, "read").await;
+        let hook = json!({ "url": "http://127.0.0.1:9/hook" });
+        let webhook = api.post("/webhooks", &owner, hook).await.expect(201).text("/id");
         Things {
             key,
+            webhook,
             order: order.text("/order/id"),
             owner,
             market,
@@ -196,9 +203,10 @@ fn path_of(route: &Route, things: &Things) -> String {
         Some("transfers") => &things.transfer,
         Some("markets") => &things.market,
         Some("api-keys") => &things.key,
+        Some("webhooks") => &things.webhook,
         _ => &things.order,
     };
-    path.replace("{id}", id).replace("{session}", &things.session)
+    path.replace("{id}", id).replace("{session}", &things.session).replace("{delivery}", &things.order)
 }
 
 /// A body that the route takes.
@@ -223,6 +231,9 @@ fn body_of(route: &Route, things: &Things) -> Option<Value> {
         (_, "/users/{id}/bots") => json!({ "displayName": "Robo" }),
         (_, "/api-keys") => json!({ "name": "another key", "scopes": ["read"] }),
         (_, "/jobs") => json!({ "kind": "probe" }),
+        (_, "/webhooks") => json!({ "url": "http://127.0.0.1:9/hook" }),
+        ("PATCH", "/webhooks/{id}") => json!({ "status": "disabled" }),
+        (_, "/webhooks/{id}/redeliver") => json!({ "since": "2026-01-01T00:00:00Z" }),
         (_, "/transfers") => json!({ "toUserId": things.payee, "amount": "1" }),
         (_, "/admin/grants") => json!({ "userId": things.owner.id, "amount": "1" }),
         (_, "/markets") | ("PUT", "/markets/{id}") => json!({ "question": "Will it snow?", "closesAt": FAR }),
@@ -260,7 +271,7 @@ fn name_of(route: &Route) -> String {
 /// Threat 14.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_answers_everybody_as_the_matrix_says() {
-    on_each_store_with(&[("CHALLENGE_WINDOW", "1h")], |server| async move {
+    on_each_store_with(&[("CHALLENGE_WINDOW", "1h"), HERE], |server| async move {
         let scene = Scene::set(&server).await;
         let (mut expected, mut found, mut differs) = (expected(), String::new(), Vec::new());
         for route in ROUTES {
@@ -307,7 +318,7 @@ fn check_envelope(answer: &Answer, route: &Route) {
 /// Threat 13.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_anothers_looks_like_what_does_not_exist() {
-    on_each_store(|server| async move {
+    on_each_store_with(&[HERE], |server| async move {
         let scene = Scene::set(&server).await;
         let mut hidden = 0;
         for route in ROUTES.iter().filter(|route| route.path.contains('{')) {
@@ -324,7 +335,8 @@ async fn what_is_anothers_looks_like_what_does_not_exist() {
                 order: unknown.clone(),
                 transfer: unknown.clone(),
                 session: unknown.clone(),
-                key: unknown,
+                key: unknown.clone(),
+                webhook: unknown,
                 payee: things.payee.clone(),
             };
             let no_ones = scene.ask(route, &nothing, Some(&scene.other)).await;

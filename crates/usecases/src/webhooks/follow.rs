@@ -1,0 +1,110 @@
+//! Following what happened, and putting aside what webhooks are to be told of it.
+
+use async_trait::async_trait;
+use bellwether_domain::event::{EventBatch, Recorded};
+use bellwether_domain::job::JobKind;
+use bellwether_domain::ports::{Changes, UnitOfWork};
+use bellwether_domain::webhook::Delivery;
+
+use super::fan_out::{Followed, fan_out, told};
+use super::job;
+use crate::atomically::{Script, Step, atomically};
+use crate::{Context, Error};
+
+/// The name of the cursor.
+const CONSUMER: &str = "webhooks";
+/// How many batches one unit of work takes.
+const AT_ONCE: u32 = 100;
+
+/// How far this process knows the cursor to be: so long nothing comes after that, the store need not be asked to lock it.
+#[derive(Debug, Default)]
+pub struct Follower {
+    position: i64,
+}
+
+/// Puts aside what webhooks are to be told of some of what has happened since the last time; whether there may be
+/// more. Each event is acted on once, in the unit of work that moves the cursor. Of several servers one is at it.
+pub async fn follow(ctx: &Context, follower: &mut Follower) -> Result<bool, Error> {
+    if ctx.webhooks.outbox.after(follower.position, 1).await?.is_empty() {
+        return Ok(false);
+    }
+    let Some(Taken { position, is_told, is_full }) = atomically(ctx, TakeSome).await? else { return Ok(false) };
+    follower.position = follower.position.max(position);
+    if is_told {
+        ctx.job_bell.ring(JobKind::Webhook);
+    }
+    Ok(is_full)
+}
+
+/// What one unit of work came to.
+struct Taken {
+    position: i64,
+    is_told: bool,
+    is_full: bool,
+}
+
+struct TakeSome;
+
+#[async_trait]
+impl Script for TakeSome {
+    /// None where another server is at it.
+    type Output = Option<Taken>;
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
+        let Some(position) = unit.event_cursors().lock(CONSUMER, 0).await? else { return Ok(Step::Discard(None)) };
+        let batches = ctx.webhooks.outbox.after(position, AT_ONCE).await?;
+        let Some(last) = batches.last().map(|batch| batch.position) else {
+            return Ok(Step::Discard(Some(Taken { position, is_told: false, is_full: false })));
+        };
+        let deliveries = deliveries(ctx, unit, &batches).await?;
+        let (now, webhooks) = (ctx.clock.now(), told(&deliveries));
+        let is_told = !webhooks.is_empty();
+        if is_told {
+            let new_jobs = webhooks.into_iter().map(|webhook| job(ctx, webhook, now)).collect();
+            unit.write(&Changes { new_deliveries: deliveries, new_jobs, ..Changes::default() }).await?;
+        }
+        unit.event_cursors().advance(CONSUMER, last).await?;
+        let is_full = u32::try_from(batches.len()).is_ok_and(|count| count >= AT_ONCE);
+        Ok(Step::Commit(Some(Taken { position: last, is_told, is_full })))
+    }
+}
+
+/// What is to be told of these batches.
+async fn deliveries(ctx: &Context, unit: &mut dyn UnitOfWork, batches: &[EventBatch]) -> Result<Vec<Delivery>, Error> {
+    let webhooks = unit.webhooks().enabled().await?;
+    let mut deliveries = Vec::new();
+    if webhooks.is_empty() {
+        return Ok(deliveries);
+    }
+    let (mut ids, now) = (ctx.ids.fresh(), ctx.clock.now());
+    for batch in batches {
+        match batch.events() {
+            Ok(events) => {
+                for event in &events {
+                    deliveries.extend(fan_out(&webhooks, &followed(event), &mut ids, now));
+                }
+            }
+            // What a later version wrote. Whoever reads the list of events sees it.
+            Err(error) => {
+                tracing::error!(position = batch.position, %error, "events cannot be read; no webhook is told of them")
+            }
+        }
+    }
+    Ok(deliveries)
+}
+
+fn followed(recorded: &Recorded) -> Followed {
+    let event = &recorded.event;
+    // As it is kept it is `{"type": …, "data": …}`.
+    let mut value = serde_json::to_value(event).unwrap_or_default();
+    Followed {
+        sequence: recorded.sequence,
+        at: recorded.at,
+        kind: event.kind(),
+        version: event.version(),
+        market: event.market(),
+        is_public: event.is_public(),
+        users: event.users().into_iter().flatten().collect(),
+        data: value.get_mut("data").map(serde_json::Value::take).unwrap_or_default(),
+    }
+}

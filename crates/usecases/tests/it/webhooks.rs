@@ -1,0 +1,245 @@
+//! Webhooks: who is told what, by which unit of work, and what is noted of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_domain::event::{Event, EventBatch};
+use bellwether_domain::ids::{DeliveryId, JobId, WebhookId};
+use bellwether_domain::job::{Job, JobKind};
+use bellwether_domain::ports::{
+    CallAnswer, CallError, MockCaller, MockOutbox, MockStore, MockWebhookLog, MockWebhookSigner,
+};
+use bellwether_domain::refusal::Refusal;
+use bellwether_domain::user::Role;
+use bellwether_domain::webhook::{Delivery, DeliveryState, MOST_WEBHOOKS, Webhook, WebhookState};
+use bellwether_usecases::jobs::{Handler as _, Verdict};
+use bellwether_usecases::webhooks::{self, Delivering, Follower, NewWebhook, WebhookPatch, follow};
+use bellwether_usecases::{Caller, Context, Error};
+use futures_util::FutureExt as _;
+use uuid::Uuid;
+
+use crate::mocks::{Unit, context, no_webhooks, now, store, user, user_id};
+
+fn hook(n: u128) -> Webhook {
+    Webhook {
+        id: WebhookId(Uuid::from_u128(n)),
+        owner: user_id(1),
+        url: "https://example.org/hook".to_owned(),
+        description: None,
+        events: Vec::new(),
+        markets: Vec::new(),
+        state: WebhookState::Enabled,
+        secret_number: 0,
+        overlap_until: None,
+        failing_since: None,
+        created_at: now(),
+        updated_at: now(),
+        version: 1,
+    }
+}
+
+fn message(n: u128) -> Delivery {
+    let id = DeliveryId(Uuid::from_u128(n));
+    Delivery::new(id, hook(1).id, "webhook.test".to_owned(), "{}".to_owned(), now())
+}
+
+/// A batch of one event, which concerns the owner of the webhooks alone.
+fn batch(position: i64) -> EventBatch {
+    let user = user_id(1);
+    let data = format!(r#"{{"userId":"{user}","balance":"1.000","held":"0.000","available":"1.000"}}"#);
+    let payload = format!(r#"[{{"type":"balance.changed","data":{data}}}]"#);
+    EventBatch { position, at: now(), payload }
+}
+
+fn caller() -> Caller {
+    Caller::signed_in(user_id(1), Role::User)
+}
+
+#[test]
+fn the_batch_of_these_tests_can_be_read() {
+    let kinds: Vec<&str> = batch(1).events().unwrap().iter().map(|recorded| recorded.event.kind()).collect();
+    assert!(kinds == ["balance.changed"] && Event::KINDS.contains(&"balance.changed"));
+}
+
+/// Threat 48: what is to be told, the job that tells it and the cursor move together.
+#[tokio::test]
+async fn what_happened_is_put_aside_in_the_unit_that_moves_the_cursor() {
+    let store = store(1, |_| {
+        let mut unit = Unit::default();
+        unit.event_cursors.expect_lock().times(1).returning(|_, _| Ok(Some(4)));
+        unit.event_cursors.expect_advance().times(1).withf(|_, position| *position == 7).returning(|_, _| Ok(()));
+        unit.webhooks.expect_enabled().times(1).returning(|| Ok(vec![hook(1)]));
+        unit.unit
+            .expect_write()
+            .times(1)
+            .withf(|changes| {
+                let sequences: Vec<i64> = changes.new_deliveries.iter().map(|delivery| delivery.sequence).collect();
+                let job = &changes.new_jobs[0];
+                sequences == [5 * 1024, 7 * 1024]
+                    && changes.new_jobs.len() == 1
+                    && job.kind == JobKind::Webhook
+                    && job.unique_key.as_deref() == Some(job.payload.as_str())
+            })
+            .returning(|_| Ok(()));
+        unit.commits()
+    });
+    let mut outbox = MockOutbox::new();
+    outbox.expect_after().returning(|position, _| Ok(if position < 7 { vec![batch(5), batch(7)] } else { Vec::new() }));
+    let mut ctx = context(store);
+    ctx.webhooks.outbox = Arc::new(outbox);
+    let mut follower = Follower::default();
+    assert!(!follow(&ctx, &mut follower).await.unwrap());
+    assert!(ctx.job_bell.heard(JobKind::Webhook).now_or_never().is_some());
+    assert!(!follow(&ctx, &mut follower).await.unwrap(), "nothing more, and the store is not asked to lock");
+}
+
+#[tokio::test]
+async fn another_server_that_follows_is_left_to_it() {
+    let store = store(1, |_| {
+        let mut unit = Unit::default();
+        unit.event_cursors.expect_lock().returning(|_, _| Ok(None));
+        unit.rolls_back()
+    });
+    let mut outbox = MockOutbox::new();
+    outbox.expect_after().returning(|_, _| Ok(vec![batch(1)]));
+    let mut ctx = context(store);
+    ctx.webhooks.outbox = Arc::new(outbox);
+    assert!(!follow(&ctx, &mut Follower::default()).await.unwrap());
+}
+
+/// What is due once, and then nothing; nothing waits for another try.
+fn log_of(messages: Vec<Delivery>) -> MockWebhookLog {
+    let mut log = MockWebhookLog::new();
+    log.expect_webhook().returning(|_| Ok(Some(hook(1))));
+    let mut messages = Some(messages);
+    log.expect_due().returning(move |_, _, _| Ok(messages.take().unwrap_or_default()));
+    log.expect_next_due().returning(|_| Ok(None));
+    log
+}
+
+fn sending(store: MockStore, log: MockWebhookLog, answer: Result<u16, CallError>) -> Context {
+    let mut signer = MockWebhookSigner::new();
+    signer.expect_sign().returning(|_, numbers, id, _, _| format!("{numbers:?} {id}"));
+    let mut calls = MockCaller::new();
+    calls.expect_post().returning(move |call| {
+        assert_eq!(call.headers.len(), 3);
+        let took = Duration::from_millis(3);
+        answer.clone().map(|status| CallAnswer { status, retry_after: None, body: String::new(), took })
+    });
+    let mut ctx = context(store);
+    (ctx.webhooks.log, ctx.webhooks.signer, ctx.webhooks.caller) = (Arc::new(log), Arc::new(signer), Arc::new(calls));
+    ctx
+}
+
+fn webhook_job() -> Job {
+    Job::new(JobId(Uuid::nil()), JobKind::Webhook, hook(1).id.to_string(), now())
+}
+
+/// The unit that notes what came of a message.
+fn noting(state: DeliveryState, disables: Option<WebhookState>) -> Unit {
+    let mut unit = Unit::default();
+    unit.webhooks.expect_lock().returning(|_| Ok(Some(hook(1))));
+    unit.webhooks.expect_delivery().returning(|id| Ok(Some(Delivery { id, ..message(1) })));
+    unit.users.expect_load().returning(|_| Ok(vec![user(1)]));
+    unit.unit
+        .expect_write()
+        .times(1)
+        .withf(move |changes| {
+            let after = changes.webhooks.first().map(|webhook| webhook.state).filter(|s| *s != WebhookState::Enabled);
+            changes.deliveries[0].state == state
+                && after == disables
+                && changes.new_jobs.iter().map(|job| job.kind).eq(disables.map(|_| JobKind::Mail))
+        })
+        .returning(|_| Ok(()));
+    unit.commits()
+}
+
+/// Threat 54: the first that is not taken ends the turn of its market; 410 disables, with a mail.
+#[tokio::test]
+async fn messages_are_sent_in_order_up_to_the_first_that_is_not_taken() {
+    for (answer, notes, state, disables) in [
+        (Ok(204), 3, DeliveryState::Delivered, None),
+        (Ok(500), 1, DeliveryState::Pending, None),
+        (Err(CallError::Failed("no answer".to_owned())), 1, DeliveryState::Pending, None),
+        (Ok(410), 1, DeliveryState::Failed, Some(WebhookState::Gone)),
+    ] {
+        let store = store(notes, move |_| noting(state, disables));
+        let ctx = sending(store, log_of(vec![message(1), message(2), message(3)]), answer);
+        assert_eq!(Delivering.run(&ctx, &webhook_job()).await, Ok(Verdict::Done(None)));
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_another_try_is_looked_at_when_it_is_due() {
+    let mut log = MockWebhookLog::new();
+    log.expect_webhook().returning(|_| Ok(Some(hook(1))));
+    log.expect_due().returning(|_, _, _| Ok(Vec::new()));
+    log.expect_next_due().returning(|_| Ok(Some(now())));
+    let ctx = sending(MockStore::new(), log, Ok(200));
+    assert_eq!(Delivering.run(&ctx, &webhook_job()).await, Ok(Verdict::Later(now())));
+}
+
+/// Threat 51: what the house does not call is no webhook.
+#[tokio::test]
+async fn a_url_that_is_not_called_is_refused_when_a_webhook_is_made_or_moved() {
+    let mut calls = MockCaller::new();
+    calls.expect_check().times(2).returning(|_| Err(CallError::Forbidden("not for everybody".to_owned())));
+    let mut log = MockWebhookLog::new();
+    log.expect_webhook().returning(|_| Ok(Some(hook(1))));
+    let mut ctx = context(MockStore::new());
+    (ctx.webhooks.caller, ctx.webhooks.log) = (Arc::new(calls), Arc::new(log));
+    let wanted =
+        NewWebhook { url: "https://10.0.0.1".to_owned(), description: None, events: Vec::new(), markets: Vec::new() };
+    let refused = webhooks::create(&ctx, caller(), wanted.clone(), None).await.map(drop);
+    let patch = WebhookPatch { url: Some(wanted.url), ..WebhookPatch::default() };
+    let moved = webhooks::change(&ctx, caller(), hook(1).id, None, patch).await.map(drop);
+    for refused in [refused, moved] {
+        assert!(matches!(&refused, Err(Error::Refused(Refusal::UrlNotCalled(why))) if why == "not for everybody"));
+    }
+}
+
+#[tokio::test]
+async fn a_user_has_a_bounded_number_of_webhooks() {
+    let store = store(1, |_| {
+        let mut unit = Unit::default();
+        unit.users.expect_lock().returning(|_| Ok(vec![user(1)]));
+        unit.webhooks.expect_of_user().returning(|_| Ok((0..MOST_WEBHOOKS).map(|_| hook(1)).collect()));
+        unit.rolls_back()
+    });
+    let mut calls = MockCaller::new();
+    calls.expect_check().returning(|_| Ok(()));
+    let mut ctx = context(store);
+    let mut queries = bellwether_domain::ports::MockQueries::new();
+    queries.expect_markets_by_ids().returning(|_| Ok(Vec::new()));
+    (ctx.queries, ctx.webhooks.caller) = (Arc::new(queries), Arc::new(calls));
+    let wanted = NewWebhook { url: hook(1).url, description: None, events: Vec::new(), markets: Vec::new() };
+    let refused = webhooks::create(&ctx, caller(), wanted, None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::TooManyWebhooks { .. }))));
+}
+
+/// Threat 13.
+#[tokio::test]
+async fn anothers_webhook_is_not_found_whoever_asks() {
+    for role in [Role::User, Role::Admin] {
+        let other = Caller::signed_in(user_id(2), role);
+        let store = store(2, |_| {
+            let mut unit = Unit::default();
+            unit.webhooks.expect_lock().returning(|_| Ok(Some(hook(1))));
+            unit.rolls_back()
+        });
+        let mut log = MockWebhookLog::new();
+        log.expect_webhook().returning(|_| Ok(Some(hook(1))));
+        let mut ctx = Context { webhooks: no_webhooks(), ..context(store) };
+        ctx.webhooks.log = Arc::new(log);
+        let id = hook(1).id;
+        let refusals = [
+            webhooks::show(&ctx, other, id).await.map(drop),
+            webhooks::secrets(&ctx, other, id).await.map(drop),
+            webhooks::delete(&ctx, other, id, None).await,
+            webhooks::test(&ctx, other, id).await.map(drop),
+        ];
+        for refused in refusals {
+            assert!(matches!(refused, Err(Error::Refused(Refusal::WebhookNotFound))), "{refused:?}");
+        }
+    }
+}
