@@ -43,10 +43,11 @@ fn message(n: u128) -> Delivery {
     Delivery::new(id, hook(1).id, "webhook.test".to_owned(), "{}".to_owned(), now())
 }
 
-/// A batch of one public event.
+/// A batch of one event, which concerns the owner of the webhooks alone.
 fn batch(position: i64) -> EventBatch {
-    let data = r#"{"userId":"00000000-0000-0000-0000-000000000001","balance":"1.000","held":"0.000"}"#;
-    let payload = format!("[{{\"type\":\"balance.changed\",\"data\":{data}}}]");
+    let user = user_id(1);
+    let data = format!(r#"{{"userId":"{user}","balance":"1.000","held":"0.000","available":"1.000"}}"#);
+    let payload = format!(r#"[{{"type":"balance.changed","data":{data}}}]"#);
     EventBatch { position, at: now(), payload }
 }
 
