@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod raw;
 pub mod server;
 pub mod strace;
+pub mod stream;
 pub mod tokens;
 
 use std::future::Future;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use bellwether_domain::ports::{PageRequest, Queries, Start, UserFilter};
 use bellwether_domain::user::{Role, UserStatus};
 use bellwether_http::App;
+use bellwether_usecases::live::Live;
 use bellwether_usecases::trading::Trading;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -42,7 +43,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     let (runtime, trading) = (tokio::runtime::Handle::current(), Trading::new(ctx.clone()));
     let app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());
-    let draining = app.draining();
+    let (draining, live) = (app.draining(), app.live());
     let server = bellwether_http::server(app, listener)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
@@ -60,7 +61,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     tokio::select! {
-        () = stop(&draining, || handle.stop(true), stop_background, [("tick", ticking), ("mails", mailing)]) => {}
+        () = stop(&draining, || stop_serving(&live, handle.stop(true)), stop_background, [("tick", ticking), ("mails", mailing)]) => {}
         () = signals.next() => {
             tracing::warn!("stopped at once by a second signal; what was in flight is undone or was answered");
             return Ok(());
@@ -89,6 +90,12 @@ async fn stop<F: Future<Output = ()>>(
             tracing::warn!(task, "a background task did not finish in time; it goes on after the next start");
         }
     }
+}
+
+/// Live streams never end by themselves; everything else is finished.
+async fn stop_serving(live: &Live, stopped: impl Future<Output = ()>) {
+    live.stop();
+    stopped.await;
 }
 
 /// What asks the server to stop.

@@ -186,6 +186,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("allowed_origins", "", "origins whose pages may call the API, separated by commas"),
     setting("database_connections", "16", "the most connections to PostgreSQL, or readers of SQLite, 1 to 1000"),
     setting("shutdown_timeout", "30s", "how long requests may take to end when the server stops, `0s` to `10m`"),
+    setting("events_kept", "168h", "how long [events](events.md) are kept, `1m` to `8760h`"),
+    setting("streams_per_user", "20", "the most [live streams](live.md) of one user at a time, 1 to 1000000"),
+    setting(
+        "streams_per_address",
+        "50",
+        "the most live streams from one address at a time, of those who are not signed in",
+    ),
     setting("tick_interval", "1s", "how often it is looked for what time has made due, `10ms` to `1h`"),
 ];
 

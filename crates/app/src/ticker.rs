@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bellwether_usecases::api_keys::write_last_uses;
 use bellwether_usecases::audit_log::tell_of_failures;
+use bellwether_usecases::events::forget_old_events;
 use bellwether_usecases::idempotency::forget_old_answers;
 use bellwether_usecases::recovery::forget_old_mail_tokens;
 use bellwether_usecases::sessions::forget_old_sessions;
@@ -63,6 +64,7 @@ async fn forget(ctx: &Context) -> Result<(), Error> {
     forget_old_sessions(ctx).await?;
     forget_old_mail_tokens(ctx).await?;
     tell_of_failures(ctx).await?;
+    forget_old_events(ctx).await?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
-use bellwether_domain::ports::{Cache, Jobs, Mailer, Queries, Sealer, Store, TokenSigner};
+use bellwether_domain::ports::{Cache, Jobs, Mailer, Outbox, Queries, Sealer, Store, TokenSigner};
 use bellwether_local::{LocalCache, LocalLimiter};
 use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_postgres::{PgOptions, PgStore};
@@ -15,6 +15,7 @@ use bellwether_security::{
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use bellwether_usecases::api_keys::KeyMemory;
 use bellwether_usecases::caching::InvalidatingStore;
+use bellwether_usecases::events::EventBell;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::{Delivery, MailBell};
 use bellwether_usecases::sessions::SessionMemory;
@@ -108,6 +109,15 @@ impl Backend {
         }
     }
 
+    /// What happened.
+    #[must_use]
+    pub(crate) fn outbox(&self) -> Arc<dyn Outbox> {
+        match self {
+            Self::Sqlite(store) => store.clone(),
+            Self::Postgres(store) => store.clone(),
+        }
+    }
+
     /// How many groups of commands it executes at a time: SQLite has one writer. On PostgreSQL groups that
     /// concern the same accounts wait for each other, so more than one pays only where they are small, or
     /// where processors would idle.
@@ -180,6 +190,8 @@ pub(crate) fn context(
     Ok(Context {
         store: Arc::new(InvalidatingStore::new(backend.store(), Arc::clone(&cache))),
         queries: backend.queries(),
+        outbox: backend.outbox(),
+        event_bell: EventBell::default(),
         cache,
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),

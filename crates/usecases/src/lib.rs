@@ -2,7 +2,7 @@
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
 //! [`users`], [`bots`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`transfers`], [`markets`], [`trading`], [`settling`], [`audit_log`] that tells
-//! of it, and [`audit`] that checks the result.
+//! of it, [`events`] and [`live`] streams that others follow, and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
 pub mod api_keys;
@@ -13,10 +13,12 @@ pub mod bots;
 pub mod caching;
 pub mod context;
 pub mod error;
+pub mod events;
 mod forgetting;
 mod groups;
 pub mod idempotency;
 pub mod limits;
+pub mod live;
 pub mod mail;
 pub mod markets;
 pub mod recovery;

@@ -25,6 +25,7 @@ mod independence;
 mod life;
 mod limits;
 mod lists;
+mod live;
 mod mail;
 mod makers;
 mod money;

@@ -11,14 +11,15 @@ use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::ports::{
     AccessClaims, InvalidToken, Lookup, MockCache, MockClock, MockCommonPasswords, MockIdSource, MockOpaqueTokens,
-    MockPasswordHasher, MockQueries, MockRateLimiter, MockSealer, MockStore, MockTokenSigner, PublicKey, SessionOfUser,
-    Standing,
+    MockOutbox, MockPasswordHasher, MockQueries, MockRateLimiter, MockSealer, MockStore, MockTokenSigner, PublicKey,
+    SessionOfUser, Standing,
 };
 use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_http::{App, HttpOptions, service};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::events::EventBell;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::MailBell;
 use bellwether_usecases::sessions::SessionMemory;
@@ -113,6 +114,8 @@ impl Ports {
         let ctx = Context {
             store: Arc::new(self.store),
             queries: Arc::new(self.queries),
+            outbox: Arc::new(MockOutbox::new()),
+            event_bell: EventBell::default(),
             cache: Arc::new(forgetful()),
             clock: Arc::new(clock),
             ids: Arc::new(ids),

@@ -14,6 +14,7 @@ mod audit_log;
 mod bots;
 mod caching;
 mod limits;
+mod live;
 mod mail;
 mod mocks;
 mod money;
