@@ -256,6 +256,15 @@ impl Request {
         self.with(|b| b.body(body))
     }
 
+    /// Sends it, and leaves the body to be read as it comes.
+    ///
+    /// # Panics
+    /// When the server cannot be reached.
+    pub async fn open(self) -> reqwest::Response {
+        let shown = self.shown;
+        self.builder.send().await.unwrap_or_else(|error| panic!("{shown}: {error}"))
+    }
+
     /// Sends it, if the server can be reached.
     pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let response = self.builder.send().await?;

@@ -21,6 +21,7 @@ pub mod receiver;
 pub mod redis;
 pub mod server;
 pub mod strace;
+pub mod stream;
 pub mod tokens;
 
 use std::future::Future;

@@ -17,6 +17,7 @@ use bellwether_notify::SmtpMailer;
 use bellwether_redis::RedisOptions;
 use bellwether_usecases::Policy;
 use bellwether_usecases::limits::{Limits, Rule};
+use bellwether_usecases::live::StreamLimits;
 use bellwether_usecases::markets::Independence;
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
@@ -179,6 +180,11 @@ impl Config {
             ),
             max_sessions: reader.number("max_sessions", 1, 100),
             limits: reader.limits(),
+            events_kept: reader.duration("events_kept", SignedDuration::from_mins(1), SignedDuration::from_hours(8760)),
+            streams: StreamLimits {
+                per_user: reader.number("streams_per_user", 1, 1_000_000),
+                per_address: reader.number("streams_per_address", 1, 1_000_000),
+            },
             conceal_existing_accounts: reader.flag("conceal_existing_accounts"),
             ..Policy::default()
         };

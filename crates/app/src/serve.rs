@@ -14,6 +14,7 @@ use bellwether_http::App;
 use bellwether_usecases::Context;
 use bellwether_usecases::ends::heed_ends;
 use bellwether_usecases::jobs::{Handler, Schedule, Schedules};
+use bellwether_usecases::live::Live;
 use bellwether_usecases::trading::Trading;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -50,7 +51,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(redis) = shared.redis.clone() {
         app = app.with_redis(redis);
     }
-    let draining = app.draining();
+    let (draining, live) = (app.draining(), app.live());
     let server = bellwether_http::server(app, listener)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
@@ -68,7 +69,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     tokio::select! {
-        () = stop(&draining, || handle.stop(true), stop_background, background, patience) => {}
+        () = stop(&draining, || stop_serving(&live, handle.stop(true)), stop_background, background, patience) => {}
         () = signals.next() => {
             tracing::warn!("stopped at once by a second signal; what was in flight is undone or was answered");
             return Ok(());
@@ -126,6 +127,12 @@ async fn stop<F: Future<Output = ()>>(
             tracing::warn!(task, "a background task did not finish in time; it goes on after the next start");
         }
     }
+}
+
+/// Live streams never end by themselves; everything else is finished.
+async fn stop_serving(live: &Live, stopped: impl Future<Output = ()>) {
+    live.stop();
+    stopped.await;
 }
 
 /// What asks the server to stop.

@@ -227,6 +227,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "",
         "networks besides the internet where webhooks may be, such as `10.1.0.0/16, fd00::/8`, separated by commas; there `http` will do",
     ),
+    setting("events_kept", "168h", "how long [events](events.md) are kept, `1m` to `8760h`"),
+    setting("streams_per_user", "20", "the most [live streams](live.md) of one user at a time, 1 to 1000000"),
+    setting(
+        "streams_per_address",
+        "50",
+        "the most live streams from one address at a time, of those who are not signed in",
+    ),
     setting("tick_interval", "1s", "how often it is looked for what time has made due, `10ms` to `1h`"),
 ];
 

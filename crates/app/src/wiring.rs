@@ -21,6 +21,7 @@ use bellwether_security::{
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use bellwether_usecases::api_keys::KeyMemory;
 use bellwether_usecases::caching::InvalidatingStore;
+use bellwether_usecases::events::EventBell;
 use bellwether_usecases::jobs::{Auditing, CleaningUp, Handler, JobBell, Probing};
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::Delivery;
@@ -209,6 +210,8 @@ pub(crate) fn context(
         store: Arc::new(InvalidatingStore::new(backend.store(), Arc::clone(&shared.cache))),
         queries: backend.queries(),
         replicas: replicas(config, backend)?,
+        outbox: backend.outbox(),
+        event_bell: EventBell::default(),
         cache: Arc::clone(&shared.cache),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),

@@ -91,6 +91,7 @@ table! {
     ListUsers:        "user"     "list"           [Nothing Nothing Any    ] Admin    "list users"
     ManageUsers:      "user"     "manage"         [Nothing Nothing Any    ] NoKey    "change roles or suspend users"
     ReadAuditLog:     "audit"    "read"           [Nothing Nothing Any    ] Admin    "read the audit log"
+    ReadEvents:       "event"    "read"           [Nothing Nothing Any    ] Admin    "read everybody's events"
 
     ReadJobs:         "job"      "read"           [Nothing Nothing Any    ] Admin    "see jobs"
     ManageJobs:       "job"      "manage"         [Nothing Nothing Any    ] Admin    "start, retry or cancel jobs"

@@ -127,6 +127,15 @@ pub enum Refusal {
         /// How many there may be.
         limit: usize,
     },
+    /// Too many live streams.
+    #[error("at most {limit} streams are allowed at a time; end some first, or follow more in one")]
+    TooManyStreams {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A ticket that is none, has expired or was used.
+    #[error("the ticket is not valid: it is good once, for 30 seconds, while its session lasts; ask for another")]
+    BadTicket,
     /// A bot never leads or administers anything.
     #[error("a bot acts as a user does: it can have no other role")]
     BotHasNoRole,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bellwether_domain::ports::{AnswerKey, Auxiliary, Sealer};
 use bellwether_usecases::Context;
+use bellwether_usecases::live::Live;
 use bellwether_usecases::trading::Trading;
 use bellwether_usecases::transfers::Payments;
 use tokio::runtime::Handle;
@@ -75,6 +76,7 @@ pub struct App {
     ctx: Context,
     trading: Trading,
     payments: Payments,
+    live: Live,
     sealer: Arc<dyn Sealer>,
     runtime: Handle,
     options: Arc<HttpOptions>,
@@ -91,6 +93,7 @@ impl App {
     pub fn new(ctx: Context, trading: Trading, sealer: Arc<dyn Sealer>, runtime: Handle, options: HttpOptions) -> Self {
         Self {
             payments: Payments::new(ctx.clone()),
+            live: Live::new(ctx.clone()),
             ctx,
             trading,
             sealer,
@@ -126,6 +129,18 @@ impl App {
 
     pub(crate) fn payments(&self) -> &Payments {
         &self.payments
+    }
+
+    /// The live streams, to be ended before the server is stopped.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        self.live.clone()
+    }
+
+    /// The seal of what is given out to come back.
+    #[must_use]
+    pub(crate) fn shared_sealer(&self) -> Arc<dyn Sealer> {
+        Arc::clone(&self.sealer)
     }
 
     pub(crate) fn sealer(&self) -> &dyn Sealer {

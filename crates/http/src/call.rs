@@ -1,10 +1,12 @@
 //! One request on its way through a handler: who asks, for what, and with which body.
 
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::USER_AGENT;
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, USER_AGENT};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ids::UserId;
@@ -119,6 +121,31 @@ impl Call {
             None => auth::identify(&self.app, token).await?,
         };
         who.ok_or_else(|| auth::invalid(token))
+    }
+
+    /// Whose token the request bears, if it bears any; 401 where that is no good.
+    pub(crate) async fn bearer_if_any(&self) -> Result<Option<Bearer>, Fault> {
+        if self.request.headers().contains_key(AUTHORIZATION) { self.bearer().await.map(Some) } else { Ok(None) }
+    }
+
+    /// A header's text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.request.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Whether only the head of the answer is asked for.
+    pub(crate) fn is_head(&self) -> bool {
+        self.request.method() == Method::HEAD
+    }
+
+    /// The address that it comes from.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.client().0
+    }
+
+    /// What a connection needs to become something other than HTTP.
+    pub(crate) fn into_parts(self) -> (HttpRequest, Payload) {
+        (self.request, self.payload)
     }
 
     /// Lets a caller in who has what the route needs.

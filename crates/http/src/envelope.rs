@@ -95,6 +95,11 @@ impl Reply {
         Self::new(StatusCode::OK, Some(data))
     }
 
+    /// 201 with data that has no place of its own.
+    pub(crate) fn created(data: &impl Serialize) -> Result<Self, Fault> {
+        Ok(Self { status: StatusCode::CREATED, ..Self::ok(data)? })
+    }
+
     /// 202 with data: what was asked for is done later.
     pub(crate) fn accepted(data: &impl Serialize) -> Result<Self, Fault> {
         Ok(Self { status: StatusCode::ACCEPTED, ..Self::ok(data)? })

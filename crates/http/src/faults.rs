@@ -342,6 +342,8 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::KeyOpenOrders { .. } => (CONFLICT, "KEY_OPEN_ORDERS"),
         R::TooManyKeys { .. } => (CONFLICT, "TOO_MANY_API_KEYS"),
         R::TooManyBots { .. } => (CONFLICT, "TOO_MANY_BOTS"),
+        R::TooManyStreams { .. } => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_STREAMS"),
+        R::BadTicket => (StatusCode::UNAUTHORIZED, "INVALID_TICKET"),
         R::BotHasNoRole => (CONFLICT, "BOT_HAS_NO_ROLE"),
         R::BotCannotSignIn => (CONFLICT, "BOT_CANNOT_SIGN_IN"),
         R::UserInactive => (StatusCode::FORBIDDEN, "USER_INACTIVE"),
@@ -397,7 +399,9 @@ fn facts(refusal: &Refusal) -> Option<Value> {
             json!({ "limit": limit.to_string(), "required": required.to_string(), "available": available.to_string() })
         }
         Refusal::KeyOpenOrders { limit } => json!({ "limit": limit }),
-        Refusal::TooManyKeys { limit } | Refusal::TooManyBots { limit } => json!({ "limit": limit }),
+        Refusal::TooManyKeys { limit } | Refusal::TooManyBots { limit } | Refusal::TooManyStreams { limit } => {
+            json!({ "limit": limit })
+        }
         Refusal::InsufficientShares { outcome, required, available } => {
             json!({ "outcome": outcome, "required": required.count(), "available": available.count() })
         }

@@ -7,8 +7,8 @@ use bellwether_domain::permissions::Permission;
 use crate::call::Arrived;
 use crate::faults::Fault;
 use crate::{
-    accounts, api_keys, audit_log, books, bots, health, jobs, keys, markets, orders, positions, previews, recovery,
-    sessions, sets, trades, transfers, users, webhooks,
+    accounts, api_keys, audit_log, books, bots, events, health, jobs, keys, live, markets, orders, positions, previews,
+    recovery, sessions, sets, trades, transfers, users, webhooks,
 };
 
 /// Who may use a route.
@@ -118,6 +118,11 @@ routes! {
     "/api/v1/transfers" { post transfers::pay: Needs(P::Pay); }
     "/api/v1/transfers/{id}" { get transfers::show: Needs(P::ReadTransfer); }
     "/api/v1/admin/grants" { post transfers::grant: Needs(P::GrantCredits); }
+    // Where the channel `me` is among what is followed, the handler asks for what it shows.
+    "/api/v1/stream" { get live::events: Public; }
+    "/api/v1/ws" { get live::socket: Public; }
+    "/api/v1/stream/tickets" { post live::issue: Needs(P::ReadAccount); }
+    "/api/v1/events" { get events::list: Needs(P::ReadEvents); }
     "/api/v1/admin/audit-log" { get audit_log::list: Needs(P::ReadAuditLog); }
 
     "/api/v1/webhooks" {

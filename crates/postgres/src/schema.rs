@@ -269,36 +269,6 @@ pub(crate) const WEBHOOK_DELIVERIES: Table = Table {
     types: SELDOM_WRITTEN,
 };
 
-pub(crate) const WEBHOOKS: Table = Table {
-    name: "webhooks",
-    columns: "id, user_id, url, description, events, markets, state, secret_number, overlap_until, failing_since, created_at, \
-              updated_at, version",
-    kinds: "uutttttizzzzi",
-    changing_kinds: "utttttizzzi",
-    changing: &[
-        "id",
-        "url",
-        "description",
-        "events",
-        "markets",
-        "state",
-        "secret_number",
-        "overlap_until",
-        "failing_since",
-        "updated_at",
-        "version",
-    ],
-};
-
-pub(crate) const WEBHOOK_DELIVERIES: Table = Table {
-    name: "webhook_deliveries",
-    columns: "id, webhook_id, sequence, kind, market_id, body, state, attempts, next_at, attempted_at, took_ms, status, said, \
-              created_at, pending_since",
-    kinds: "uuituttizziitzz",
-    changing_kinds: "utizziitz",
-    changing: &["id", "state", "attempts", "next_at", "attempted_at", "took_ms", "status", "said", "pending_since"],
-};
-
 pub(crate) const API_KEYS: Table = Table {
     name: "api_keys",
     columns: "id, user_id, name, hash, scopes, markets, spend_per_day, max_open_orders, created_at, expires_at, revoked_at, \

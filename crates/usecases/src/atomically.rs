@@ -78,6 +78,7 @@ async fn run_once<S: Script>(
                 Some(decided) => unit.commit_telling(decided).await?,
                 None => unit.commit().await?,
             }
+            ctx.event_bell.ring();
             Ok(Some(output))
         }
         Ok(Step::Discard(output)) => {

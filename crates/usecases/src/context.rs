@@ -8,15 +8,18 @@ use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{
-    Cache, Clock, CommonPasswords, IdSource, Jobs, OpaqueTokens, PasswordHasher, Queries, Replicas, Store, TokenSigner,
+    Cache, Clock, CommonPasswords, IdSource, Jobs, OpaqueTokens, Outbox, PasswordHasher, Queries, Replicas, Store,
+    TokenSigner,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
 use jiff::SignedDuration;
 
 use crate::api_keys::KeyMemory;
+use crate::events::EventBell;
 use crate::jobs::JobBell;
 use crate::limits::{Limiter, Limits};
+use crate::live::StreamLimits;
 use crate::markets::Independence;
 use crate::sessions::SessionMemory;
 use crate::webhooks::WebhookPorts;
@@ -30,6 +33,10 @@ pub struct Context {
     pub queries: Arc<dyn Queries>,
     /// Copies of the store for reads that may lag, if there are some.
     pub replicas: Option<Arc<dyn Replicas>>,
+    /// What happened.
+    pub outbox: Arc<dyn Outbox>,
+    /// Wakes who follows what happens.
+    pub event_bell: EventBell,
     /// Answers that are the same for everybody. The store must be one whose commits end what they make stale:
     /// [`InvalidatingStore`](crate::caching::InvalidatingStore).
     pub cache: Arc<dyn Cache>,
@@ -106,6 +113,10 @@ pub struct Policy {
     pub limits: Limits,
     /// How long answers are kept for idempotency keys.
     pub answers_kept: SignedDuration,
+    /// How long events are kept.
+    pub events_kept: SignedDuration,
+    /// How many live streams there may be.
+    pub streams: StreamLimits,
 }
 
 impl Default for Policy {
@@ -124,6 +135,8 @@ impl Default for Policy {
             conceal_existing_accounts: false,
             limits: Limits::default(),
             answers_kept: SignedDuration::from_hours(24),
+            events_kept: SignedDuration::from_hours(7 * 24),
+            streams: StreamLimits::default(),
         }
     }
 }

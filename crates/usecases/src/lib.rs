@@ -2,7 +2,7 @@
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
 //! [`users`], [`bots`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`jobs`], [`webhooks`], [`transfers`], [`markets`], [`trading`], [`settling`], [`audit_log`] that tells
-//! of it, and [`audit`] that checks the result.
+//! of it, [`events`] and [`live`] streams that others follow, and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
 pub mod api_keys;
@@ -14,11 +14,13 @@ pub mod caching;
 pub mod context;
 pub mod ends;
 pub mod error;
+pub mod events;
 mod forgetting;
 mod groups;
 pub mod idempotency;
 pub mod jobs;
 pub mod limits;
+pub mod live;
 pub mod mail;
 pub mod markets;
 pub mod recovery;

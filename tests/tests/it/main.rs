@@ -27,6 +27,7 @@ mod jobs;
 mod life;
 mod limits;
 mod lists;
+mod live;
 mod mail;
 mod makers;
 mod money;

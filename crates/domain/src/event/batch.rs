@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{BalanceData, Event, MarketData, PositionData, TransferData, UserData};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use super::{BalanceData, Event, KeyData, MarketData, PositionData, SessionData, TransferData, UserData};
 use crate::ports::Changes;
 
 /// So many events are in one batch at most. A unit of work with more writes several.
@@ -37,6 +39,19 @@ pub struct Recorded {
     pub at: Timestamp,
     /// What happened.
     pub event: Event,
+}
+
+/// As it is sent: with its version.
+impl Serialize for Recorded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut event = serializer.serialize_struct("Recorded", 5)?;
+        event.serialize_field("sequence", &self.sequence)?;
+        event.serialize_field("type", self.event.kind())?;
+        event.serialize_field("version", &self.event.version())?;
+        event.serialize_field("at", &self.at)?;
+        self.event.serialize_data(&mut event)?;
+        event.end()
+    }
 }
 
 impl EventBatch {
@@ -88,6 +103,12 @@ fn derived(changes: &Changes) -> Vec<Event> {
     let mut events = Vec::new();
     events.extend(changes.new_users.iter().map(|user| Event::UserCreated(UserData::of(user))));
     events.extend(changes.new_markets.iter().map(|market| Event::MarketOpened(MarketData::of(market))));
+    let ended = changes.sessions.iter().filter(|session| session.end.is_some());
+    let ended = ended.map(|session| SessionData { session_id: session.id, user_id: session.user });
+    events.extend(ended.map(|data| Event::SessionEnded(Box::new(data))));
+    let revoked = changes.api_keys.iter().filter(|key| key.revoked_at.is_some());
+    let revoked = revoked.map(|key| KeyData { key_id: key.id, user_id: key.user });
+    events.extend(revoked.map(|data| Event::KeyRevoked(Box::new(data))));
     // Those of trades are part of the trade.
     let transfers = changes.transfers.iter().filter(|transfer| transfer.reference.trade.is_none());
     events.extend(transfers.map(|transfer| Event::TransferExecuted(TransferData::of(transfer))));
@@ -106,6 +127,8 @@ fn moment(changes: &Changes) -> Option<Timestamp> {
     let trades = changes.trades.iter().map(|trade| trade.created_at);
     let transfers = changes.transfers.iter().map(|transfer| transfer.created_at);
     let settled = changes.positions.iter().filter_map(|position| position.settled_at);
+    let ended = changes.sessions.iter().filter_map(|session| session.end.as_ref()).map(|end| end.at);
+    let revoked = changes.api_keys.iter().filter_map(|key| key.revoked_at);
     let audited = changes.events.iter().map(|event| event.at);
     users
         .chain(accounts)
@@ -114,6 +137,8 @@ fn moment(changes: &Changes) -> Option<Timestamp> {
         .chain(trades)
         .chain(transfers)
         .chain(settled)
+        .chain(ended)
+        .chain(revoked)
         .chain(audited)
         .max()
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, MarketId, OrderId, TradeId, TransferId, UserId};
+use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId};
 use crate::ledger::{Account, Owner, Transfer, TransferKind};
 use crate::market::{Market, MarketStatus, OutcomeId, Weights};
 use crate::money::{Credits, Price, Shares};
@@ -44,6 +44,26 @@ impl UserData {
             version: user.version,
         })
     }
+}
+
+/// A session that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionData {
+    /// The session.
+    pub session_id: SessionId,
+    /// Whose it was.
+    pub user_id: UserId,
+}
+
+/// An API key that was revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyData {
+    /// The key's id.
+    pub key_id: ApiKeyId,
+    /// Whose it was.
+    pub user_id: UserId,
 }
 
 /// A market.

@@ -4,7 +4,7 @@ use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::ids::{AccountId, MarketId, OrderId, TradeId, TransferId, UserId};
+use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId};
 use crate::ledger::TransferKind;
 use crate::market::MarketStatus;
 use crate::money::{Credits, Price, Shares};
@@ -69,7 +69,7 @@ fn unexpected<E: Error>(text: &str, wanted: &'static str) -> E {
     E::invalid_value(Unexpected::Str(text), &wanted)
 }
 
-ids! { AccountId, MarketId, OrderId, TradeId, TransferId, UserId, }
+ids! { AccountId, ApiKeyId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId, }
 names! { EndReason, MarketStatus, OrderStatus, OrderType, Role, Settlement, Side, TransferKind, UserStatus, }
 decimals! { Credits, Price, }
 

@@ -14,10 +14,11 @@ mod forms;
 
 pub use batch::{EVENTS_PER_BATCH, EventBatch, NewBatch, Recorded, batch};
 pub use data::{
-    BalanceData, BookData, HoldingData, LevelData, MarketData, OrderData, PositionData, TradeData, TransferData,
-    UserData,
+    BalanceData, BookData, HoldingData, KeyData, LevelData, MarketData, OrderData, PositionData, SessionData,
+    TradeData, TransferData, UserData,
 };
 
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{MarketId, UserId};
@@ -46,6 +47,11 @@ macro_rules! events {
             pub const fn version(&self) -> u16 {
                 match self { $(Self::$variant(_) => $version,)+ }
             }
+
+            /// Writes its data as a field of something larger.
+            pub fn serialize_data<S: SerializeStruct>(&self, into: &mut S) -> Result<(), S::Error> {
+                match self { $(Self::$variant(data) => into.serialize_field("data", data),)+ }
+            }
         }
     };
 }
@@ -55,6 +61,10 @@ events! {
     UserCreated(UserData) = "user.created", 1;
     /// A user changed: its name, role, status or what else it has.
     UserUpdated(UserData) = "user.updated", 1;
+    /// A session ended before its time.
+    SessionEnded(SessionData) = "session.ended", 1;
+    /// An API key was revoked.
+    KeyRevoked(KeyData) = "key.revoked", 1;
     /// A market was opened.
     MarketOpened(MarketData) = "market.opened", 1;
     /// A market's texts, tags or times were edited.
@@ -124,7 +134,11 @@ impl Event {
             Self::BookChanged(data) => Some(data.market_id),
             Self::PositionChanged(data) => Some(data.market_id),
             Self::TransferExecuted(data) => data.market_id,
-            Self::UserCreated(_) | Self::UserUpdated(_) | Self::BalanceChanged(_) => None,
+            Self::UserCreated(_)
+            | Self::UserUpdated(_)
+            | Self::SessionEnded(_)
+            | Self::KeyRevoked(_)
+            | Self::BalanceChanged(_) => None,
         }
     }
 
@@ -141,6 +155,8 @@ impl Event {
             | Self::OrderExpired(data) => [Some(data.user_id), None],
             Self::TradeExecuted(data) => [Some(data.taker_id), data.maker_id],
             Self::TransferExecuted(data) => [Some(UserId(data.from_account_id.0)), Some(UserId(data.to_account_id.0))],
+            Self::SessionEnded(data) => [Some(data.user_id), None],
+            Self::KeyRevoked(data) => [Some(data.user_id), None],
             Self::BalanceChanged(data) => [Some(data.user_id), None],
             Self::PositionChanged(data) => [Some(data.user_id), None],
             _ => [None, None],
@@ -154,6 +170,8 @@ impl Event {
             self,
             Self::UserCreated(_)
                 | Self::UserUpdated(_)
+                | Self::SessionEnded(_)
+                | Self::KeyRevoked(_)
                 | Self::OrderAccepted(_)
                 | Self::OrderAmended(_)
                 | Self::OrderFilled(_)

@@ -19,6 +19,7 @@ use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_http::{App, HttpOptions, service};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::events::EventBell;
 use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::sessions::SessionMemory;
@@ -117,6 +118,8 @@ impl Ports {
             store: Arc::new(self.store),
             queries: Arc::new(self.queries),
             replicas: None,
+            outbox: Arc::new(MockOutbox::new()),
+            event_bell: EventBell::default(),
             cache: Arc::new(forgetful()),
             clock: Arc::new(clock),
             ids: Arc::new(ids),

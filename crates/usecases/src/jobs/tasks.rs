@@ -7,6 +7,7 @@ use bellwether_domain::webhook::DELIVERIES_KEPT;
 use super::{Failure, Handler, Verdict};
 use crate::audit::audit;
 use crate::audit_log::tell_of_failures;
+use crate::events::forget_old_events;
 use crate::idempotency::forget_old_answers;
 use crate::recovery::forget_old_mail_tokens;
 use crate::sessions::forget_old_sessions;
@@ -49,6 +50,7 @@ async fn clean_up(ctx: &Context) -> Result<u64, Error> {
     forgotten += forget_old_sessions(ctx).await?;
     forgotten += forget_old_mail_tokens(ctx).await?;
     tell_of_failures(ctx).await?;
+    forgotten += forget_old_events(ctx).await?;
     forgotten += forget_old_deliveries(ctx).await?;
     Ok(forgotten + forget_old_jobs(ctx).await?)
 }

@@ -15,6 +15,7 @@ mod bots;
 mod caching;
 mod jobs;
 mod limits;
+mod live;
 mod mail;
 mod mocks;
 mod money;

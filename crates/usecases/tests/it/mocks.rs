@@ -15,6 +15,7 @@ use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::events::EventBell;
 use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::sessions::SessionMemory;
@@ -296,6 +297,8 @@ pub fn context_with(
         store: Arc::new(store),
         queries: Arc::new(queries),
         replicas: None,
+        outbox: Arc::new(MockOutbox::new()),
+        event_bell: EventBell::default(),
         cache: Arc::new(forgetful()),
         clock: Arc::new(clock),
         ids: Arc::new(ids),

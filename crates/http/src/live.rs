@@ -1,0 +1,217 @@
+//! Live streams: server-sent events, and WebSockets.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use actix_web::{FromRequest as _, HttpResponse, rt, web};
+use actix_ws::{CloseCode, CloseReason, MessageStream, Session};
+use bellwether_domain::ids::MarketId;
+use bellwether_domain::permissions::Permission;
+use bellwether_usecases::Caller;
+use bellwether_usecases::live::{End, Follower, Message, Stream, Topics, issue_ticket, redeem_ticket};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::auth::Bearer;
+use crate::call::Call;
+use crate::envelope::Reply;
+use crate::faults::{Detail, Fault};
+use crate::fields::{Fields, parse_id};
+
+/// How often something is sent where nothing happens, so that both sides know that the other is there.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// So many heartbeats of a WebSocket may go unanswered.
+const MOST_UNANSWERED: u32 = 2;
+/// What one stream may follow at most.
+const MOST_CHANNELS: usize = 100;
+
+/// What a client wants to follow.
+struct Wish {
+    topics: Topics,
+    wants_me: bool,
+    resume: Option<i64>,
+    ticket: Option<String>,
+}
+
+fn wish(query: &Fields<'_>) -> Option<Wish> {
+    let topics = query.required("channels", |n| n.parsed(channels));
+    let resume = query.optional("resumeFrom", |n| n.whole(0, i64::MAX));
+    let ticket = query.optional("ticket", |n| n.string().map(str::to_owned));
+    let ((topics, wants_me), resume, ticket) = (topics?, resume?, ticket?);
+    Some(Wish { topics, wants_me, resume, ticket })
+}
+
+/// Reads `market:ID,markets,me`.
+fn channels(text: &str) -> Result<(Topics, bool), &'static str> {
+    const FORM: &str =
+        "must be channels such as market:0193a5e0-0000-7000-8000-000000000000, markets or me, separated by commas";
+    let (mut topics, mut wants_me) = (Topics::default(), false);
+    for channel in text.split(',').map(str::trim) {
+        match channel.split_once(':') {
+            None if channel == "markets" => topics.all_markets = true,
+            None if channel == "me" => wants_me = true,
+            Some(("market", id)) => {
+                topics.markets.insert(MarketId(parse_id(id).ok_or(FORM)?));
+            }
+            _ => return Err(FORM),
+        }
+    }
+    if topics.markets.len() > MOST_CHANNELS { Err("must be at most 100 markets") } else { Ok((topics, wants_me)) }
+}
+
+/// By what right a request follows.
+async fn follower(call: &Call, ticket: Option<String>) -> Result<(Follower, Option<Caller>), Fault> {
+    let address = call.address();
+    if let Some(ticket) = ticket {
+        let (ctx, sealer) = (call.ctx(), call.app().shared_sealer());
+        let redeem = async move { redeem_ticket(&ctx, &*sealer, &ticket).await };
+        let (follower, caller) = call.app().run(redeem).await?;
+        return Ok((Follower { address, ..follower }, Some(caller)));
+    }
+    let bearer = call.bearer_if_any().await?;
+    let caller = bearer.map(Bearer::caller);
+    let session = bearer.and_then(|bearer| match bearer {
+        Bearer::Session(who) => Some(who.session),
+        Bearer::Key(_) => None,
+    });
+    let (user, key) = (caller.map(|c| c.user), caller.and_then(|c| c.key).map(|key| key.id));
+    Ok((Follower { user, session, key, address }, caller))
+}
+
+/// Begins to follow what a request asks for.
+async fn follow(call: &Call) -> Result<Stream, Fault> {
+    let Wish { mut topics, wants_me, resume, ticket } = call.query(wish)?;
+    let (follower, caller) = follower(call, ticket).await?;
+    if wants_me {
+        let caller = caller.ok_or_else(|| {
+            let message = "the channel me needs an access token as Authorization: Bearer <token>, or a ticket of POST /stream/tickets";
+            Fault::unauthenticated(message, "Bearer")
+        })?;
+        for permission in [Permission::ReadOrders, Permission::ReadAccount, Permission::ReadPositions] {
+            caller.require(permission, true)?;
+        }
+        topics.user = Some(caller.user);
+    }
+    let last = call.header("last-event-id").map(|text| text.parse::<i64>().ok().filter(|last| *last >= 0));
+    let resume = match last {
+        Some(None) => {
+            let detail = Detail::of("Last-Event-ID", "malformed", "must be the id of the last event that came");
+            return Err(Fault::unknown("VALIDATION_ERROR", vec![detail]));
+        }
+        Some(last) => last,
+        None => resume,
+    };
+    let live = call.app().live();
+    call.app().run(async move { live.follow(follower, topics, resume).await }).await
+}
+
+/// `GET /stream`.
+pub(crate) async fn events(call: Call) -> Result<HttpResponse, Fault> {
+    let mut answer = HttpResponse::Ok();
+    // Not compressed: a message goes out at once, and not when a block of many is full.
+    answer
+        .insert_header((CONTENT_TYPE, "text/event-stream"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((CONTENT_ENCODING, "identity"))
+        .insert_header(("X-Accel-Buffering", "no"));
+    if call.is_head() {
+        call.query(wish)?;
+        return Ok(answer.finish());
+    }
+    let stream = follow(&call).await?;
+    let first = Bytes::from_static(b"retry: 1000\n\n");
+    let frames = stream::unfold(Some(stream), |stream| async move {
+        let mut stream = stream?;
+        match tokio::time::timeout(HEARTBEAT, stream.next()).await {
+            Err(_) => Some((Bytes::from_static(b": still here\n\n"), Some(stream))),
+            Ok(Ok(message)) => Some((frame(&message), Some(stream))),
+            Ok(Err(End::Gone)) => None,
+            Ok(Err(end)) => Some((last_frame(end), None)),
+        }
+    });
+    let frames = stream::iter([first]).chain(frames).map(Ok::<_, Infallible>);
+    Ok(answer.streaming(Box::pin(frames)))
+}
+
+/// A message as an event. Its JSON has no line breaks.
+fn frame(message: &Message) -> Bytes {
+    let id = message.sequence.map(|sequence| format!("id: {sequence}\n")).unwrap_or_default();
+    Bytes::from(format!("{id}event: {}\ndata: {}\n\n", message.kind, message.json))
+}
+
+fn last_frame(end: End) -> Bytes {
+    Bytes::from(format!("event: end\ndata: {{\"type\":\"end\",\"reason\":\"{}\"}}\n\n", end.as_str()))
+}
+
+/// `GET /ws`.
+pub(crate) async fn socket(call: Call) -> Result<HttpResponse, Fault> {
+    if call.header("upgrade").is_none_or(|upgrade| !upgrade.eq_ignore_ascii_case("websocket")) {
+        let detail =
+            Detail::of("Upgrade", "required", "must be websocket: this is for WebSockets; GET /stream is plain HTTP");
+        return Err(Fault::unknown("VALIDATION_ERROR", vec![detail]));
+    }
+    let stream = follow(&call).await?;
+    let (request, mut payload) = call.into_parts();
+    let body = web::Payload::from_request(&request, &mut payload).await.map_err(no_handshake)?;
+    let (answer, session, incoming) = actix_ws::handle(&request, body).map_err(no_handshake)?;
+    rt::spawn(speak(session, incoming, stream));
+    Ok(answer)
+}
+
+/// 400: what came is no beginning of a WebSocket.
+fn no_handshake(error: actix_web::Error) -> Fault {
+    Fault::unknown("VALIDATION_ERROR", vec![Detail::of("Upgrade", "malformed", error.to_string())])
+}
+
+/// Sends what happens until either side ends it. What the client says is not listened to, beyond that it is there.
+async fn speak(mut session: Session, mut incoming: MessageStream, mut stream: Stream) {
+    let mut unanswered = 0;
+    let mut next_beat = Instant::now() + HEARTBEAT;
+    let end = loop {
+        tokio::select! {
+            message = stream.next() => match message {
+                Ok(message) => if session.text(message.json.as_str()).await.is_err() { return },
+                Err(end) => break end,
+            },
+            heard = incoming.next() => match heard {
+                None | Some(Err(_) | Ok(actix_ws::Message::Close(_))) => break End::Gone,
+                Some(Ok(actix_ws::Message::Ping(bytes))) => if session.pong(&bytes).await.is_err() { return },
+                Some(Ok(_)) => unanswered = 0,
+            },
+            () = tokio::time::sleep_until(next_beat) => {
+                next_beat = Instant::now() + HEARTBEAT;
+                unanswered += 1;
+                if unanswered > MOST_UNANSWERED || session.ping(b"").await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let code = match end {
+        End::Gone => CloseCode::Normal,
+        End::Slow | End::SessionEnded => CloseCode::Policy,
+        End::Stopping => CloseCode::Restart,
+    };
+    // Whoever has gone need not be told.
+    let _ = session.close(Some(CloseReason { code, description: Some(end.as_str().to_owned()) })).await;
+}
+
+/// A ticket as it is answered.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TicketWire {
+    ticket: String,
+    expires_at: Timestamp,
+}
+
+/// `POST /stream/tickets`.
+pub(crate) async fn issue(mut call: Call) -> Result<Reply, Fault> {
+    let who = call.identity().await?;
+    call.no_body().await?;
+    let ticket = issue_ticket(&call.ctx(), call.sealer(), who);
+    Reply::created(&TicketWire { ticket: ticket.text, expires_at: ticket.expires_at })
+}

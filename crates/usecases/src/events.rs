@@ -1,0 +1,105 @@
+//! What happened, for those who follow it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_domain::event::{EventBatch, Recorded};
+use bellwether_domain::permissions::Permission;
+use bellwether_domain::ports::StoreError;
+use tokio::sync::watch;
+
+use crate::{Caller, Context, Error};
+
+/// How long whoever follows waits for a ring at most: so long may it take until it hears of what another
+/// server did.
+const UNHEARD: Duration = Duration::from_millis(200);
+/// How many batches are forgotten at a time.
+const FORGOTTEN_AT_ONCE: u32 = 1000;
+/// How many batches are read at a time.
+const READ_AT_ONCE: u32 = 100;
+
+/// Wakes who follows what happens, after each commit of this process. Clones are the same bell.
+#[derive(Debug, Clone)]
+pub struct EventBell(Arc<watch::Sender<()>>);
+
+impl Default for EventBell {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(())))
+    }
+}
+
+impl EventBell {
+    /// Says that something was committed.
+    pub fn ring(&self) {
+        self.0.send_replace(());
+    }
+
+    /// An ear for it, for one who follows.
+    #[must_use]
+    pub fn listen(&self) -> EventEar {
+        EventEar(self.0.subscribe())
+    }
+}
+
+/// One who waits for the [`EventBell`].
+#[derive(Debug)]
+pub struct EventEar(watch::Receiver<()>);
+
+impl EventEar {
+    /// Waits until it rings, or rang since this was last called; or until something may have happened on
+    /// another server.
+    pub async fn heard(&mut self) {
+        // The bell is never dropped before who listens; if it were, the time would still pass.
+        if let Ok(Err(_)) = tokio::time::timeout(UNHEARD, self.0.changed()).await {
+            tokio::time::sleep(UNHEARD).await;
+        }
+    }
+}
+
+/// A page of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events, in their order.
+    pub events: Vec<Recorded>,
+    /// Whether there may be more after them.
+    pub has_more: bool,
+}
+
+/// The events after that sequence, at most `limit`, of all users and markets: for administrators. Events that
+/// are older than they are kept are not among them.
+pub async fn list(ctx: &Context, caller: Caller, after: i64, limit: usize) -> Result<EventPage, Error> {
+    caller.require(Permission::ReadEvents, false)?;
+    let mut events = Vec::new();
+    // The batch that the sequence is in may have more.
+    let mut position = EventBatch::position_of(after).saturating_sub(1);
+    loop {
+        let batches = ctx.outbox.after(position, READ_AT_ONCE).await?;
+        let Some(last) = batches.last() else { return Ok(EventPage { events, has_more: false }) };
+        position = last.position;
+        for batch in &batches {
+            events.extend(read(batch)?.into_iter().filter(|recorded| recorded.sequence > after));
+        }
+        if events.len() > limit {
+            events.truncate(limit);
+            return Ok(EventPage { events, has_more: true });
+        }
+    }
+}
+
+/// A batch's events.
+pub(crate) fn read(batch: &EventBatch) -> Result<Vec<Recorded>, StoreError> {
+    batch.events().map_err(|error| StoreError::Corrupt(format!("the events at {}: {error}", batch.position)))
+}
+
+/// Forgets events that were kept for as long as they are to be. Returns how many batches.
+pub async fn forget_old_events(ctx: &Context) -> Result<u64, Error> {
+    let Ok(before) = ctx.clock.now().checked_sub(ctx.policy.events_kept) else { return Ok(0) };
+    let mut forgotten = 0;
+    loop {
+        let count = ctx.outbox.forget_before(before, FORGOTTEN_AT_ONCE).await?;
+        forgotten += count;
+        if count < u64::from(FORGOTTEN_AT_ONCE) {
+            return Ok(forgotten);
+        }
+    }
+}

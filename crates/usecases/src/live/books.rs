@@ -1,0 +1,234 @@
+//! The books of markets that somebody follows, kept in step with their events.
+//!
+//! Orders are matched on as much of a book as they need, so nobody who writes an event knows the book's best
+//! ten prices. Who follows does: a book is read whole once, and every later change of it is an event.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bellwether_domain::event::{BookData, LevelData};
+use bellwether_domain::ids::MarketId;
+use bellwether_domain::market::OutcomeId;
+use bellwether_domain::money::Price;
+use bellwether_domain::order::Side;
+use bellwether_domain::ports::BookLevel;
+
+use super::message::{BookChecksum, BookSnapshot, Snapshot};
+
+/// A checksum is over so many prices of each side.
+const CHECKED: usize = 10;
+
+/// One book: how many shares and orders rest at each price.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Book {
+    /// The sequence of the last change that is in it.
+    sequence: i64,
+    bids: BTreeMap<Price, (i64, i64)>,
+    asks: BTreeMap<Price, (i64, i64)>,
+}
+
+/// What is known of a market's books.
+enum Known {
+    /// They are being read; what has changed meanwhile, and who waits for them.
+    Loading { first: u64, changes: Vec<BookData>, waiting: Vec<u64> },
+    /// Whole, by the place of their outcome.
+    Whole(BTreeMap<u8, Book>),
+}
+
+/// What is to be done for who wants a market's books.
+pub(super) enum Wanted {
+    /// They are to be read, and handed in with [`Books::loaded`].
+    Load,
+    /// Somebody else reads them; one is told when they are there.
+    Wait,
+    /// Here they are.
+    Here(Snapshot),
+}
+
+/// The books of markets that are followed.
+#[derive(Default)]
+pub(super) struct Books(HashMap<MarketId, Known>);
+
+impl Book {
+    /// A book that was read.
+    pub(super) fn of(levels: &[BookLevel], sequence: i64) -> Self {
+        let mut book = Self { sequence, ..Self::default() };
+        for level in levels {
+            let orders = i64::try_from(level.orders).unwrap_or(i64::MAX);
+            book.side(level.side).insert(level.price, (level.quantity.count(), orders));
+        }
+        book
+    }
+
+    fn side(&mut self, side: Side) -> &mut BTreeMap<Price, (i64, i64)> {
+        match side {
+            Side::Buy => &mut self.bids,
+            Side::Sell => &mut self.asks,
+        }
+    }
+
+    fn change(&mut self, level: &LevelData) {
+        let side = self.side(level.side);
+        let (shares, orders) = side.entry(level.price).or_default();
+        (*shares, *orders) = (shares.saturating_add(level.change), orders.saturating_add(level.orders));
+        if *orders <= 0 {
+            side.remove(&level.price);
+        }
+    }
+
+    /// As `GET /markets/{id}/book` sums a book of this depth.
+    fn checksum(&self) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        let bids = self.bids.iter().rev().take(CHECKED).map(|level| ("bid", level));
+        let asks = self.asks.iter().take(CHECKED).map(|level| ("ask", level));
+        for (side, (price, (shares, _))) in bids.chain(asks) {
+            sum.update(format!("{side}:{price}:{shares};").as_bytes());
+        }
+        sum.finalize()
+    }
+
+    fn snapshot(&self, book: u8) -> BookSnapshot {
+        let level = |side| {
+            move |(price, (change, orders)): (&Price, &(i64, i64))| LevelData {
+                book,
+                side,
+                price: *price,
+                change: *change,
+                orders: *orders,
+            }
+        };
+        let bids = self.bids.iter().rev().map(level(Side::Buy));
+        let levels = bids.chain(self.asks.iter().map(level(Side::Sell))).collect();
+        BookSnapshot { book, sequence: self.sequence, levels, checksum: self.checksum() }
+    }
+}
+
+fn snapshot(market_id: MarketId, books: &BTreeMap<u8, Book>) -> Snapshot {
+    Snapshot { market_id, books: books.iter().map(|(number, book)| book.snapshot(*number)).collect() }
+}
+
+/// Applies a change to the books that it is newer than; the checksums of those that it changed. What was read
+/// may be ahead of the events.
+fn apply(books: &mut BTreeMap<u8, Book>, change: &BookData) -> Vec<BookChecksum> {
+    let mut changed = Vec::new();
+    for (number, book) in books.iter_mut().filter(|(_, book)| book.sequence < change.sequence) {
+        let mut levels = change.levels.iter().filter(|level| level.book == *number).peekable();
+        let is_changed = levels.peek().is_some();
+        levels.for_each(|level| book.change(level));
+        book.sequence = change.sequence;
+        if is_changed {
+            changed.push(BookChecksum { book: *number, checksum: book.checksum() });
+        }
+    }
+    changed
+}
+
+impl Books {
+    /// Somebody wants the books of a market.
+    pub(super) fn want(&mut self, market: MarketId, who: u64) -> Wanted {
+        match self.0.get_mut(&market) {
+            Some(Known::Whole(books)) => Wanted::Here(snapshot(market, books)),
+            Some(Known::Loading { waiting, .. }) => {
+                waiting.push(who);
+                Wanted::Wait
+            }
+            None => {
+                self.0.insert(market, Known::Loading { first: who, changes: Vec::new(), waiting: vec![who] });
+                Wanted::Load
+            }
+        }
+    }
+
+    /// Whether the books of a market are still wanted by whoever wanted them first.
+    pub(super) fn is_loading(&self, market: MarketId, who: u64) -> bool {
+        matches!(self.0.get(&market), Some(Known::Loading { first, .. }) if *first == who)
+    }
+
+    /// The books of a market were read for who wanted them first; what to tell, and all who wait for it. None
+    /// where they were forgotten meanwhile: then what has changed since is not known.
+    pub(super) fn loaded(
+        &mut self,
+        market: MarketId,
+        who: u64,
+        mut books: BTreeMap<u8, Book>,
+    ) -> Option<(Snapshot, Vec<u64>)> {
+        if !self.is_loading(market, who) {
+            return None;
+        }
+        let Some(Known::Loading { changes, waiting, .. }) = self.0.remove(&market) else { return None };
+        for change in &changes {
+            apply(&mut books, change);
+        }
+        let told = snapshot(market, &books);
+        self.0.insert(market, Known::Whole(books));
+        Some((told, waiting))
+    }
+
+    /// Nobody follows the market any more, or its books could not be read.
+    pub(super) fn forget(&mut self, market: MarketId) {
+        self.0.remove(&market);
+    }
+
+    /// Nobody follows anything: what happens from now on is not heard of.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Hears of a change; the checksums after it, where the books are known and were not ahead of it.
+    pub(super) fn hear(&mut self, change: &BookData) -> Vec<BookChecksum> {
+        match self.0.get_mut(&change.market_id) {
+            Some(Known::Whole(books)) => apply(books, change),
+            Some(Known::Loading { changes, .. }) => {
+                changes.push(change.clone());
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+}
+
+/// The books that a market with so many outcomes has.
+pub(super) fn numbers(outcomes: usize) -> impl Iterator<Item = OutcomeId> {
+    let books = if outcomes == 2 { 1 } else { outcomes };
+    (0..books).filter_map(OutcomeId::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_domain::money::Shares;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const MARKET: MarketId = MarketId(Uuid::nil());
+
+    fn level(side: Side, mills: i64, change: i64, orders: i64) -> LevelData {
+        LevelData { book: 0, side, price: Price::from_mills(mills).unwrap(), change, orders }
+    }
+
+    fn change(sequence: i64, levels: Vec<LevelData>) -> BookData {
+        BookData { market_id: MARKET, sequence, levels }
+    }
+
+    fn read(side: Side, mills: i64, count: i64) -> BookLevel {
+        let price = Price::from_mills(mills).unwrap();
+        BookLevel { book: OutcomeId::FIRST, side, price, quantity: Shares::new(count), orders: 1 }
+    }
+
+    #[test]
+    fn a_book_that_was_read_ahead_of_events_is_changed_by_later_ones_alone() {
+        let mut books = Books::default();
+        assert!(matches!(books.want(MARKET, 1), Wanted::Load));
+        assert!(matches!(books.want(MARKET, 2), Wanted::Wait));
+        assert_eq!(books.hear(&change(5, vec![level(Side::Buy, 400, 7, 1)])), []);
+        assert_eq!(books.hear(&change(9, vec![level(Side::Buy, 400, -2, 0)])), []);
+        // Read at 6: the first change is in it, the second is not.
+        let read = Book::of(&[read(Side::Buy, 400, 7), read(Side::Sell, 450, 1)], 6);
+        let (snapshot, waiting) = books.loaded(MARKET, 1, BTreeMap::from([(0, read)])).unwrap();
+        assert_eq!(waiting, [1, 2]);
+        assert_eq!(snapshot.books[0].sequence, 9);
+        assert_eq!(snapshot.books[0].checksum, crc32fast::hash(b"bid:0.400:5;ask:0.450:1;"));
+        let sums = books.hear(&change(12, vec![level(Side::Buy, 400, -5, -1), level(Side::Buy, 390, 1, 1)]));
+        assert_eq!(sums, [BookChecksum { book: 0, checksum: crc32fast::hash(b"bid:0.390:1;ask:0.450:1;") }]);
+        assert_eq!(books.hear(&change(12, vec![level(Side::Buy, 390, 1, 1)])), [], "it was heard of before");
+    }
+}

@@ -1,0 +1,165 @@
+//! What is sent to those who follow.
+
+use std::sync::Arc;
+
+use bellwether_domain::event::{BookData, Event, LevelData, Recorded, TradeData};
+use bellwether_domain::ids::{MarketId, OrderId, TradeId, UserId};
+use bellwether_domain::money::{Credits, Price, Shares};
+use bellwether_domain::order::Side;
+use bellwether_domain::trade::Settlement;
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// A message: JSON, made once for all who get it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The event that it tells of; who has had it has had everything before it. None for what is no event.
+    pub sequence: Option<i64>,
+    /// Its kind: that of the event, or `hello`, `gap`, `book.snapshot`.
+    pub kind: &'static str,
+    /// All of it.
+    pub json: String,
+}
+
+/// The form that all messages have.
+#[derive(Serialize)]
+struct Envelope<D> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<i64>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    version: u16,
+    at: Timestamp,
+    data: D,
+}
+
+/// A trade as everybody sees it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PublicTrade<'a> {
+    trade_id: TradeId,
+    market_id: MarketId,
+    sequence: i64,
+    outcome: &'a str,
+    price: Price,
+    quantity: Shares,
+    cost: Credits,
+    taker_side: Side,
+    settlement: Settlement,
+}
+
+/// A trade as one who traded sees it: with its own order, and nothing of the other's.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnTrade<'a> {
+    #[serde(flatten)]
+    trade: PublicTrade<'a>,
+    role: &'static str,
+    order_id: Option<OrderId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fee: Option<Credits>,
+}
+
+/// A change of a market's books, with what one may check it by.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LiveBook<'a> {
+    #[serde(flatten)]
+    change: &'a BookData,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    checksums: &'a [BookChecksum],
+}
+
+/// The checksum of a book after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BookChecksum {
+    /// The place of the book's outcome, from 0.
+    pub book: u8,
+    /// CRC-32 over the best ten prices of each side.
+    pub checksum: u32,
+}
+
+/// All of a market's books.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Snapshot {
+    pub(super) market_id: MarketId,
+    pub(super) books: Vec<BookSnapshot>,
+}
+
+/// One of them. Its levels are those of a `book.changed` that makes it out of an empty book.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BookSnapshot {
+    pub(super) book: u8,
+    pub(super) sequence: i64,
+    pub(super) levels: Vec<LevelData>,
+    pub(super) checksum: u32,
+}
+
+impl Message {
+    fn of(sequence: Option<i64>, kind: &'static str, version: u16, at: Timestamp, data: impl Serialize) -> Arc<Self> {
+        // Nothing in a message can fail to become JSON: no map has a key that is no text.
+        let json = serde_json::to_string(&Envelope { sequence, kind, version, at, data }).unwrap_or_default();
+        Arc::new(Self { sequence, kind, json })
+    }
+
+    /// What is no event.
+    pub(super) fn notice(kind: &'static str, at: Timestamp, data: impl Serialize) -> Arc<Self> {
+        Self::of(None, kind, 1, at, data)
+    }
+
+    /// Where one stands who is told this: everything up to there is known, or must be loaded.
+    pub(super) fn standing(kind: &'static str, sequence: i64, at: Timestamp, data: impl Serialize) -> Arc<Self> {
+        Self::of(Some(sequence), kind, 1, at, data)
+    }
+
+    /// An event as everybody may see it.
+    pub(super) fn public(recorded: &Recorded, checksums: &[BookChecksum]) -> Arc<Self> {
+        match &recorded.event {
+            Event::TradeExecuted(trade) => Self::told(recorded, PublicTrade::of(trade)),
+            Event::BookChanged(change) => Self::told(recorded, LiveBook { change, checksums }),
+            _ => Self::whole(recorded),
+        }
+    }
+
+    /// An event as one may see it whom it concerns.
+    pub(super) fn own(recorded: &Recorded, user: UserId) -> Arc<Self> {
+        match &recorded.event {
+            Event::TradeExecuted(data) => {
+                let trade = PublicTrade::of(data);
+                let is_taker = data.taker_id == user;
+                let order_id = if is_taker { Some(data.taker_order_id) } else { data.maker_order_id };
+                let role = if is_taker { "taker" } else { "maker" };
+                Self::told(recorded, OwnTrade { trade, role, order_id, fee: is_taker.then_some(data.fee) })
+            }
+            _ => Self::whole(recorded),
+        }
+    }
+
+    fn told(recorded: &Recorded, data: impl Serialize) -> Arc<Self> {
+        let event = &recorded.event;
+        Self::of(Some(recorded.sequence), event.kind(), event.version(), recorded.at, data)
+    }
+
+    fn whole(recorded: &Recorded) -> Arc<Self> {
+        let json = serde_json::to_string(recorded).unwrap_or_default();
+        Arc::new(Self { sequence: Some(recorded.sequence), kind: recorded.event.kind(), json })
+    }
+}
+
+impl<'a> PublicTrade<'a> {
+    fn of(data: &'a TradeData) -> Self {
+        Self {
+            trade_id: data.trade_id,
+            market_id: data.market_id,
+            sequence: data.sequence,
+            outcome: &data.outcome,
+            price: data.price,
+            quantity: data.quantity,
+            cost: data.cost,
+            taker_side: data.taker_side,
+            settlement: data.settlement,
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! Live streams: what happens, told to those who follow, as it happens.
+//!
+//! One task follows the outbox while anybody follows it, and hands each event to those whom it is for: a
+//! message is made once, and put into the bounded queue of each. Whoever does not keep up is dropped and told so.
+//! Who comes back says what it has had last, and is given what came after: from what this process has just
+//! told, or from the outbox itself; then it is put among those who follow, at exactly that place. So nobody
+//! misses an event, nor gets one twice. Where the outbox no longer has what is asked for, a `gap` says so.
+
+mod books;
+mod message;
+mod subscribers;
+mod tickets;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bellwether_domain::event::{EVENTS_PER_BATCH, Event, EventBatch, Recorded};
+use bellwether_domain::ids::{ApiKeyId, MarketId, SessionId, UserId};
+use bellwether_domain::ports::{MarketKey, Span, StoreError};
+use bellwether_domain::refusal::Refusal;
+use bellwether_domain::user::UserStatus;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+pub use message::{BookChecksum, Message};
+pub use tickets::{Ticket, issue_ticket, redeem_ticket};
+
+use crate::events::read;
+use crate::{Context, Error};
+use books::{Book, Books, Wanted};
+use subscribers::{Queue, Subscribers, message_for};
+
+/// How many batches are read at a time.
+const READ_AT_ONCE: u32 = 100;
+/// So many of the last events are at hand for those who come back.
+const RECENT: usize = 8192;
+/// Whoever has missed more messages than this is told of a gap.
+const MOST_MISSED: usize = 20_000;
+/// So many levels a side at most has a book: one for each price.
+const WHOLE: u32 = 999;
+/// How often it is looked for sessions that have expired.
+const SWEEP: Duration = Duration::from_secs(30);
+/// The pause after events were told.
+const BREATH: Duration = Duration::from_millis(5);
+/// The pause after the outbox could not be read.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What somebody wants to follow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topics {
+    /// All that happens in these markets.
+    pub markets: BTreeSet<MarketId>,
+    /// What becomes of any market.
+    pub all_markets: bool,
+    /// What concerns that user.
+    pub user: Option<UserId>,
+}
+
+/// By what right somebody follows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Follower {
+    /// Who, if it is known.
+    pub user: Option<UserId>,
+    /// In which session.
+    pub session: Option<SessionId>,
+    /// By which API key.
+    pub key: Option<ApiKeyId>,
+    /// From where.
+    pub address: Option<IpAddr>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client does not take what it is sent.
+    Slow,
+    /// The session is over, the key was revoked, or the user may no longer act.
+    SessionEnded,
+    /// The server stops.
+    Stopping,
+    /// The client has gone.
+    Gone,
+}
+
+impl End {
+    /// Its name in the last message.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::SessionEnded => "session_ended",
+            Self::Stopping => "stopping",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// How many streams there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Of one user.
+    pub per_user: usize,
+    /// From one address, of those who are not signed in.
+    pub per_address: usize,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self { per_user: 20, per_address: 50 }
+    }
+}
+
+/// Everybody who follows. Clones are the same.
+#[derive(Clone)]
+pub struct Live {
+    ctx: Context,
+    state: Arc<Mutex<State>>,
+    starting: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Live(..)")
+    }
+}
+
+/// Whose streams are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Counted {
+    User(UserId),
+    Address(Option<IpAddr>),
+}
+
+#[derive(Default)]
+struct State {
+    is_running: bool,
+    is_stopped: bool,
+    /// Everything up to this batch was told.
+    position: i64,
+    /// The last events that were told: all of those after batch `recent_from`.
+    recent: VecDeque<Recorded>,
+    recent_from: i64,
+    subscribers: Subscribers,
+    books: Books,
+    counts: HashMap<Counted, usize>,
+}
+
+/// What one who follows gets.
+pub struct Stream {
+    live: Live,
+    number: u64,
+    counted: Counted,
+    missed: VecDeque<Arc<Message>>,
+    /// Events up to here it has had among those, or before.
+    had: i64,
+    messages: mpsc::Receiver<Arc<Message>>,
+    end: Arc<OnceLock<End>>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// The next message, or why there is none any more. May be abandoned while it waits.
+    pub async fn next(&mut self) -> Result<Arc<Message>, End> {
+        if let Some(message) = self.missed.pop_front() {
+            return Ok(message);
+        }
+        loop {
+            let message = self.messages.recv().await;
+            let message = message.ok_or_else(|| self.end.get().copied().unwrap_or(End::Gone))?;
+            // What was read from the outbox may be ahead of what is told.
+            if message.sequence.is_none_or(|sequence| sequence > self.had) {
+                return Ok(message);
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut state = self.live.lock();
+        state.drop_subscriber(self.number, End::Gone);
+        state.leave(self.counted);
+    }
+}
+
+/// How somebody begins.
+enum Begun {
+    /// With everything after this, which it has missed.
+    After(Vec<Arc<Message>>),
+    /// With what comes from now on, since what it asks for is not there.
+    Gap { asked: i64 },
+    /// With what comes from now on.
+    Now,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Gap {
+    asked: i64,
+    reload: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+impl Live {
+    /// On these ports.
+    #[must_use]
+    pub fn new(ctx: Context) -> Self {
+        Self { ctx, state: Arc::default(), starting: Arc::default() }
+    }
+
+    /// Follows these topics, after the event of that sequence or from now on. The first message says
+    /// where the stream begins, unless it goes on where it was. Refused: topics that are not there, too many streams.
+    pub async fn follow(&self, follower: Follower, topics: Topics, resume: Option<i64>) -> Result<Stream, Error> {
+        let counted = follower.user.map_or(Counted::Address(follower.address), Counted::User);
+        self.lock().enter(counted, self.ctx.policy.streams)?;
+        match self.begin(follower, topics, resume, counted).await {
+            Ok(stream) => Ok(stream),
+            Err(error) => {
+                self.lock().leave(counted);
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(
+        &self,
+        follower: Follower,
+        topics: Topics,
+        resume: Option<i64>,
+        counted: Counted,
+    ) -> Result<Stream, Error> {
+        let mut outcomes = BTreeMap::new();
+        for market in &topics.markets {
+            let found = self.ctx.queries.market(&MarketKey::Id(*market)).await?.ok_or(Refusal::MarketNotFound)?;
+            outcomes.insert(*market, found.outcomes.len());
+        }
+        let (number, queue, missed) = loop {
+            self.start().await?;
+            let begun = match resume {
+                Some(asked) => self.missed(&topics, asked).await?,
+                None => Begun::Now,
+            };
+            // It may have come to rest meanwhile, or forgotten what was just looked for.
+            if let Some(added) = self.add(follower, &topics, begun) {
+                break added;
+            }
+        };
+        let Queue { messages, end } = queue;
+        let had = missed.last().and_then(|message| message.sequence).unwrap_or(0);
+        for (market, outcomes) in outcomes {
+            self.give_books(number, market, outcomes);
+        }
+        Ok(Stream { live: self.clone(), number, counted, missed: missed.into(), had, messages, end })
+    }
+
+    /// Puts somebody among those who follow, at the place up to which it has everything.
+    fn add(&self, follower: Follower, topics: &Topics, begun: Begun) -> Option<(u64, Queue, Vec<Arc<Message>>)> {
+        let now = self.ctx.clock.now();
+        let mut state = self.lock();
+        if !state.is_running {
+            return None;
+        }
+        let told = EventBatch { position: state.position, at: now, payload: String::new() }.first_sequence();
+        let told = told.saturating_add(EVENTS_PER_BATCH - 1);
+        let missed = match begun {
+            Begun::Now => vec![Message::standing("hello", told, now, Nothing {})],
+            Begun::Gap { asked } => {
+                vec![Message::standing("gap", told, now, Gap { asked, reload: what_to_reload(topics) })]
+            }
+            Begun::After(mut messages) => {
+                let had = messages.last().and_then(|message| message.sequence)?;
+                if EventBatch::position_of(had) < state.recent_from {
+                    return None;
+                }
+                let after = state.recent.iter().filter(|recorded| recorded.sequence > had);
+                messages.extend(after.filter_map(|recorded| message_for(topics, recorded)));
+                messages
+            }
+        };
+        let (number, queue) = state.subscribers.add(follower, topics.clone());
+        Some((number, queue, missed))
+    }
+
+    /// What has happened after an event, up to what this process has at hand. The first message says that
+    /// the stream goes on there; the last has the sequence up to which this goes.
+    async fn missed(&self, topics: &Topics, asked: i64) -> Result<Begun, Error> {
+        let span = self.ctx.outbox.span().await?.unwrap_or(Span { oldest: 1, newest: 0 });
+        let had = EventBatch::position_of(asked);
+        if asked < 0 || had > span.newest || had < span.oldest.saturating_sub(1) {
+            return Ok(Begun::Gap { asked });
+        }
+        let now = self.ctx.clock.now();
+        let mut messages = vec![Message::standing("resumed", asked, now, Nothing {})];
+        let mut position = had.saturating_sub(1);
+        // Messages are only for some events; where those end that were looked at is told apart.
+        let mut looked_at = asked;
+        loop {
+            if self.lock().recent_from <= position {
+                break;
+            }
+            let batches = self.ctx.outbox.after(position, READ_AT_ONCE).await?;
+            let Some(last) = batches.last() else { break };
+            position = last.position;
+            for batch in &batches {
+                for recorded in read(batch)?.iter().filter(|recorded| recorded.sequence > asked) {
+                    messages.extend(message_for(topics, recorded));
+                    looked_at = recorded.sequence;
+                }
+            }
+            if messages.len() > MOST_MISSED {
+                return Ok(Begun::Gap { asked });
+            }
+        }
+        if messages.last().and_then(|message| message.sequence) != Some(looked_at) {
+            messages.push(Message::standing("resumed", looked_at, now, Nothing {}));
+        }
+        Ok(Begun::After(messages))
+    }
+
+    /// Gives one who follows a market its books, or has them read where nobody followed it.
+    fn give_books(&self, number: u64, market: MarketId, outcomes: usize) {
+        let now = self.ctx.clock.now();
+        let mut state = self.lock();
+        match state.books.want(market, number) {
+            Wanted::Wait => {}
+            Wanted::Here(snapshot) => state.send(number, Message::notice("book.snapshot", now, snapshot)),
+            Wanted::Load => drop(tokio::spawn(self.clone().load_books(number, market, outcomes))),
+        }
+    }
+
+    /// Reads a market's books for all who wait for them, by the number of the first of them.
+    async fn load_books(self, first: u64, market: MarketId, outcomes: usize) {
+        let books = loop {
+            match self.read_books(market, outcomes).await {
+                Ok(books) => break books,
+                Err(error) => tracing::warn!(%error, %market, "a book cannot be read; it is tried again"),
+            }
+            tokio::time::sleep(PAUSE).await;
+            if !self.lock().books.is_loading(market, first) {
+                return;
+            }
+        };
+        let now = self.ctx.clock.now();
+        let mut state = self.lock();
+        if let Some((snapshot, waiting)) = state.books.loaded(market, first, books) {
+            let message = Message::notice("book.snapshot", now, snapshot);
+            waiting.into_iter().for_each(|number| state.send(number, Arc::clone(&message)));
+        }
+    }
+
+    async fn read_books(&self, market: MarketId, outcomes: usize) -> Result<BTreeMap<u8, Book>, StoreError> {
+        let mut books = BTreeMap::new();
+        for outcome in books::numbers(outcomes) {
+            let (levels, sequence) = self.ctx.queries.book(market, outcome, WHOLE).await?;
+            books.insert(outcome.number(), Book::of(&levels, sequence));
+        }
+        Ok(books)
+    }
+
+    /// Ends all streams, and begins none any more.
+    pub fn stop(&self) {
+        let mut state = self.lock();
+        state.is_stopped = true;
+        for number in state.subscribers.numbers() {
+            state.drop_subscriber(number, End::Stopping);
+        }
+    }
+
+    /// How many streams there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().subscribers.numbers().len()
+    }
+
+    /// Sees to it that the outbox is followed.
+    async fn start(&self) -> Result<(), Error> {
+        let _one = self.starting.lock().await;
+        let (is_running, is_stopped) = {
+            let state = self.lock();
+            (state.is_running, state.is_stopped)
+        };
+        if is_stopped {
+            return Err(StoreError::Unavailable("the server is stopping".into()).into());
+        }
+        if is_running {
+            return Ok(());
+        }
+        let newest = self.ctx.outbox.span().await?.map_or(0, |span| span.newest);
+        let mut state = self.lock();
+        (state.is_running, state.position, state.recent_from) = (true, newest, newest);
+        state.recent.clear();
+        state.books.clear();
+        tokio::spawn(self.clone().run());
+        Ok(())
+    }
+
+    /// Follows the outbox until nobody follows this.
+    async fn run(self) {
+        let mut ear = self.ctx.event_bell.listen();
+        let mut swept = tokio::time::Instant::now();
+        // Nobody is there when it begins; whoever it was begun for may take a moment.
+        let mut was_idle = false;
+        loop {
+            let position = self.lock().position;
+            match self.ctx.outbox.after(position, READ_AT_ONCE).await {
+                Ok(batches) if batches.is_empty() => {
+                    let is_idle = self.lock().subscribers.is_empty();
+                    if is_idle && was_idle && self.lock().rest() {
+                        return;
+                    }
+                    was_idle = is_idle;
+                    ear.heard().await;
+                }
+                Ok(batches) => {
+                    for batch in &batches {
+                        self.tell(batch);
+                    }
+                    // Under load, some commits at a time: a read costs the database as much as a few orders.
+                    tokio::time::sleep(BREATH).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "live streams cannot be told what happens; it is tried again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = tokio::time::Instant::now();
+                tokio::spawn(self.clone().sweep());
+            }
+        }
+    }
+
+    fn tell(&self, batch: &EventBatch) {
+        let events = match read(batch) {
+            Ok(events) => events,
+            Err(error) => {
+                // Another version of the server may have written it. Who follows can see that it missed something.
+                tracing::error!(%error, "events cannot be read, and are told to nobody");
+                Vec::new()
+            }
+        };
+        let mut state = self.lock();
+        for recorded in events {
+            state.tell(recorded);
+        }
+        state.position = batch.position;
+    }
+
+    /// Ends the streams of sessions that have expired.
+    async fn sweep(self) {
+        let followers = self.lock().subscribers.followers();
+        for (number, follower) in followers {
+            let Some(session) = follower.session else { continue };
+            let found = self.ctx.session_memory.get(&*self.ctx.queries, session).await;
+            let now = self.ctx.clock.now();
+            if found.is_ok_and(|found| found.is_none_or(|live| live.expires_at <= now)) {
+                self.lock().drop_subscriber(number, End::SessionEnded);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Ends the following of the outbox, unless somebody has come.
+    fn rest(&mut self) -> bool {
+        self.is_running = !self.subscribers.is_empty();
+        !self.is_running
+    }
+
+    /// Hands an event to those whom it is for.
+    fn tell(&mut self, recorded: Recorded) {
+        let checksums = match &recorded.event {
+            Event::BookChanged(change) => self.books.hear(change),
+            _ => Vec::new(),
+        };
+        let slow = self.subscribers.publish(&recorded, &checksums);
+        slow.into_iter().for_each(|number| self.drop_subscriber(number, End::Slow));
+        let mut over = self.subscribers.ended_by(&recorded.event);
+        if let Event::UserUpdated(user) = &recorded.event
+            && user.status != UserStatus::Active
+        {
+            let of_user = |(number, follower): (u64, Follower)| (follower.user == Some(user.user_id)).then_some(number);
+            over.extend(self.subscribers.followers().into_iter().filter_map(of_user));
+        }
+        over.into_iter().for_each(|number| self.drop_subscriber(number, End::SessionEnded));
+        self.recent.push_back(recorded);
+        if self.recent.len() > RECENT
+            && let Some(forgotten) = self.recent.pop_front()
+        {
+            self.recent_from = EventBatch::position_of(forgotten.sequence);
+        }
+    }
+
+    fn send(&mut self, number: u64, message: Arc<Message>) {
+        if !self.subscribers.send(number, message) {
+            self.drop_subscriber(number, End::Slow);
+        }
+    }
+
+    fn drop_subscriber(&mut self, number: u64, why: End) {
+        for market in self.subscribers.remove(number, why) {
+            self.books.forget(market);
+        }
+    }
+
+    fn enter(&mut self, counted: Counted, limits: StreamLimits) -> Result<(), Refusal> {
+        let limit = match counted {
+            Counted::User(_) => limits.per_user,
+            Counted::Address(_) => limits.per_address,
+        };
+        let count = self.counts.entry(counted).or_default();
+        if *count >= limit {
+            return Err(Refusal::TooManyStreams { limit });
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, counted: Counted) {
+        if let Some(count) = self.counts.get_mut(&counted) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.counts.remove(&counted);
+            }
+        }
+    }
+}
+
+/// What shows how things stand of what is followed.
+fn what_to_reload(topics: &Topics) -> Vec<String> {
+    let mut paths: Vec<String> = topics.markets.iter().map(|market| format!("/api/v1/markets/{market}")).collect();
+    if topics.all_markets {
+        paths.push("/api/v1/markets".to_owned());
+    }
+    if let Some(user) = topics.user {
+        paths.extend(["/api/v1/orders?status=open", "/api/v1/positions"].map(str::to_owned));
+        paths.push(format!("/api/v1/accounts/{user}"));
+    }
+    paths
+}

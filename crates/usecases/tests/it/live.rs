@@ -1,0 +1,178 @@
+//! Live streams over an outbox that a test fills.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bellwether_domain::event::{Event, EventBatch, MarketData};
+use bellwether_domain::market::MarketStatus;
+use bellwether_domain::ports::{MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, Outbox, Span, StoreError};
+use bellwether_domain::refusal::Refusal;
+use bellwether_usecases::live::{End, Follower, Live, StreamLimits, Topics};
+use bellwether_usecases::{Context, Error};
+use jiff::Timestamp;
+
+use crate::mocks::{context_with, market, market_id, now, user_id};
+
+/// What happened, as a test says.
+#[derive(Clone, Default)]
+struct Happened(Arc<Mutex<Vec<EventBatch>>>);
+
+impl Happened {
+    /// One batch more, of so many edits of a market.
+    fn edit(&self, number: u128, count: usize) {
+        let mut batches = self.0.lock().unwrap();
+        let event = Event::MarketUpdated(MarketData::of(&market(number, MarketStatus::Open)));
+        let payload = serde_json::to_string(&vec![event; count]).unwrap();
+        let position = batches.last().map_or(1, |batch| batch.position + 1);
+        batches.push(EventBatch { position, at: now(), payload });
+    }
+
+    /// Forgets all but the newest.
+    fn forget(&self) {
+        let mut batches = self.0.lock().unwrap();
+        let newest = batches.len() - 1;
+        batches.drain(..newest);
+    }
+}
+
+#[async_trait]
+impl Outbox for Happened {
+    async fn after(&self, position: i64, limit: u32) -> Result<Vec<EventBatch>, StoreError> {
+        let batches = self.0.lock().unwrap();
+        Ok(batches.iter().filter(|batch| batch.position > position).take(limit as usize).cloned().collect())
+    }
+
+    async fn span(&self) -> Result<Option<Span>, StoreError> {
+        let batches = self.0.lock().unwrap();
+        let ends = batches.first().zip(batches.last());
+        Ok(ends.map(|(first, last)| Span { oldest: first.position, newest: last.position }))
+    }
+
+    async fn forget_before(&self, _: Timestamp, _: u32) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+fn live(happened: &Happened) -> (Live, Context) {
+    let mut queries = MockQueries::new();
+    queries.expect_market().returning(|_| Ok(Some(market(1, MarketStatus::Open))));
+    queries.expect_book().returning(|_, _, _| Ok((Vec::new(), 0)));
+    let mut ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), MockTokenSigner::new());
+    ctx.outbox = Arc::new(happened.clone());
+    ctx.policy.streams = StreamLimits { per_user: 2, per_address: 1 };
+    (Live::new(ctx.clone()), ctx)
+}
+
+fn all_markets() -> Topics {
+    Topics { all_markets: true, ..Topics::default() }
+}
+
+fn somebody() -> Follower {
+    Follower { user: Some(user_id(1)), ..Follower::default() }
+}
+
+/// The sequences of the next so many messages.
+async fn heard(stream: &mut bellwether_usecases::live::Stream, count: usize) -> Vec<i64> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        all.push(stream.next().await.unwrap().sequence.unwrap());
+    }
+    all
+}
+
+#[tokio::test]
+async fn who_goes_on_after_an_event_gets_all_that_came_after_it_once() {
+    let happened = Happened::default();
+    let (live, ctx) = live(&happened);
+    happened.edit(1, 3);
+    happened.edit(1, 1);
+    // From the outbox: the rest of the batch that it has had a part of, and what came after.
+    let mut late = live.follow(somebody(), all_markets(), Some(1024)).await.unwrap();
+    assert_eq!(heard(&mut late, 4).await, [1024, 1025, 1026, 2048]);
+    happened.edit(1, 2);
+    ctx.event_bell.ring();
+    assert_eq!(heard(&mut late, 2).await, [3072, 3073]);
+    // From what was just told.
+    let mut later = live.follow(somebody(), all_markets(), Some(3072)).await.unwrap();
+    assert_eq!(heard(&mut later, 2).await, [3072, 3073]);
+    happened.edit(1, 1);
+    ctx.event_bell.ring();
+    assert_eq!(heard(&mut later, 1).await, [4096]);
+    assert_eq!(heard(&mut late, 1).await, [4096]);
+}
+
+#[tokio::test]
+async fn who_asks_for_what_is_forgotten_or_was_never_there_is_told_of_a_gap() {
+    let happened = Happened::default();
+    let (live, _) = live(&happened);
+    (0..5).for_each(|_| happened.edit(1, 1));
+    happened.forget();
+    for asked in [1024, 9 * 1024] {
+        let mut stream = live.follow(somebody(), all_markets(), Some(asked)).await.unwrap();
+        let gap = stream.next().await.unwrap();
+        assert_eq!((gap.kind, gap.sequence), ("gap", Some(5 * 1024 + 1023)));
+        assert!(gap.json.contains(&format!("\"asked\":{asked}")) && gap.json.contains("/api/v1/markets"));
+    }
+}
+
+/// Threat 67: whoever does not take what it is sent is dropped and told so, and others are not kept waiting.
+#[tokio::test]
+async fn who_does_not_keep_up_is_dropped_and_told_so() {
+    let happened = Happened::default();
+    let (live, ctx) = live(&happened);
+    let mut slow = live.follow(somebody(), all_markets(), None).await.unwrap();
+    let mut quick = live.follow(somebody(), all_markets(), None).await.unwrap();
+    assert_eq!(quick.next().await.unwrap().kind, "hello");
+    for _ in 0..3 {
+        happened.edit(1, 400);
+        ctx.event_bell.ring();
+        heard(&mut quick, 400).await;
+    }
+    let mut count = 0;
+    let end = loop {
+        match slow.next().await {
+            Ok(_) => count += 1,
+            Err(end) => break end,
+        }
+    };
+    assert_eq!((end, count), (End::Slow, 513), "what had room, and the hello before it");
+    assert_eq!(live.count(), 1);
+}
+
+#[tokio::test]
+async fn a_market_comes_with_its_book_and_without_others() {
+    let happened = Happened::default();
+    let (live, ctx) = live(&happened);
+    let topics = Topics { markets: BTreeSet::from([market_id(1)]), ..Topics::default() };
+    let mut stream = live.follow(somebody(), topics, None).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().kind, "hello");
+    assert_eq!(stream.next().await.unwrap().kind, "book.snapshot");
+    happened.edit(2, 1);
+    happened.edit(1, 1);
+    ctx.event_bell.ring();
+    assert_eq!(heard(&mut stream, 1).await, [2048]);
+}
+
+#[tokio::test]
+async fn there_are_so_many_streams_of_a_user_and_a_place_is_free_again_when_one_ends() {
+    let (live, _) = live(&Happened::default());
+    let one = live.follow(somebody(), all_markets(), None).await.unwrap();
+    let _two = live.follow(somebody(), all_markets(), None).await.unwrap();
+    let refused = live.follow(somebody(), all_markets(), None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::TooManyStreams { limit: 2 }))));
+    drop(one);
+    live.follow(somebody(), all_markets(), None).await.unwrap();
+    let _stranger = live.follow(Follower::default(), all_markets(), None).await.unwrap();
+    let refused = live.follow(Follower::default(), all_markets(), None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::TooManyStreams { limit: 1 }))));
+}
+
+#[tokio::test]
+async fn nobody_follows_any_more_once_the_server_stops() {
+    let (live, _) = live(&Happened::default());
+    let mut stream = live.follow(somebody(), all_markets(), None).await.unwrap();
+    live.stop();
+    assert_eq!(stream.next().await.unwrap().kind, "hello");
+    assert_eq!(stream.next().await, Err(End::Stopping));
+}
