@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bellwether_domain::event::{self, Event, EventBatch, OrderData, PositionData, TradeData};
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
-use bellwether_domain::ledger::Owner;
+use bellwether_domain::ledger::{Owner, TransferKind};
 use bellwether_domain::money::Price;
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::Changes;
@@ -58,6 +58,10 @@ impl Told {
             }
             Event::BalanceChanged(data) => drop(self.available.insert(data.user_id, data.available.mills())),
             Event::PositionChanged(data) => drop(self.positions.insert((data.market_id, data.user_id), *data)),
+            Event::TransferExecuted(data) => {
+                let is_of_sets = matches!(data.kind, TransferKind::Mint | TransferKind::Redeem);
+                assert!(is_of_sets, "of trades' own transfers nobody is told again: {data:?}");
+            }
             other => panic!("commands do not tell of {other:?}"),
         }
     }
