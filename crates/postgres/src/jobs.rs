@@ -13,7 +13,7 @@ use crate::store::PgStore;
 
 const FAIL: &str = "UPDATE jobs SET state = ?, run_at = ?, last_error = ?, failures = failures + 1, again = false \
                     WHERE id = ? AND attempts = ? AND state = 'running'";
-const POSTPONE: &str = "UPDATE jobs SET state = 'waiting', run_at = CASE WHEN again THEN ? ELSE ? END, failures = 0, \
+const POSTPONE: &str = "UPDATE jobs SET state = 'waiting', run_at = CASE WHEN again THEN ?::timestamptz ELSE ?::timestamptz END, failures = 0, \
                         last_error = NULL, again = false WHERE id = ? AND attempts = ? AND state = 'running'";
 /// The lists of states are written as the indexes have them, so that these are used.
 const NEXT_DUE: &str = "SELECT head FROM ( \

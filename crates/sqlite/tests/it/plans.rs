@@ -14,8 +14,20 @@ use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_que
 
 /// What is read whole: what a statement makes itself, and tables of a few rows. Accounts are walked in the order
 /// of their ids, which is the table's own.
-const MADE_OR_SMALL: [&str; 9] =
-    ["CONSTANT ROW", "(subquery", "few", "p", "traded", "of_trades", "of_positions", "sqlite_master", "accounts"];
+const MADE_OR_SMALL: [&str; 12] = [
+    "CONSTANT ROW",
+    "(subquery",
+    "few",
+    "p",
+    "traded",
+    "of_trades",
+    "of_positions",
+    "due",
+    "dead",
+    "heads",
+    "sqlite_master",
+    "accounts",
+];
 
 #[derive(Debug, QueryableByName)]
 struct Step {
