@@ -156,12 +156,12 @@ async fn lists_are_ended_by_what_opens_changes_or_deletes_a_market_and_not_by_tr
         let found = loaded.clone();
         let with_load = move |mut unit: Unit| {
             let markets = found.clone().into_iter().collect::<Vec<_>>();
-            unit.unit.expect_load().returning(move |_| Ok(Found { markets: markets.clone(), ..Found::default() }));
+            unit.markets.expect_lock().returning(move |_| Ok(markets.clone()));
             unit.commits()
         };
         let mut unit = store(&cache, with_load).begin().await.unwrap();
         if loaded.is_some() {
-            unit.load(Wanted::default()).await.unwrap();
+            unit.load(Wanted { lock_markets: vec![market_id(2)], ..Wanted::default() }).await.unwrap();
         }
         unit.write(&changes).await.unwrap();
         unit.commit().await.unwrap();
