@@ -8,13 +8,12 @@ use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::StoreError;
 use tokio::sync::watch;
 
+use crate::forgetting::{self, Old};
 use crate::{Caller, Context, Error};
 
 /// How long whoever follows waits for a ring at most: so long may it take until it hears of what another
 /// server did.
 const UNHEARD: Duration = Duration::from_millis(200);
-/// How many batches are forgotten at a time.
-const FORGOTTEN_AT_ONCE: u32 = 1000;
 /// How many batches are read at a time.
 const READ_AT_ONCE: u32 = 100;
 
@@ -94,12 +93,5 @@ pub(crate) fn read(batch: &EventBatch) -> Result<Vec<Recorded>, StoreError> {
 /// Forgets events that were kept for as long as they are to be. Returns how many batches.
 pub async fn forget_old_events(ctx: &Context) -> Result<u64, Error> {
     let Ok(before) = ctx.clock.now().checked_sub(ctx.policy.events_kept) else { return Ok(0) };
-    let mut forgotten = 0;
-    loop {
-        let count = ctx.outbox.forget_before(before, FORGOTTEN_AT_ONCE).await?;
-        forgotten += count;
-        if count < u64::from(FORGOTTEN_AT_ONCE) {
-            return Ok(forgotten);
-        }
-    }
+    forgetting::forget(ctx, Old::Events(before)).await
 }

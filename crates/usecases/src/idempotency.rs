@@ -4,7 +4,7 @@ use bellwether_domain::ports::{AnswerKey, KeptAnswer, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use jiff::Timestamp;
 
-use crate::forgetting::{self, Old};
+use crate::forgetting::{self, Old, OldInUnits};
 use crate::{Context, Error};
 
 /// A key that a client sent with a request for a `T`, and how the answer to it is written down.
@@ -82,5 +82,5 @@ pub(crate) async fn find_answer<T: ?Sized>(
 pub async fn forget_old_answers(ctx: &Context) -> Result<u64, Error> {
     let before = ctx.clock.now().saturating_sub(ctx.policy.answers_kept);
     let Ok(before) = before else { return Ok(0) };
-    forgetting::forget(ctx, Old::Answers(before)).await
+    forgetting::forget(ctx, Old::InUnits(OldInUnits::Answers(before))).await
 }

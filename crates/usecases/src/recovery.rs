@@ -18,7 +18,7 @@ use bellwether_domain::user::{PasswordHash, User};
 use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
-use crate::forgetting::{self, Old};
+use crate::forgetting::{self, Old, OldInUnits};
 use crate::mail::{self, Occasion};
 use crate::users::{Password, check_fitness, get_user};
 use crate::{Caller, Context, Error, audit_log, sessions};
@@ -80,7 +80,7 @@ async fn holder(ctx: &Context, hash: [u8; 32], purpose: TokenPurpose) -> Result<
 
 /// Forgets tokens that have expired, a bounded number in each unit of work. Returns how many.
 pub async fn forget_old_mail_tokens(ctx: &Context) -> Result<u64, Error> {
-    forgetting::forget(ctx, Old::MailTokens).await
+    forgetting::forget(ctx, Old::InUnits(OldInUnits::MailTokens)).await
 }
 
 /// The hashes of those of a user's tokens that are good for nothing once what it may do has changed:

@@ -8,6 +8,7 @@ use super::{Failure, Handler, Verdict};
 use crate::audit::audit;
 use crate::audit_log::tell_of_failures;
 use crate::events::forget_old_events;
+use crate::forgetting::{self, Old};
 use crate::idempotency::forget_old_answers;
 use crate::recovery::forget_old_mail_tokens;
 use crate::sessions::forget_old_sessions;
@@ -15,8 +16,6 @@ use crate::{Context, Error};
 
 /// The most broken invariants that an audit tells of.
 const MOST_VIOLATIONS: u32 = 100;
-/// How many rows one call of the store forgets.
-const FORGOTTEN_AT_ONCE: u32 = 500;
 
 /// Checks every invariant; what is broken is logged as an error, and counted in what came of the job.
 #[derive(Debug, Clone, Copy)]
@@ -58,27 +57,13 @@ async fn clean_up(ctx: &Context) -> Result<u64, Error> {
 /// Forgets what webhooks were sent long ago.
 async fn forget_old_deliveries(ctx: &Context) -> Result<u64, Error> {
     let Ok(before) = ctx.clock.now().checked_sub(DELIVERIES_KEPT) else { return Ok(0) };
-    let mut forgotten = 0;
-    loop {
-        let count = ctx.webhooks.log.forget_deliveries_before(before, FORGOTTEN_AT_ONCE).await?;
-        forgotten += count;
-        if count < u64::from(FORGOTTEN_AT_ONCE) {
-            return Ok(forgotten);
-        }
-    }
+    forgetting::forget(ctx, Old::Deliveries(before)).await
 }
 
 /// Forgets jobs that ended long ago.
 async fn forget_old_jobs(ctx: &Context) -> Result<u64, Error> {
     let Ok(before) = ctx.clock.now().checked_sub(ENDED_KEPT) else { return Ok(0) };
-    let mut forgotten = 0;
-    loop {
-        let count = ctx.jobs.forget_ended_before(before, FORGOTTEN_AT_ONCE).await?;
-        forgotten += count;
-        if count < u64::from(FORGOTTEN_AT_ONCE) {
-            return Ok(forgotten);
-        }
-    }
+    forgetting::forget(ctx, Old::Jobs(before)).await
 }
 
 #[async_trait]

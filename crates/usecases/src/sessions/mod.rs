@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
-use crate::forgetting::{self, Old};
+use crate::forgetting::{self, Old, OldInUnits};
 use crate::{Caller, Context, Error, audit_log};
 
 pub(crate) use begin::begin;
@@ -123,7 +123,7 @@ pub async fn log_out_everywhere(ctx: &Context, caller: Caller) -> Result<(), Err
 /// Forgets sessions that are over and refresh tokens that have expired, a bounded number in each
 /// unit of work. Returns how many.
 pub async fn forget_old_sessions(ctx: &Context) -> Result<u64, Error> {
-    forgetting::forget(ctx, Old::Sessions).await
+    forgetting::forget(ctx, Old::InUnits(OldInUnits::Sessions)).await
 }
 
 /// Within a unit of work that holds the user's lock: ends its sessions, for the unit to write, and
