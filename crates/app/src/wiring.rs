@@ -235,7 +235,6 @@ pub(crate) fn context(
 fn webhooks(config: &Config, backend: &Backend, master: &MasterKey) -> anyhow::Result<WebhookPorts> {
     Ok(WebhookPorts {
         log: backend.webhook_log(),
-        outbox: backend.outbox(),
         signer: Arc::new(DerivedSigner::new(master)?),
         caller: Arc::new(GuardedCaller::new(Guard::allowing(config.webhooks_allow.clone()))?),
     })

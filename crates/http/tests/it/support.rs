@@ -131,7 +131,6 @@ impl Ports {
             api_key_tokens: Arc::new(MockOpaqueTokens::new()),
             webhooks: WebhookPorts {
                 log: Arc::new(MockWebhookLog::new()),
-                outbox: Arc::new(MockOutbox::new()),
                 signer: Arc::new(MockWebhookSigner::new()),
                 caller: Arc::new(MockCaller::new()),
             },

@@ -25,7 +25,7 @@ pub struct Follower {
 /// Puts aside what webhooks are to be told of some of what has happened since the last time; whether there may be
 /// more. Each event is acted on once, in the unit of work that moves the cursor. Of several servers one is at it.
 pub async fn follow(ctx: &Context, follower: &mut Follower) -> Result<bool, Error> {
-    if ctx.webhooks.outbox.after(follower.position, 1).await?.is_empty() {
+    if ctx.outbox.after(follower.position, 1).await?.is_empty() {
         return Ok(false);
     }
     let Some(Taken { position, is_told, is_full }) = atomically(ctx, TakeSome).await? else { return Ok(false) };
@@ -52,7 +52,7 @@ impl Script for TakeSome {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let Some(position) = unit.event_cursors().lock(CONSUMER, 0).await? else { return Ok(Step::Discard(None)) };
-        let batches = ctx.webhooks.outbox.after(position, AT_ONCE).await?;
+        let batches = ctx.outbox.after(position, AT_ONCE).await?;
         let Some(last) = batches.last().map(|batch| batch.position) else {
             return Ok(Step::Discard(Some(Taken { position, is_told: false, is_full: false })));
         };

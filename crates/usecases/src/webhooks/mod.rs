@@ -15,8 +15,8 @@ use bellwether_domain::ids::{DeliveryId, JobId, MarketId, UserId, WebhookId};
 use bellwether_domain::job::{Job, JobKind};
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{
-    CallError, Caller as Calls, Changes, DeliveryFilter, DeliverySort, Outbox, Page, PageRequest, UnitOfWork,
-    WebhookLog, WebhookSigner,
+    CallError, Caller as Calls, Changes, DeliveryFilter, DeliverySort, Page, PageRequest, UnitOfWork, WebhookLog,
+    WebhookSigner,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
@@ -39,8 +39,6 @@ pub const MOST_SENT_AGAIN: u32 = 10_000;
 pub struct WebhookPorts {
     /// Webhooks and what they were sent.
     pub log: Arc<dyn WebhookLog>,
-    /// What happened.
-    pub outbox: Arc<dyn Outbox>,
     /// Who signs.
     pub signer: Arc<dyn WebhookSigner>,
     /// Who calls them.

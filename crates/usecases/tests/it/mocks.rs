@@ -323,7 +323,6 @@ pub fn context_with(
 pub fn no_webhooks() -> WebhookPorts {
     WebhookPorts {
         log: Arc::new(MockWebhookLog::new()),
-        outbox: Arc::new(MockOutbox::new()),
         signer: Arc::new(MockWebhookSigner::new()),
         caller: Arc::new(MockCaller::new()),
     }

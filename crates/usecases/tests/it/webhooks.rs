@@ -86,7 +86,7 @@ async fn what_happened_is_put_aside_in_the_unit_that_moves_the_cursor() {
     let mut outbox = MockOutbox::new();
     outbox.expect_after().returning(|position, _| Ok(if position < 7 { vec![batch(5), batch(7)] } else { Vec::new() }));
     let mut ctx = context(store);
-    ctx.webhooks.outbox = Arc::new(outbox);
+    ctx.outbox = Arc::new(outbox);
     let mut follower = Follower::default();
     assert!(!follow(&ctx, &mut follower).await.unwrap());
     assert!(ctx.job_bell.heard(JobKind::Webhook).now_or_never().is_some());
@@ -103,7 +103,7 @@ async fn another_server_that_follows_is_left_to_it() {
     let mut outbox = MockOutbox::new();
     outbox.expect_after().returning(|_, _| Ok(vec![batch(1)]));
     let mut ctx = context(store);
-    ctx.webhooks.outbox = Arc::new(outbox);
+    ctx.outbox = Arc::new(outbox);
     assert!(!follow(&ctx, &mut Follower::default()).await.unwrap());
 }
 
