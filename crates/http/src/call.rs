@@ -1,13 +1,12 @@
 //! One request on its way through a handler: who asks, for what, and with which body.
 
-use std::future::{Ready, ready};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, USER_AGENT};
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use actix_web::{HttpMessage as _, HttpRequest, web};
 use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ports::{MarketKey, Queries, Sealer};
@@ -29,41 +28,14 @@ use crate::fields::{Fields, Place, parse_id, read};
 use crate::idempotency::{self, Guarded, Need};
 use crate::limits::Client;
 use crate::query::read_query;
-use crate::routes::Access;
+use crate::routes::{Access, Route};
 
-/// A request. All handlers take one and answer `Result<Reply, Fault>`.
+/// A request to a route. All handlers take one and answer `Result<Reply, Fault>`.
 pub(crate) struct Call {
     app: web::Data<App>,
     request: HttpRequest,
     payload: Payload,
-    access: Access,
-}
-
-/// A request whose route is not known yet. The table of routes alone makes a [`Call`] of it, so no
-/// handler runs without what its route needs.
-pub(crate) struct Arrived {
-    app: web::Data<App>,
-    request: HttpRequest,
-    payload: Payload,
-}
-
-impl Arrived {
-    /// The call to a route that needs this.
-    pub(crate) fn to(self, access: Access) -> Call {
-        let Self { app, request, payload } = self;
-        Call { app, request, payload, access }
-    }
-}
-
-impl FromRequest for Arrived {
-    type Error = Fault;
-    type Future = Ready<Result<Self, Fault>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let app = request.app_data::<web::Data<App>>().cloned();
-        let arrived = |app| Self { app, request: request.clone(), payload: payload.take() };
-        ready(app.map(arrived).ok_or_else(|| Fault::internal("the application is not set up")))
-    }
+    route: &'static Route,
 }
 
 /// Who asked, for the log; put into the request's extensions.
@@ -71,6 +43,17 @@ impl FromRequest for Arrived {
 pub(crate) struct AskedBy(pub(crate) UserId);
 
 impl Call {
+    /// A request to this route.
+    pub(crate) fn new(request: HttpRequest, payload: Payload, route: &'static Route) -> Result<Self, Fault> {
+        let app = request.app_data::<web::Data<App>>().cloned();
+        let app = app.ok_or_else(|| Fault::internal("the application is not set up"))?;
+        Ok(Self { app, request, payload, route })
+    }
+
+    pub(crate) const fn request(&self) -> &HttpRequest {
+        &self.request
+    }
+
     pub(crate) fn app(&self) -> &App {
         &self.app
     }
@@ -151,7 +134,7 @@ impl Call {
     /// Lets a caller in who has what the route needs.
     fn admit(&self, caller: Caller) -> Result<Caller, Fault> {
         self.request.extensions_mut().insert(AskedBy(caller.user));
-        if let Access::Needs(permission) = self.access {
+        if let Access::Needs(permission) = self.route.access {
             caller.require(permission, true)?;
         }
         Ok(caller)
@@ -183,7 +166,7 @@ impl Call {
     /// The id at that place of the path.
     pub(crate) fn id_at(&self, name: &'static str) -> Result<Uuid, Fault> {
         const FORM: &str = "must be an id of the form 0193a5e0-0000-7000-8000-000000000000";
-        parse_id(self.request.match_info().query(name)).ok_or_else(|| bad_id(name, FORM))
+        self.parameter(name).and_then(parse_id).ok_or_else(|| bad_id(name, FORM))
     }
 
     /// The user in the path; `me` is the caller.
@@ -201,7 +184,11 @@ impl Call {
     }
 
     fn segment(&self) -> &str {
-        self.request.match_info().query("id")
+        self.parameter("id").unwrap_or_default()
+    }
+
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.route.parameter(name, self.request.match_info().as_str())
     }
 
     /// Reads the query string.
@@ -275,7 +262,7 @@ impl Call {
     }
 
     fn route(&self) -> String {
-        format!("{} {}", self.request.method(), self.request.match_pattern().unwrap_or_default())
+        format!("{} {}", self.request.method(), self.route.path)
     }
 }
 

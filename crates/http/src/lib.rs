@@ -54,5 +54,5 @@ mod wire;
 
 pub use app::{App, HttpOptions};
 pub use client::{ForwardedHeader, Network, Proxies};
-pub use routes::{Access, ROUTES, Route, configure};
+pub use routes::{Access, ROUTES, Route};
 pub use server::{server, service};

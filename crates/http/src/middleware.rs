@@ -20,6 +20,7 @@ use crate::envelope::{Stamp, failure, header_value};
 use crate::etag::encoded_tag;
 use crate::faults::Fault;
 use crate::limits::{Client, Counted};
+use crate::routes::Matched;
 use crate::{cors, trace};
 
 const METHODS: [Method; 7] =
@@ -166,7 +167,7 @@ fn finish_headers(headers: &mut HeaderMap, stamp: &Stamp) {
 
 fn log(response: &ServiceResponse<BoxBody>, begun: Instant) {
     let request = response.request();
-    let route = request.match_pattern().unwrap_or_default();
+    let route = request.extensions().get::<Matched>().map_or("", |matched| matched.0.path);
     let user_id = request.extensions().get::<AskedBy>().map(|asked| asked.0.to_string());
     let latency_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     tracing::info!(route, status = response.status().as_u16(), latency_us, user_id, "answered");

@@ -1,10 +1,18 @@
 //! The table of routes: for each path its methods, and for each of these a handler and what it needs.
 //! What is not in it is answered 404, or 405 with the methods that are.
 
-use actix_web::web::{self, ServiceConfig};
-use bellwether_domain::permissions::Permission;
+use std::future::Future;
+use std::sync::LazyLock;
 
-use crate::call::Arrived;
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::ALLOW;
+use actix_web::http::{Method, StatusCode};
+use actix_web::{Error, HttpMessage as _, HttpResponse, Responder};
+use bellwether_domain::permissions::Permission;
+use futures_util::future::LocalBoxFuture;
+
+use crate::call::Call;
 use crate::faults::Fault;
 use crate::{
     accounts, api_keys, audit_log, books, bots, events, health, jobs, keys, live, markets, orders, positions, previews,
@@ -21,39 +29,102 @@ pub enum Access {
     Needs(Permission),
 }
 
+/// What answers, with its type erased.
+type Handler = fn(Call) -> LocalBoxFuture<'static, HttpResponse>;
+
 /// A row of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Route {
     /// The method. What takes `GET` takes `HEAD` too.
     pub method: &'static str,
-    /// The path, with the names of its parameters in braces.
+    /// The path, with the names of its parameters in braces; a parameter is a whole segment.
     pub path: &'static str,
     /// Who may use it.
     pub access: Access,
+    handler: Handler,
+}
+
+impl Route {
+    /// What stands in a request's path where this one has a parameter of that name.
+    pub(crate) fn parameter<'a>(&self, name: &str, path: &'a str) -> Option<&'a str> {
+        let is_it = |segment: &str| segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name);
+        self.path.split('/').zip(path.split('/')).find_map(|(segment, given)| is_it(segment).then_some(given))
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        self.method == method.as_str() || (self.method == "GET" && *method == Method::HEAD)
+    }
+}
+
+/// The route of a request; in its extensions, where there is one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matched(pub(crate) &'static Route);
+
+/// The rows by path.
+static BY_PATH: LazyLock<matchit::Router<Vec<&'static Route>>> = LazyLock::new(by_path);
+
+#[expect(clippy::expect_used, reason = "it is the same table each time, and every test of a route makes it")]
+fn by_path() -> matchit::Router<Vec<&'static Route>> {
+    let mut paths = matchit::Router::new();
+    for rows in ROUTES.chunk_by(|row, next| row.path == next.path) {
+        let path = rows.first().map_or("", |row| row.path);
+        paths.insert(path, rows.iter().collect()).expect("no two rows are for the same path");
+    }
+    paths
+}
+
+/// Answers a request by the row that is for it.
+pub(crate) async fn answer(request: ServiceRequest) -> Result<ServiceResponse, Error> {
+    // Its text with what need not be escaped unescaped.
+    match find(request.method(), request.match_info().as_str()) {
+        Ok(route) => {
+            request.extensions_mut().insert(Matched(route));
+            let (request, payload) = request.into_parts();
+            let response = (route.handler)(Call::new(request.clone(), payload, route)?).await;
+            Ok(ServiceResponse::new(request, response))
+        }
+        Err(fault) => Ok(request.error_response(fault)),
+    }
+}
+
+fn find(method: &Method, path: &str) -> Result<&'static Route, Fault> {
+    let rows = BY_PATH.at(path).map_err(|_| Fault::of_status(StatusCode::NOT_FOUND))?.value;
+    rows.iter().copied().find(|row| row.takes(method)).ok_or_else(|| {
+        let methods = rows.iter().flat_map(|row| match row.method {
+            "GET" => vec!["GET", "HEAD"],
+            other => vec![other],
+        });
+        let allowed = methods.collect::<Vec<_>>().join(", ");
+        Fault::of_status(StatusCode::METHOD_NOT_ALLOWED).with_header(ALLOW, allowed)
+    })
+}
+
+/// Runs a handler to its answer.
+fn answered<F, R>(call: Call, handler: fn(Call) -> F) -> LocalBoxFuture<'static, HttpResponse>
+where
+    F: Future<Output = Result<R, Fault>> + 'static,
+    R: Responder<Body = BoxBody>,
+{
+    let request = call.request().clone();
+    Box::pin(async move {
+        match handler(call).await {
+            Ok(reply) => reply.respond_to(&request),
+            Err(fault) => HttpResponse::from_error(fault),
+        }
+    })
 }
 
 macro_rules! routes {
     ($($path:literal { $($method:ident $handler:path: $access:expr;)+ })+) => {
-        /// Every route that there is.
+        /// Every route that there is, those of a path beside each other.
         pub const ROUTES: &[Route] = &[
-            $($(Route { method: routes!(@ name $method), path: $path, access: $access },)+)+
+            $($(Route {
+                method: routes!(@ name $method),
+                path: $path,
+                access: $access,
+                handler: |call| answered(call, $handler),
+            },)+)+
         ];
-
-        /// Adds every route. The application must be given as `web::Data<App>`.
-        pub fn configure(config: &mut ServiceConfig) {
-            $(
-                let resource = web::resource($path);
-                $(let resource = routes!(@ add $method, resource, |arrived: Arrived| $handler(arrived.to($access)));)+
-                config.service(resource);
-            )+
-            config.default_service(web::to(nothing_here));
-        }
-    };
-    (@ add get, $resource:expr, $handler:expr) => {
-        $resource.route(web::get().to($handler)).route(web::head().to($handler))
-    };
-    (@ add $method:ident, $resource:expr, $handler:expr) => {
-        $resource.route(web::$method().to($handler))
     };
     (@ name get) => { "GET" };
     (@ name post) => { "POST" };
@@ -195,6 +266,32 @@ routes! {
     "/api/v2/users/{id}" { get users::show_2: Needs(P::ReadProfile); }
 }
 
-async fn nothing_here() -> Result<&'static str, Fault> {
-    Err(Fault::of_status(actix_web::http::StatusCode::NOT_FOUND))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: &str, path: &str) -> Result<&'static str, u16> {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        find(&method, path).map(|route| route.path).map_err(|fault| fault.status().as_u16())
+    }
+
+    #[test]
+    fn finds_each_row_by_its_path() {
+        for route in ROUTES {
+            assert_eq!(found(route.method, &route.path.replace("{id}", "7")), Ok(route.path));
+        }
+        assert_eq!(found("HEAD", "/api/v1/markets/7"), Ok("/api/v1/markets/{id}"));
+        assert_eq!(found("POST", "/api/v1/orders/quote"), Ok("/api/v1/orders/quote"));
+        assert_eq!(found("PATCH", "/api/v1/orders/quote"), Err(405));
+        for nothing in ["", "/", "/api/v1/markets/", "/api/v1/markets//book", "/api/v1/markets/7/", "/livez/x"] {
+            assert_eq!(found("GET", nothing), Err(404), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn reads_parameters_by_their_place() {
+        let route = find(&Method::DELETE, "/api/v1/users/u/sessions/s").unwrap();
+        let read = |name| route.parameter(name, "/api/v1/users/u/sessions/s");
+        assert_eq!((read("id"), read("session"), read("users")), (Some("u"), Some("s"), None));
+    }
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::net::TcpListener;
 
 use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse, fn_service};
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::{Error, HttpServer, web};
 
 use crate::app::App;
 use crate::middleware::around;
-use crate::routes::configure;
+use crate::routes::answer;
 
 /// The whole service, as each worker builds it: routes, compression, and what happens around
 /// every request.
@@ -27,7 +27,7 @@ pub fn service(
 > {
     actix_web::App::new()
         .app_data(web::Data::new(app.clone()))
-        .configure(configure)
+        .default_service(fn_service(answer))
         .wrap(Compress::default())
         .wrap(from_fn(around))
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::own_server::{OwnCluster, OwnServer};
 
 /// What a call may take besides the timeout on a busy machine.
-const SLACK: Duration = Duration::from_millis(250);
+const SLACK: Duration = Duration::from_secs(2);
 /// How long recovery may take.
 const RECOVERY: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(300);
