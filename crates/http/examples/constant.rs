@@ -1,26 +1,119 @@
-//! The web server that Bellwether runs on, with nothing behind it: any request is answered with the same bytes. What
-//! reads are compared with by `cargo xtask bench --reads`.
+//! A server with nothing behind it: any request is answered with the same bytes. What reads are compared with by
+//! `cargo xtask bench --reads`.
 //!
-//! Takes the address to listen on and the length of the body in bytes.
+//! Takes the address to listen on and the length of the body in bytes. That alone is the web server that Bellwether runs on.
+//! With `enclosed` behind it there is around it what is around every request to Bellwether: its id, its line in the log, the
+//! limit of requests, headers.
 
+use std::sync::Arc;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::ContentType;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, Error, HttpResponse, HttpServer, web};
+use bellwether_domain::audit_log::Origin;
+use bellwether_domain::ports::{
+    MockCache, MockCaller, MockCommonPasswords, MockJobs, MockOpaqueTokens, MockOutbox, MockPasswordHasher,
+    MockQueries, MockSealer, MockStore, MockTokenSigner, MockWebhookLog, MockWebhookSigner, Quota,
+};
+use bellwether_http::{HttpOptions, enclosed};
+use bellwether_local::LocalLimiter;
+use bellwether_security::{SystemClock, UuidIds};
+use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::events::EventBell;
+use bellwether_usecases::jobs::JobBell;
+use bellwether_usecases::limits::{Limiter, Limits};
+use bellwether_usecases::sessions::SessionMemory;
+use bellwether_usecases::trading::Trading;
+use bellwether_usecases::webhooks::WebhookPorts;
+use bellwether_usecases::{Context, Policy};
 use bytes::Bytes;
+use jiff::SignedDuration;
+use tokio::runtime::Handle;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(address), Some(Ok(length))) = (arguments.next(), arguments.next().map(|length| length.parse())) else {
-        return Err(std::io::Error::other("say where to listen, and how many bytes to answer with"));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (address, length, is_enclosed) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [address, length] => (address, length, false),
+        [address, length, "enclosed"] => (address, length, true),
+        _ => return Err(std::io::Error::other("say where to listen, how many bytes to answer with, and how")),
     };
+    let length = length.parse().map_err(std::io::Error::other)?;
     let body = Bytes::from(vec![b' '; length]);
-    let answer = move || {
-        let body = body.clone();
-        async { HttpResponse::Ok().content_type(ContentType::json()).body(body) }
+    if is_enclosed {
+        tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr).init();
+        let app = app();
+        HttpServer::new(move || around_constant(&app, body.clone())).bind(address)?.run().await
+    } else {
+        let service = move || {
+            let body = body.clone();
+            App::new().default_service(web::to(move || std::future::ready(answer(&body))))
+        };
+        HttpServer::new(service).bind(address)?.run().await
+    }
+}
+
+fn answer(body: &Bytes) -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::json()).body(body.clone())
+}
+
+fn around_constant(
+    app: &bellwether_http::App,
+    body: Bytes,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + use<>>,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    enclosed(app, move |request: ServiceRequest| {
+        let response = answer(&body);
+        std::future::ready(Ok::<_, Error>(request.into_response(response)))
+    })
+}
+
+/// An application that has what is asked around a request, and else nothing.
+fn app() -> bellwether_http::App {
+    let mut policy = Policy::default();
+    policy.limits = Limits {
+        public: policy.limits.public.with(Quota::new(1_000_000_000, SignedDuration::from_mins(1))),
+        ..policy.limits
     };
-    let service = move || App::new().default_service(web::to(answer.clone()));
-    HttpServer::new(service).bind(address)?.run().await
+    let ctx = Context {
+        store: Arc::new(MockStore::new()),
+        queries: Arc::new(MockQueries::new()),
+        replicas: None,
+        outbox: Arc::new(MockOutbox::new()),
+        event_bell: EventBell::default(),
+        cache: Arc::new(MockCache::new()),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(UuidIds),
+        hasher: Arc::new(MockPasswordHasher::new()),
+        common_passwords: Arc::new(MockCommonPasswords::new()),
+        signer: Arc::new(MockTokenSigner::new()),
+        opaque_tokens: Arc::new(MockOpaqueTokens::new()),
+        mail_tokens: Arc::new(MockOpaqueTokens::new()),
+        api_key_tokens: Arc::new(MockOpaqueTokens::new()),
+        webhooks: WebhookPorts {
+            log: Arc::new(MockWebhookLog::new()),
+            signer: Arc::new(MockWebhookSigner::new()),
+            caller: Arc::new(MockCaller::new()),
+        },
+        jobs: Arc::new(MockJobs::new()),
+        job_bell: JobBell::default(),
+        limiter: Limiter::new(Arc::new(LocalLimiter::new(100_000))),
+        session_memory: SessionMemory::default(),
+        key_memory: KeyMemory::default(),
+        policy,
+        origin: Origin::default(),
+    };
+    let trading = Trading::new(ctx.clone());
+    bellwether_http::App::new(ctx, trading, Arc::new(MockSealer::new()), Handle::current(), HttpOptions::default())
 }

@@ -163,17 +163,23 @@ impl App {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Runs a use case or query on the runtime of the stores. It runs to its end even where nobody
+    /// Runs a use case or query on the runtime of the stores, from now on. It runs to its end even where nobody
     /// waits for it any more, so a client that hangs up cancels nothing.
-    pub(crate) async fn run<T, E, W>(&self, work: W) -> Result<T, Fault>
+    ///
+    /// Not an `async fn`: the work would be part of the future of each handler, and be copied with it by every
+    /// request, also by one that has nothing to run.
+    pub(crate) fn run<T, E, W>(&self, work: W) -> impl Future<Output = Result<T, Fault>> + use<T, E, W>
     where
         T: Send + 'static,
         E: Into<Fault> + Send + 'static,
         W: Future<Output = Result<T, E>> + Send + 'static,
     {
-        match self.runtime.spawn(work.in_current_span()).await {
-            Ok(result) => result.map_err(Into::into),
-            Err(error) => Err(Fault::internal(error)),
+        let running = self.runtime.spawn(work.in_current_span());
+        async move {
+            match running.await {
+                Ok(result) => result.map_err(Into::into),
+                Err(error) => Err(Fault::internal(error)),
+            }
         }
     }
 

@@ -14,24 +14,26 @@ const LONGEST: usize = 4096;
 /// What API keys begin with, as no access token does.
 const API_KEY: &str = "bw_live_";
 
-/// The token of `Authorization: Bearer …`.
+/// The token of `Authorization: Bearer …`; 401 where there is none.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
+    bearer_if_any(headers).unwrap_or_else(|| {
+        let message = "sign in and send the access token as Authorization: Bearer <token>";
+        Err(Fault::unauthenticated(message, "Bearer"))
+    })
+}
+
+/// The same where there may be none.
+pub(crate) fn bearer_if_any(headers: &HeaderMap) -> Option<Result<&str, Fault>> {
     let mut given = headers.get_all(AUTHORIZATION);
-    let Some(first) = given.next() else {
-        return Err(Fault::unauthenticated(
-            "sign in and send the access token as Authorization: Bearer <token>",
-            "Bearer",
-        ));
-    };
+    let first = given.next()?;
     let token = first.to_str().ok().and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
-    token
-        .filter(|t| {
-            given.next().is_none() && (1..=LONGEST).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic())
-        })
-        .ok_or_else(invalid_token)
+    let token = token.filter(|t| {
+        given.next().is_none() && (1..=LONGEST).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic())
+    });
+    Some(token.ok_or_else(invalid_token))
 }
 
 /// Who a token speaks for.

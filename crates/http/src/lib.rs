@@ -55,4 +55,4 @@ mod wire;
 pub use app::{App, HttpOptions};
 pub use client::{ForwardedHeader, Network, Proxies};
 pub use routes::{Access, ROUTES, Route};
-pub use server::{server, service};
+pub use server::{enclosed, server, service};

@@ -48,9 +48,9 @@ impl Counted {
     /// Counts a request.
     pub(crate) async fn of(request: &ServiceRequest, app: &App, client: Client, now: Timestamp) -> Self {
         let (ctx, limits) = (app.ctx(), &app.ctx().policy.limits);
-        let who = match auth::bearer(request.headers()) {
-            Ok(token) => identify(app, token).await.ok(),
-            Err(_) => None,
+        let who = match auth::bearer_if_any(request.headers()) {
+            Some(Ok(token)) => identify(app, token).await.ok(),
+            Some(Err(_)) | None => None,
         };
         if let Some(known) = who {
             request.extensions_mut().insert(Known(known));

@@ -66,7 +66,7 @@ pub(crate) async fn around(
     if let Some(origin) = origin {
         cors::allow(origin, response.headers_mut());
     }
-    span.in_scope(|| log(&response, begun));
+    log(&response, &stamp, begun);
     Ok(response)
 }
 
@@ -88,11 +88,11 @@ fn is_probe(request: &ServiceRequest) -> bool {
     matches!(request.path(), "/livez" | "/readyz" | "/health" | "/api/v1/health")
 }
 
+/// What every line says that is logged while the request is worked on.
 fn span_of(request: &ServiceRequest, stamp: &Stamp) -> Span {
     let context = trace::trace_context(request.headers());
     tracing::info_span!(
         "request",
-        method = %request.method(),
         request_id = stamp.request_id,
         trace_id = context.as_ref().map(|c| c.trace_id.as_str()),
         parent_id = context.as_ref().map(|c| c.parent_id.as_str()),
@@ -165,10 +165,20 @@ fn finish_headers(headers: &mut HeaderMap, stamp: &Stamp) {
     }
 }
 
-fn log(response: &ServiceResponse<BoxBody>, begun: Instant) {
+/// Says everything itself, outside of the request's span: the formatter would read what the span says anew.
+fn log(response: &ServiceResponse<BoxBody>, stamp: &Stamp, begun: Instant) {
     let request = response.request();
-    let route = request.extensions().get::<Matched>().map_or("", |matched| matched.0.path);
-    let user_id = request.extensions().get::<AskedBy>().map(|asked| asked.0.to_string());
+    let extensions = request.extensions();
+    let route = extensions.get::<Matched>().map_or("", |matched| matched.0.path);
+    let user_id = extensions.get::<AskedBy>().map(|asked| tracing::field::display(asked.0));
     let latency_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(route, status = response.status().as_u16(), latency_us, user_id, "answered");
+    tracing::info!(
+        request_id = stamp.request_id,
+        method = request.method().as_str(),
+        route,
+        status = response.status().as_u16(),
+        latency_us,
+        user_id,
+        "answered"
+    );
 }

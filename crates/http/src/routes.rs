@@ -10,6 +10,7 @@ use actix_web::http::header::ALLOW;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{Error, HttpMessage as _, HttpResponse, Responder};
 use bellwether_domain::permissions::Permission;
+use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 
 use crate::call::Call;
@@ -106,12 +107,12 @@ where
     R: Responder<Body = BoxBody>,
 {
     let request = call.request().clone();
-    Box::pin(async move {
-        match handler(call).await {
-            Ok(reply) => reply.respond_to(&request),
-            Err(fault) => HttpResponse::from_error(fault),
-        }
-    })
+    let answer = move |result: F::Output| match result {
+        Ok(reply) => reply.respond_to(&request),
+        Err(fault) => HttpResponse::from_error(fault),
+    };
+    // Boxed as it is made: a future around it would be as large again, and copied.
+    Box::pin(handler(call).map(answer))
 }
 
 macro_rules! routes {

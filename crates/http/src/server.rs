@@ -25,9 +25,29 @@ pub fn service(
         InitError = (),
     > + use<>,
 > {
+    enclosed(app, answer)
+}
+
+/// What is around the routes, around something else: for benchmarks, which tell the one from the other.
+pub fn enclosed<F, A>(
+    app: &App,
+    inner: F,
+) -> actix_web::App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + use<F, A>>,
+        Error = Error,
+        InitError = (),
+    > + use<F, A>,
+>
+where
+    F: Fn(ServiceRequest) -> A + Clone + 'static,
+    A: Future<Output = Result<ServiceResponse, Error>> + 'static,
+{
     actix_web::App::new()
         .app_data(web::Data::new(app.clone()))
-        .default_service(fn_service(answer))
+        .default_service(fn_service(inner))
         .wrap(Compress::default())
         .wrap(from_fn(around))
 }

@@ -1,5 +1,7 @@
-//! Reads that are remembered, beside the same web server answering with as many bytes and nothing behind it.
+//! Reads that are remembered, beside the same server answering with as many bytes and nothing behind it: with what is
+//! around every request (its id, its line in the log, its limit, headers), and bare.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -104,20 +106,29 @@ pub(super) struct Rate {
     bytes: usize,
 }
 
-/// A read, and the constant server's answers of the same length, measured before and after it.
+/// A read, and constant answers of the same length, measured before and after it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Compared {
     place: Place,
     what: What,
     read: Rate,
-    constant_before: Rate,
-    constant_after: Rate,
+    /// From behind what is around every request.
+    enclosed: BeforeAndAfter,
+    /// From the web server alone.
+    bare: BeforeAndAfter,
 }
 
-impl Compared {
-    fn constant_per_second(&self) -> f64 {
-        f64::midpoint(self.constant_before.per_second, self.constant_after.per_second)
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BeforeAndAfter {
+    before: Rate,
+    after: Rate,
+}
+
+impl BeforeAndAfter {
+    fn per_second(&self) -> f64 {
+        f64::midpoint(self.before.per_second, self.after.per_second)
     }
 }
 
@@ -169,12 +180,15 @@ pub(super) async fn measure(
         let path = what.path(&market);
         let compared = async {
             let Rate { bytes, .. } = ask(&server.address, &path, WARM_UP).await?;
-            let constant = Constant::start(&programs.constant, bytes).await?;
-            ask(&constant.address, &path, WARM_UP).await?;
-            let constant_before = ask(&constant.address, &path, length).await?;
+            let enclosed =
+                Constant::start(&programs.constant, bytes, Some(&folder.path().join("constant.log"))).await?;
+            let bare = Constant::start(&programs.constant, bytes, None).await?;
+            let enclosed_before = enclosed.ask(&path, length).await?;
+            let bare_before = bare.ask(&path, length).await?;
             let read = ask(&server.address, &path, length).await?;
-            let constant_after = ask(&constant.address, &path, length).await?;
-            Ok(Compared { place, what, read, constant_before, constant_after })
+            let bare = BeforeAndAfter { before: bare_before, after: bare.ask(&path, length).await? };
+            let enclosed = BeforeAndAfter { before: enclosed_before, after: enclosed.ask(&path, length).await? };
+            Ok(Compared { place, what, read, enclosed, bare })
         };
         rows.push(interrupts.or(compared).await?);
     }
@@ -194,17 +208,22 @@ async fn prepare(server: &Server) -> anyhow::Result<String> {
     first.context("there are no markets")
 }
 
-/// The web server with nothing behind it. Dropping it kills the process.
+/// A server with nothing behind it. Dropping it kills the process.
 struct Constant {
     address: String,
     _child: Child,
 }
 
 impl Constant {
-    async fn start(program: &Path, bytes: usize) -> anyhow::Result<Self> {
+    /// With a log there is around its answers what is around every request to Bellwether.
+    async fn start(program: &Path, bytes: usize, log: Option<&Path>) -> anyhow::Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(program);
         command.args([&address, &bytes.to_string()]).stdin(Stdio::null()).kill_on_drop(true);
+        if let Some(log) = log {
+            let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+            command.arg("enclosed").stderr(log);
+        }
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let started = Instant::now();
         while tokio::net::TcpStream::connect(&address).await.is_err() {
@@ -212,6 +231,11 @@ impl Constant {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(Self { address, _child: child })
+    }
+
+    async fn ask(&self, path: &str, length: Duration) -> anyhow::Result<Rate> {
+        ask(&self.address, path, WARM_UP).await?;
+        ask(&self.address, path, length).await
     }
 }
 
@@ -252,28 +276,43 @@ impl ReadsReport {
     /// The page.
     pub(super) fn text(&self) -> String {
         let rows = self.rows.iter().map(|row| {
+            let ratio = |constant: &BeforeAndAfter| format!("{:.2}", row.read.per_second / constant.per_second());
             vec![
                 format!("{}: {}", row.place.text(), row.what.text()),
                 row.read.bytes.to_string(),
                 format!("{:.0}", row.read.per_second),
-                format!("{:.0}", row.constant_per_second()),
-                format!("{:.2}", row.read.per_second / row.constant_per_second()),
+                format!("{:.0}", row.enclosed.per_second()),
+                ratio(&row.enclosed),
                 row.what.wanted(),
+                format!("{:.0}", row.bare.per_second()),
+                ratio(&row.bare),
                 format!("{:.2}", row.read.latency.p50_ms),
                 format!("{:.2}", row.read.latency.p99_ms),
-                format!("{:.2}", row.constant_before.latency.p99_ms),
+                format!("{:.2}", row.enclosed.before.latency.p99_ms),
             ]
         });
-        let head =
-            ["", "bytes", "answers/s", "constant/s", "ratio", "wanted", "p50 (ms)", "p99 (ms)", "constant p99 (ms)"];
+        let head = [
+            "",
+            "bytes",
+            "answers/s",
+            "constant/s",
+            "ratio",
+            "wanted",
+            "bare/s",
+            "ratio to bare",
+            "p50 (ms)",
+            "p99 (ms)",
+            "constant p99 (ms)",
+        ];
         format!(
             "# Benchmarks: reads that are remembered\n\n\
              Written by `{}` on a machine with {} cores that load, server and database share.\n{}\n{}\n\
              {CLIENTS} clients ask for the same thing over kept connections, without a token, each again and again. Requests are \
-             counted by\nthe rate limiter and logged as they are by default. *Constant* is the web server that Bellwether runs \
-             on (actix-web), with\nas many threads and the same allocator, which answers any request with as many bytes; it is \
-             measured before and after, and\ncounts by the mean. With Redis each request is one question to it, by the rate \
-             limiter.\n",
+             counted by\nthe rate limiter and logged as they are by default. *Constant* is the same server with one thing in place \
+             of all routes,\nwhich answers with as many bytes: around it is what is around every request, its id, limit, headers and \
+             line in the log,\nand behind it nothing. *Bare* is the web server alone that Bellwether runs on (actix-web), with as many \
+             threads and the same\nallocator, and no line in a log. Both are measured before and after, and count by the mean. With \
+             Redis each request is one\nquestion to it, by the rate limiter, which the constant server asks nothing.\n",
             self.command,
             self.cores,
             of_others(self.busy_before),
@@ -294,16 +333,17 @@ mod tests {
     #[test]
     fn shows_reads_beside_what_is_constant() {
         let rate = |per_second| Rate { per_second, latency: Latency::default(), bytes: 1234 };
+        let constant = |before, after| BeforeAndAfter { before: rate(before), after: rate(after) };
         let row = Compared {
             place: Place::Sqlite,
             what: What::Market,
             read: rate(900.0),
-            constant_before: rate(950.0),
-            constant_after: rate(1050.0),
+            enclosed: constant(950.0, 1050.0),
+            bare: constant(2900.0, 3100.0),
         };
         let command = "cargo xtask bench --reads".to_owned();
         let text = ReadsReport { command, cores: 2, busy_before: 0.0, rows: vec![row] }.text();
-        let wanted = "| SQLite: `GET /markets/{id}` | 1234 | 900 | 1000 | 0.90 | at least 0.8 |";
+        let wanted = "| SQLite: `GET /markets/{id}` | 1234 | 900 | 1000 | 0.90 | at least 0.8 | 3000 | 0.30 |";
         assert!(text.contains(wanted), "{text}");
     }
 }
