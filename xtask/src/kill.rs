@@ -6,18 +6,28 @@
 //! acknowledged command must be found, every unanswered one is repeated with its key and must have
 //! had one effect, and `bellwether audit` must find nothing.
 //!
-//! Then the same while `bellwether replay` sends recorded trades: it repeats what got no answer, and
-//! at the end every market must have the recording's volume, trades, last price and payouts.
+//! Then the same while `bellwether replay` sends recorded trades, with webhooks and live clients who are told of
+//! them; on PostgreSQL the server, a worker, PostgreSQL and Redis are killed in turn. See [`replay`].
 //!
 //! A killed process loses nothing that it has handed to the kernel, so this does not prove that the
 //! data survive a power cut.
 
+mod accounts;
+mod admin;
 pub(crate) mod api;
+mod audience;
+mod follower;
+mod jobs;
 mod journal;
 mod load;
+mod outbox;
+mod receiver;
 mod replay;
 pub(crate) mod server;
+mod streams;
+mod told;
 mod verify;
+mod victims;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,8 +56,8 @@ const SHOWN: usize = 20;
 /// How often to kill what.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How often the server is killed, for each store.
-    #[arg(long, default_value_t = 20)]
+    /// How often something is killed under load, and how often during replays, for each store.
+    #[arg(long, default_value_t = 50)]
     kills: u32,
     /// The store that the server uses.
     #[arg(long, value_enum, default_value_t = Stores::Both)]
@@ -91,9 +101,8 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
         clean &= run_on("sqlite", None, &binary, seed, &options, interrupts).await?;
     }
     if matches!(options.store, Stores::Postgres | Stores::Both) {
-        let services = Services::start(Needs::POSTGRES, interrupts).await?;
-        let url = services.database_url.clone();
-        clean &= run_on("postgres", url, &binary, seed, &options, interrupts).await?;
+        let mut services = Services::start(Needs { redis: true, ..Needs::POSTGRES }, interrupts).await?;
+        clean &= run_on("postgres", Some(&mut services), &binary, seed, &options, interrupts).await?;
     }
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -101,7 +110,7 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
 /// Tests one store; returns whether all was well. The files of a run that found something stay.
 async fn run_on(
     store: &str,
-    database_url: Option<String>,
+    services: Option<&mut Services>,
     binary: &Path,
     seed: u64,
     options: &Options,
@@ -115,7 +124,7 @@ async fn run_on(
     let installation = Installation {
         binary: binary.to_owned(),
         data: folder.path().join("data"),
-        database_url,
+        database_url: services.as_ref().and_then(|services| services.database_url.clone()),
         log: folder.path().join("server.log"),
         // Passwords are not what is tested here, and hundreds of people sign up.
         settings: owned(&[&UNLIMITED[..], &[("BELLWETHER_PASSWORD_COST", "4")]].concat()),
@@ -127,11 +136,11 @@ async fn run_on(
         Err(_) => false,
     };
     let clean = match &result {
-        Ok(_) => replay::kill_and_verify(&installation, options, interrupts).await? && clean,
+        Ok(_) => replay::kill_and_verify(&installation, services, seed, options, interrupts).await? && clean,
         Err(_) => clean,
     };
     if !clean && interrupts.check().is_ok() {
-        eprintln!("kill: {store}: journal, server log and data stay in {}", folder.keep().display());
+        eprintln!("kill: {store}: journals, logs and data stay in {}", folder.keep().display());
     }
     result.map(|_| clean)
 }
@@ -156,6 +165,7 @@ async fn kill_and_verify(
         market,
         users: users.iter().map(|user| user.id.clone()).collect(),
         journal: Journal::create(journal)?,
+        pause: Duration::ZERO,
     });
 
     let (phase, receiver) = watch::channel(Phase::Up(api));
@@ -169,9 +179,9 @@ async fn kill_and_verify(
 
     let api = Api::new(&server.address)?;
     let mut checks = JoinSet::new();
-    for record in records {
+    for mut record in records {
         let (api, run) = (api.clone(), Arc::clone(&run));
-        checks.spawn(async move { verify::verify(&api, &run, record).await });
+        checks.spawn(async move { verify::verify(&api, &run, &mut record).await });
     }
     let mut findings = Findings::default();
     for found in interrupts.or(join(checks)).await? {

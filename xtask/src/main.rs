@@ -41,7 +41,7 @@ enum Task {
     Ci,
     /// Fill both stores, and print and check how every read is found.
     Explain(explain::Options),
-    /// Kill the server under load, again and again, and look for what it lost or did twice.
+    /// Kill the server and what it works with, again and again, and look for what was lost or done twice.
     Kill(kill::Options),
     /// Print who may do what, as Markdown, or hold docs/permissions.md against it.
     Permissions(permissions::Options),

@@ -16,7 +16,9 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use nix::sys::signal::Signal;
 use tokio::process::Command;
 
 use crate::interrupts::Interrupts;
@@ -82,8 +84,18 @@ pub(crate) struct Services {
     pub(crate) redis_url: Option<String>,
     /// Where the cluster of three Redis servers is, when it was asked for.
     pub(crate) redis_cluster_url: Option<String>,
+    /// The servers that may be ended and started again, since they are ours.
+    postgres: Option<postgres::Primary>,
+    redis: Option<redis::Node>,
     /// Stops the servers when it is dropped; `None` when nothing had to be started.
-    _sandbox: Option<Sandbox>,
+    sandbox: Option<Sandbox>,
+}
+
+/// A server that [`Services`] can end and start again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    Postgres,
+    Redis,
 }
 
 impl Services {
@@ -99,7 +111,9 @@ impl Services {
             replica_url: given("DATABASE_REPLICA_URL", needs.replica),
             redis_url: given("REDIS_URL", needs.redis),
             redis_cluster_url: given("REDIS_CLUSTER_URL", needs.redis_cluster),
-            _sandbox: None,
+            postgres: None,
+            redis: None,
+            sandbox: None,
         };
         let missing = Needs {
             postgres: needs.postgres && services.database_url.is_none(),
@@ -118,18 +132,50 @@ impl Services {
                 services.replica_url =
                     Some(postgres::start_replica(&primary, programs, &mut sandbox, interrupts).await?);
             }
-            services.database_url = Some(primary.url);
+            services.database_url = Some(primary.url.clone());
+            services.postgres = Some(primary);
         }
         if let Some(program) = &programs.redis {
             if missing.redis {
-                services.redis_url = Some(redis::start(program, &mut sandbox, interrupts).await?);
+                let node = redis::start(program, &mut sandbox, interrupts).await?;
+                services.redis_url = Some(node.url());
+                services.redis = Some(node);
             }
             if missing.redis_cluster {
                 services.redis_cluster_url = Some(redis::start_cluster(program, &mut sandbox, interrupts).await?);
             }
         }
-        services._sandbox = Some(sandbox);
+        services.sandbox = Some(sandbox);
         Ok(services)
+    }
+
+    /// Whether the server was started here, rather than named by the environment.
+    pub(crate) fn owns(&self, which: Own) -> bool {
+        match which {
+            Own::Postgres => self.postgres.is_some(),
+            Own::Redis => self.redis.is_some(),
+        }
+    }
+
+    /// Ends a server that is ours without any leave-taking. Redis by SIGKILL, whatever the signal.
+    pub(crate) fn end(&mut self, which: Own, signal: Signal) -> anyhow::Result<()> {
+        let sandbox = self.sandbox.as_mut().context("no server is ours")?;
+        match which {
+            Own::Postgres => self.postgres.as_ref().context("PostgreSQL is not ours")?.end(signal, sandbox),
+            Own::Redis => self.redis.as_ref().context("Redis is not ours")?.end(sandbox),
+        }
+    }
+
+    /// Starts it again, on its data and at its address, and waits until it answers.
+    pub(crate) async fn start_again(&mut self, which: Own, interrupts: &Interrupts) -> anyhow::Result<()> {
+        let sandbox = self.sandbox.as_mut().context("no server is ours")?;
+        match which {
+            Own::Postgres => {
+                let primary = self.postgres.as_ref().context("PostgreSQL is not ours")?;
+                primary.start_again(sandbox, interrupts).await
+            }
+            Own::Redis => self.redis.as_ref().context("Redis is not ours")?.start_again(sandbox, interrupts).await,
+        }
     }
 
     /// The variables by which a child process finds the servers.

@@ -124,6 +124,15 @@ impl Api {
         Ok(User { id, email, token })
     }
 
+    /// Logs somebody in who has an account already.
+    pub(crate) async fn sign_in(&self, email: &str) -> anyhow::Result<User> {
+        let mut user = User { id: String::new(), email: email.to_owned(), token: self.login(email).await? };
+        let answer = self.call(Method::GET, "/users/me", Some(&user), None, None).await;
+        let data = self.expect(answer, "read one's own user")?;
+        user.id = text(&data, "id").context("the answer about oneself has no `id`")?;
+        Ok(user)
+    }
+
     /// Logs `user` in again.
     pub(crate) async fn renew(&self, user: &mut User) -> anyhow::Result<()> {
         user.token = self.login(&user.email).await?;
@@ -188,14 +197,8 @@ impl Api {
         Ok(rows.iter().filter_map(|row| marker(kind, row)).collect())
     }
 
-    /// The number of trades in all markets.
-    pub(crate) async fn trades(&self) -> anyhow::Result<u64> {
-        let markets = self.all("/markets", None).await?;
-        Ok(markets.iter().filter_map(|market| market.get("tradeCount")?.as_u64()).sum())
-    }
-
     /// All rows of a list.
-    async fn all(&self, list: &str, user: Option<&User>) -> anyhow::Result<Vec<Value>> {
+    pub(super) async fn all(&self, list: &str, user: Option<&User>) -> anyhow::Result<Vec<Value>> {
         let mut all = Vec::new();
         for page in 1_u32.. {
             let path = format!("{list}?limit={PAGE_SIZE}&page={page}");
@@ -221,7 +224,7 @@ impl Api {
         self.call(Method::POST, path, user, key, Some(body)).await
     }
 
-    async fn call(
+    pub(super) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -252,7 +255,7 @@ impl Api {
     }
 
     /// The data of an answer that must be a success.
-    fn expect(&self, answer: anyhow::Result<(StatusCode, Value)>, purpose: &str) -> anyhow::Result<Value> {
+    pub(super) fn expect(&self, answer: anyhow::Result<(StatusCode, Value)>, purpose: &str) -> anyhow::Result<Value> {
         let (status, mut answer) = answer.with_context(|| format!("cannot {purpose}"))?;
         anyhow::ensure!(status.is_success(), "cannot {purpose}: {status} {answer}");
         Ok(answer.get_mut("data").map(Value::take).unwrap_or_default())
@@ -317,7 +320,8 @@ fn judge(status: StatusCode, answer: Value) -> Answer {
     }
 }
 
-fn text(data: &Value, field: &str) -> Option<String> {
+/// A text of an answer.
+pub(super) fn text(data: &Value, field: &str) -> Option<String> {
     data.get(field).and_then(Value::as_str).map(str::to_owned)
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Run {
     /// The ids of all users.
     pub(super) users: Vec<String>,
     pub(super) journal: Journal,
+    /// How long each client rests after a command.
+    pub(super) pause: Duration,
 }
 
 /// Sends commands as `user` until the phase is [`Phase::Over`].
@@ -69,6 +71,7 @@ pub(super) async fn client(
             // Most likely the server has just been killed, and the phase will say so in a moment.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        tokio::time::sleep(run.pause).await;
     }
     Ok(record)
 }

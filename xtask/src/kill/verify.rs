@@ -37,14 +37,14 @@ impl Findings {
 }
 
 /// Checks all that one client did.
-pub(super) async fn verify(api: &Api, run: &Run, mut record: Record) -> anyhow::Result<Findings> {
+pub(super) async fn verify(api: &Api, run: &Run, record: &mut Record) -> anyhow::Result<Findings> {
     let mut findings = Findings { cancelled: record.cancelled.len(), ..Findings::default() };
     // A long run may have used up the token's time.
     api.renew(&mut record.user).await?;
-    settle_unknown(api, run, &mut record, &mut findings).await?;
-    find_acknowledged(api, &record, &mut findings).await?;
+    settle_unknown(api, run, record, &mut findings).await?;
+    find_acknowledged(api, record, &mut findings).await?;
     for kind in [Kind::Order, Kind::Transfer] {
-        count_effects(api, kind, &record, &mut findings).await?;
+        count_effects(api, kind, record, &mut findings).await?;
     }
     for id in &record.cancelled {
         let order = api.find(Kind::Order, &record.user, id).await?;

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::sys::signal::Signal;
 use tokio::process::Command;
 
 use crate::interrupts::Interrupts;
@@ -18,6 +19,8 @@ const REPLICA_NAME: &str = "PostgreSQL (replica)";
 const ROLE: &str = "bellwether";
 const DATABASE: &str = "bellwether";
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// The pause before a server that did not start is started again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A server that takes writes.
 #[derive(Debug)]
@@ -26,6 +29,37 @@ pub(super) struct Primary {
     pub(super) url: String,
     port: u16,
     password: String,
+    place: Place,
+}
+
+impl Primary {
+    /// Ends it without any leave-taking: SIGKILL as by the kernel, SIGQUIT as by its `immediate` mode.
+    pub(super) fn end(&self, signal: Signal, sandbox: &mut Sandbox) -> anyhow::Result<()> {
+        sandbox.end(self.place.name, signal)
+    }
+
+    /// Starts it again after that, on its data and at its address.
+    pub(super) async fn start_again(&self, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<()> {
+        let started = Instant::now();
+        // What it leaves behind when it is killed goes by itself, a moment later; till then it does not start.
+        while started.elapsed() < START_LIMIT {
+            if self.place.serve(self.port, sandbox, interrupts).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        anyhow::bail!("{} does not start again:\n{}", self.place.name, tail(&self.place.log))
+    }
+}
+
+/// Where a server's programs, data and log are.
+#[derive(Debug)]
+struct Place {
+    name: &'static str,
+    programs: PathBuf,
+    folder: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
 }
 
 /// Creates a cluster and starts it.
@@ -66,8 +100,9 @@ pub(super) async fn start(programs: &Path, sandbox: &mut Sandbox, interrupts: &I
     }
     anyhow::ensure!(created, "cannot create the database `{DATABASE}`:\n{}", tail(&log));
 
-    let port = serve(NAME, programs, sandbox, (&folder, &data, &log), interrupts).await?;
-    Ok(Primary { url: format!("postgres://{ROLE}:{password}@127.0.0.1:{port}/{DATABASE}"), port, password })
+    let place = Place { name: NAME, programs: programs.to_owned(), folder, data, log };
+    let port = place.serve_somewhere(sandbox, interrupts).await?;
+    Ok(Primary { url: format!("postgres://{ROLE}:{password}@127.0.0.1:{port}/{DATABASE}"), port, password, place })
 }
 
 /// Copies a running primary, and starts the copy as its streaming replica; the URL of the same database there.
@@ -87,26 +122,32 @@ pub(super) async fn start_replica(
         .arg(&data);
     let status = process::run(Command::from(copy), interrupts).await?;
     anyhow::ensure!(status.success(), "pg_basebackup failed ({status}):\n{}", tail(&log));
-    let port = serve(REPLICA_NAME, programs, sandbox, (&folder, &data, &log), interrupts).await?;
+    let place = Place { name: REPLICA_NAME, programs: programs.to_owned(), folder, data, log };
+    let port = place.serve_somewhere(sandbox, interrupts).await?;
     Ok(format!("postgres://{ROLE}:{}@127.0.0.1:{port}/{DATABASE}", primary.password))
 }
 
-/// Starts a server on the data in the second of these places; its port.
-async fn serve(
-    name: &'static str,
-    programs: &Path,
-    sandbox: &mut Sandbox,
-    (folder, data, log): (&Path, &Path, &Path),
-    interrupts: &Interrupts,
-) -> anyhow::Result<u16> {
-    // Another process may take the port between our asking for it and PostgreSQL's binding it.
-    for _ in 0..3 {
-        let port = free_port()?;
-        let mut server = sandbox.command(&programs.join("postgres"), folder, log)?;
-        server.arg("-D").arg(data).args(["-p", &port.to_string()]);
+impl Place {
+    /// Starts a server on a free port; which one that is.
+    async fn serve_somewhere(&self, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<u16> {
+        // Another process may take the port between our asking for it and PostgreSQL's binding it.
+        for _ in 0..3 {
+            let port = free_port()?;
+            if self.serve(port, sandbox, interrupts).await? {
+                eprintln!("xtask: {} ({}) listens on 127.0.0.1:{port}", self.name, self.programs.display());
+                return Ok(port);
+            }
+        }
+        anyhow::bail!("{} does not start:\n{}", self.name, tail(&self.log))
+    }
+
+    /// Starts a server on that port, and waits until it takes connections (true) or has ended (false).
+    async fn serve(&self, port: u16, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<bool> {
+        let mut server = sandbox.command(&self.programs.join("postgres"), &self.folder, &self.log)?;
+        server.arg("-D").arg(&self.data).args(["-p", &port.to_string()]);
         for setting in [
             "listen_addresses=127.0.0.1".to_owned(),
-            format!("unix_socket_directories={}", folder.display()),
+            format!("unix_socket_directories={}", self.folder.display()),
             // As in production: what is acknowledged is on the disk.
             "synchronous_commit=on".to_owned(),
             "max_connections=200".to_owned(),
@@ -116,29 +157,26 @@ async fn serve(
         ] {
             server.args(["-c", &setting]);
         }
-        sandbox.start(name, server)?;
-        if is_ready(name, sandbox, data, interrupts).await? {
-            eprintln!("xtask: {name} ({}) listens on 127.0.0.1:{port}", programs.display());
-            return Ok(port);
+        sandbox.start(self.name, server)?;
+        let started = Instant::now();
+        while started.elapsed() < START_LIMIT {
+            interrupts.check()?;
+            if sandbox.id(self.name).is_some_and(|id| self.is_ready(id)) {
+                return Ok(true);
+            }
+            if !sandbox.is_running(self.name) {
+                return Ok(false);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        anyhow::bail!("{} is not ready after {} seconds", self.name, START_LIMIT.as_secs())
     }
-    anyhow::bail!("{name} does not start:\n{}", tail(log))
-}
 
-/// Waits until the server takes connections (true) or has ended (false).
-async fn is_ready(name: &str, sandbox: &mut Sandbox, data: &Path, interrupts: &Interrupts) -> anyhow::Result<bool> {
-    let started = Instant::now();
-    while started.elapsed() < START_LIMIT {
-        interrupts.check()?;
-        // `pg_ctl` looks at the same: the file's eighth line is the server's state.
-        let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-        if state.lines().nth(7).is_some_and(|state| ["ready", "standby"].contains(&state.trim())) {
-            return Ok(true);
-        }
-        if !sandbox.is_running(name) {
-            return Ok(false);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    /// Whether the process of that id takes connections. `pg_ctl` looks at the same: the file's first line is the
+    /// process, which may be one that was killed, and its eighth the state.
+    fn is_ready(&self, id: u32) -> bool {
+        let state = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let line = |number| state.lines().nth(number).map(str::trim);
+        line(0) == Some(id.to_string().as_str()) && line(7).is_some_and(|state| ["ready", "standby"].contains(&state))
     }
-    anyhow::bail!("{name} is not ready after {} seconds", START_LIMIT.as_secs())
 }

@@ -2,11 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::sys::signal::Signal;
 
 use crate::interrupts::Interrupts;
 use crate::services::sandbox::{Sandbox, free_port, random_password, tail};
@@ -16,16 +17,73 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const NODES: [(&str, &str); 3] =
     [("Redis node 1", "0 5460"), ("Redis node 2", "5461 10922"), ("Redis node 3", "10923 16383")];
 
-/// A server that answers.
-struct Node {
+/// A server.
+#[derive(Debug)]
+pub(super) struct Node {
     name: &'static str,
+    program: PathBuf,
     port: u16,
     /// Where it talks with other nodes; unused without a cluster.
     bus_port: u16,
     password: String,
+    /// Settings beside those that every node has.
+    settings: &'static str,
 }
 
 impl Node {
+    /// Where it is.
+    pub(super) fn url(&self) -> String {
+        format!("redis://default:{}@127.0.0.1:{}/0", self.password, self.port)
+    }
+
+    /// Kills it. It keeps nothing.
+    pub(super) fn end(&self, sandbox: &mut Sandbox) -> anyhow::Result<()> {
+        sandbox.end(self.name, Signal::SIGKILL)
+    }
+
+    /// Starts it again after that, at its address.
+    pub(super) async fn start_again(&self, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<()> {
+        let is_running = self.serve(sandbox, interrupts).await?;
+        anyhow::ensure!(is_running, "{} does not start again:\n{}", self.name, tail(&self.log(sandbox)));
+        Ok(())
+    }
+
+    /// What its folder and its log are called.
+    fn path(&self) -> String {
+        self.name.to_lowercase().replace(' ', "-")
+    }
+
+    fn log(&self, sandbox: &Sandbox) -> PathBuf {
+        sandbox.path(&format!("{}.log", self.path()))
+    }
+
+    /// Starts it and waits until it answers (true) or has ended (false).
+    async fn serve(&self, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<bool> {
+        let Self { name, port, bus_port, password, settings, .. } = self;
+        let folder = sandbox.path(&self.path());
+        let mut server = sandbox.command(&self.program, &folder, &self.log(sandbox))?;
+        // Settings by standard input: everybody can read the arguments of a process.
+        server.arg("-").stdin(Stdio::piped());
+        sandbox.start(name, server)?;
+        if let Some(mut stdin) = sandbox.take_stdin() {
+            let cluster = if settings.is_empty() { String::new() } else { format!("cluster-port {bus_port}\n") };
+            write!(
+                stdin,
+                "bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {}\n\
+                 daemonize no\nsave \"\"\nappendonly no\n{settings}{cluster}",
+                folder.display()
+            )
+            .context("cannot hand Redis its settings")?;
+        }
+        let mut is_running = true;
+        wait_for(name, interrupts, || {
+            is_running = sandbox.is_running(name);
+            !is_running || self.ask("PING").is_ok_and(|answer| answer.contains("PONG"))
+        })
+        .await?;
+        Ok(is_running)
+    }
+
     /// Its answers to commands, one after the other.
     fn ask(&self, commands: &str) -> std::io::Result<String> {
         let limit = Some(Duration::from_secs(1));
@@ -47,11 +105,11 @@ impl Node {
     }
 }
 
-/// Starts a server and returns its URL.
-pub(super) async fn start(program: &Path, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<String> {
+/// Starts a server.
+pub(super) async fn start(program: &Path, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<Node> {
     let node = start_node("Redis", program, random_password(), "", sandbox, interrupts).await?;
     eprintln!("xtask: Redis ({}) listens on 127.0.0.1:{}", program.display(), node.port);
-    Ok(format!("redis://default:{}@127.0.0.1:{}/0", node.password, node.port))
+    Ok(node)
 }
 
 /// Starts three servers, makes a cluster of them without replicas, and returns its URL.
@@ -95,43 +153,20 @@ async fn start_node(
     name: &'static str,
     program: &Path,
     password: String,
-    settings: &str,
+    settings: &'static str,
     sandbox: &mut Sandbox,
     interrupts: &Interrupts,
 ) -> anyhow::Result<Node> {
-    let path = name.to_lowercase().replace(' ', "-");
-    let (folder, log) = (sandbox.path(&path), sandbox.path(&format!("{path}.log")));
-    sandbox.account().create_folder(&folder)?;
-
+    let mut node = Node { name, program: program.to_owned(), port: 0, bus_port: 0, password, settings };
+    sandbox.account().create_folder(&sandbox.path(&node.path()))?;
     // Another process may take a port between our asking for it and Redis's binding it.
     for _ in 0..3 {
-        let node = Node { name, port: free_port()?, bus_port: free_port()?, password: password.clone() };
-        let mut server = sandbox.command(program, &folder, &log)?;
-        // Settings by standard input: everybody can read the arguments of a process.
-        server.arg("-").stdin(Stdio::piped());
-        sandbox.start(name, server)?;
-        if let Some(mut stdin) = sandbox.take_stdin() {
-            let Node { port, bus_port, .. } = node;
-            let cluster = if settings.is_empty() { String::new() } else { format!("cluster-port {bus_port}\n") };
-            write!(
-                stdin,
-                "bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {}\n\
-                 daemonize no\nsave \"\"\nappendonly no\n{settings}{cluster}",
-                folder.display()
-            )
-            .context("cannot hand Redis its settings")?;
-        }
-        let mut is_running = true;
-        wait_for(name, interrupts, || {
-            is_running = sandbox.is_running(name);
-            !is_running || node.ask("PING").is_ok_and(|answer| answer.contains("PONG"))
-        })
-        .await?;
-        if is_running {
+        (node.port, node.bus_port) = (free_port()?, free_port()?);
+        if node.serve(sandbox, interrupts).await? {
             return Ok(node);
         }
     }
-    anyhow::bail!("{name} does not start:\n{}", tail(&log))
+    anyhow::bail!("{name} does not start:\n{}", tail(&node.log(sandbox)))
 }
 
 /// Waits until `is_ready`.

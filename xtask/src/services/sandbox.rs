@@ -24,11 +24,18 @@ use crate::services::account::Account;
 /// How long a server may take to stop before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// `$1` is the folder; each line of standard input is the id of a server's process.
+/// `$1` is the folder; each line of standard input is `begun` or `ended`, and the id of a server's process.
 const WATCHMAN: &str = r#"
 trap '' INT TERM HUP
 pids=
-while read -r pid; do pids="$pids $pid"; done
+while read -r what pid; do
+    others=
+    for one in $pids; do [ "$one" = "$pid" ] || others="$others $one"; done
+    case $what in
+        begun) pids="$others $pid" ;;
+        ended) pids=$others ;;
+    esac
+done
 [ -n "$pids" ] && kill -INT $pids
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     [ -n "$pids" ] && kill -0 $pids && sleep 0.5
@@ -101,8 +108,34 @@ impl Sandbox {
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let id = child.id();
         self.servers.push((name, child));
+        self.tell_watchman("begun", id)
+    }
+
+    /// Ends the server `name`, which must be running, by a signal, and waits until it has gone.
+    pub(super) fn end(&mut self, name: &str, signal: Signal) -> anyhow::Result<()> {
+        let place = self.servers.iter().rposition(|(server, _)| *server == name);
+        let (_, mut child) = self.servers.remove(place.with_context(|| format!("{name} was not started"))?);
+        if let Some(status) = child.try_wait().with_context(|| format!("cannot watch {name}"))? {
+            anyhow::bail!("{name} ended by itself ({status})");
+        }
+        process::send(child.id(), signal)?;
+        if !process::wait_blocking(&mut child, STOP_LIMIT) {
+            drop(child.kill());
+            drop(child.wait());
+            anyhow::bail!("{name} does not end by {}", signal.as_str());
+        }
+        // Its id may be another process's from now on.
+        self.tell_watchman("ended", child.id())
+    }
+
+    /// The id of the process of the server `name`.
+    pub(super) fn id(&self, name: &str) -> Option<u32> {
+        self.servers.iter().rfind(|(server, _)| *server == name).map(|(_, child)| child.id())
+    }
+
+    fn tell_watchman(&mut self, what: &str, id: u32) -> anyhow::Result<()> {
         if let Some((_, pipe)) = &mut self.watchman {
-            writeln!(pipe, "{id}").context("the clean-up process has gone")?;
+            writeln!(pipe, "{what} {id}").context("the clean-up process has gone")?;
         }
         Ok(())
     }
@@ -188,7 +221,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::time::{Duration, Instant};
 
-    use nix::sys::signal::kill;
+    use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
     use super::Sandbox;
@@ -216,6 +249,15 @@ mod tests {
         assert!(folder.is_dir());
         drop(sandbox);
         assert!(is_gone(process, &folder));
+    }
+
+    #[test]
+    fn ends_a_server_once_and_then_knows_it_no_more() {
+        let (mut sandbox, process, _) = occupied();
+        sandbox.end("sleep", Signal::SIGKILL).expect("it runs");
+        assert!(kill(process, None).is_err());
+        assert_eq!(sandbox.id("sleep"), None);
+        sandbox.end("sleep", Signal::SIGKILL).expect_err("it has gone");
     }
 
     #[test]
