@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -93,6 +93,8 @@ pub(crate) struct Config {
     pub(crate) redis: Option<RedisOptions>,
     /// Whether one is named that is not used.
     pub(crate) has_idle_redis: bool,
+    /// About how many events the stream in Redis keeps; none where there is no stream.
+    pub(crate) redis_events: Option<NonZeroU32>,
     /// The configured secret, if there is one.
     pub(crate) secret_key: Option<Secret>,
     /// The file of signing keys, where it is not the one in the data folder.
@@ -233,6 +235,7 @@ impl Config {
             }),
             read_max_lag: reader.std_duration("read_max_lag", TENTH, SignedDuration::from_hours(1)),
             has_idle_redis: settings.get("cache") == "local" && !settings.get("redis_url").is_empty(),
+            redis_events: redis_events(&mut reader),
             redis: redis(&mut reader),
             secret_key: Some(settings.get("secret_key")).filter(|s| !s.is_empty()).map(|s| Secret(s.to_owned())),
             signing_keys: Some(settings.get("signing_keys")).filter(|s| !s.is_empty()).map(PathBuf::from),
@@ -349,6 +352,16 @@ fn redis(reader: &mut Reader<'_>) -> Option<RedisOptions> {
             None
         }
     }
+}
+
+fn redis_events(reader: &mut Reader<'_>) -> Option<NonZeroU32> {
+    let most = NonZeroU32::new(reader.number("redis_events", 0, 100_000_000))?;
+    if reader.settings.get("cache") == "redis" {
+        return Some(most);
+    }
+    let source = reader.settings.source("redis_events");
+    reader.faults.push(format!("redis_events ({source}): the stream is in Redis, which needs cache = \"redis\""));
+    None
 }
 
 fn mail(reader: &mut Reader<'_>) -> MailConfig {
@@ -641,6 +654,7 @@ mod tests {
             ("redis_prefix = \"a:b\"", "redis_prefix"),
             ("redis_timeout = \"0s\"", "redis_timeout"),
             ("redis_connections = 0", "redis_connections"),
+            ("redis_events = 1", "needs cache = \"redis\""),
         ] {
             let error = config(&[], bad).unwrap_err().to_string();
             assert!(error.contains(part) && !error.contains("CANARY"), "{bad}: {error}");

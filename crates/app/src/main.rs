@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod demo;
 mod doctor;
+mod event_relay;
 mod job_worker;
 mod keys;
 mod lock;

@@ -15,6 +15,7 @@ use bellwether_usecases::Context;
 use bellwether_usecases::ends::heed_ends;
 use bellwether_usecases::jobs::{Handler, Schedule, Schedules};
 use bellwether_usecases::live::Live;
+use bellwether_usecases::relay::Relay;
 use bellwether_usecases::trading::Trading;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Database, ServeRole};
 use crate::settings::mask_url;
 use crate::wiring::{self, Backend, Shared};
-use crate::{job_worker, keys, lock, logging, print_line, ticker};
+use crate::{event_relay, job_worker, keys, lock, logging, print_line, ticker};
 
 /// So long background work may take to end in any case.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
@@ -101,6 +102,10 @@ fn background(
         let (schedules, notices) = (Schedules::new(Schedule::all(config.audit_at)), wiring::job_notices(config));
         let working = job_worker::run(ctx.clone(), handlers, schedules, notices, stopped.clone());
         tasks.push(("jobs", tokio::spawn(working)));
+        if let Some(log) = shared.event_log(config) {
+            let relay = event_relay::run(ctx.clone(), Relay::new(log), stopped.clone());
+            tasks.push(("event log", tokio::spawn(relay)));
+        }
         tasks.push(("tick", tokio::spawn(ticker::run(ctx.clone(), interval, stopped.clone()))));
     }
     tasks

@@ -68,6 +68,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "how long anything waits for Redis at most, `1ms` to `1s`; then it goes on without",
     ),
     setting(
+        "redis_events",
+        "0",
+        "about how many of the newest events a Redis stream keeps for programs beside the server, up to 100000000, for the cache `redis`; 0 for no stream; see [events](events.md)",
+    ),
+    setting(
         "secret_key",
         "",
         "the secret that every key is derived from, at least 32 characters; by default the file `secret.key` in the data folder, made at the first start",

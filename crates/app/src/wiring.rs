@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ports::{
-    Cache, EventBus, JobNotices, Jobs, Mailer, Outbox, Queries, RateLimiter, Replicas, Sealer, Store, TokenSigner,
-    WebhookLog,
+    Cache, EventBus, EventLog, JobNotices, Jobs, Mailer, Outbox, Queries, RateLimiter, Replicas, Sealer, Store,
+    TokenSigner, WebhookLog,
 };
 use bellwether_local::{LocalBus, LocalCache, LocalLimiter, NearCache};
 use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_outgoing::{Guard, GuardedCaller};
 use bellwether_postgres::{PgJobNotices, PgOptions, PgReplicas, PgStore};
-use bellwether_redis::{LimiterClock, RedisBus, RedisCache, RedisLimiter, RedisLink};
+use bellwether_redis::{LimiterClock, RedisBus, RedisCache, RedisEventLog, RedisLimiter, RedisLink};
 use bellwether_security::{
     BcryptHasher, CommonPasswordList, DerivedSigner, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens,
     SystemClock, UuidIds,
@@ -291,6 +291,14 @@ impl Shared {
         };
         let limiter = Arc::new(LocalLimiter::new(config.limit_keys));
         Self { cache: Arc::new(cache), limiter, bus: Arc::new(LocalBus::new()), redis: None }
+    }
+}
+
+impl Shared {
+    /// The log of events beside the store, where there is one.
+    pub(crate) fn event_log(&self, config: &Config) -> Option<Arc<dyn EventLog>> {
+        let (link, most) = (self.redis.as_ref()?, config.redis_events?);
+        Some(Arc::new(RedisEventLog::new(Arc::clone(link), most)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Cache, rate limiter and event bus on Redis, shared by every process that uses the same server or cluster.
+//! Cache, rate limiter, event bus and log of events on Redis, shared by every process that uses the same server or cluster.
 //!
 //! [`RedisLink`] holds the connections. It makes up its own mind whether Redis is there: while it is not,
 //! everything fails at once rather than after a timeout, and it finds by itself when Redis is back. Whoever
@@ -15,9 +15,11 @@ mod limiter;
 mod link;
 mod options;
 mod polls;
+mod stream;
 
 pub use bus::RedisBus;
 pub use cache::RedisCache;
 pub use limiter::{LimiterClock, RedisLimiter};
 pub use link::RedisLink;
 pub use options::{InvalidRedisUrl, RedisOptions};
+pub use stream::RedisEventLog;

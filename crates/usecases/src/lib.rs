@@ -24,6 +24,7 @@ pub mod live;
 pub mod mail;
 pub mod markets;
 pub mod recovery;
+pub mod relay;
 mod remembered;
 pub mod sessions;
 pub mod settling;

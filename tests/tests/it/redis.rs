@@ -253,3 +253,58 @@ async fn the_password_of_redis_is_shown_nowhere() {
     assert!(!said.contains("CANARY"), "{said}");
     installation.remove().await;
 }
+
+/// The sequences of the events in the stream.
+async fn streamed(redis: &Redis) -> Vec<i64> {
+    let answer = redis.tell("XRANGE bellwether:events - +").await;
+    answer.lines().filter_map(|line| line.strip_suffix("-0")?.parse().ok()).collect()
+}
+
+/// Waits until the stream has each event that there is, once and in order.
+async fn wait_until_streamed(redis: &Redis, api: &Api, administrator: &User) {
+    let started = Instant::now();
+    loop {
+        let events = api.get("/events?limit=1000", administrator).await.expect(200);
+        let wanted: Vec<i64> = events.body["data"]["events"]
+            .as_array()
+            .expect("a list of events")
+            .iter()
+            .filter_map(|event| event["sequence"].as_i64())
+            .collect();
+        let found = streamed(redis).await;
+        if found == wanted && !found.is_empty() {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "the stream has {found:?}, and there are {wanted:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_has_each_event_once_also_after_redis_was_emptied_or_gone() {
+    for store in Store::ALL {
+        let Some(mut redis) = Redis::start().await else { return };
+        let settings = redis.settings();
+        let settings = with(&settings, &[("REDIS_EVENTS", "100000")]);
+        let Some(installation) = Installation::new(store, &settings).await else { continue };
+        eprintln!("--- on {store:?}");
+        let server = Server::start(installation).await;
+        let api = server.api();
+        let administrator = server.admin().await;
+        let (ann, bob) = (api.sign_up("Ann").await, api.sign_up("Bob").await);
+        let payment = json!({ "toUserId": bob.id, "amount": "1" });
+        let pay = async || drop(api.post("/transfers", &ann, payment.clone()).await.expect(201));
+        pay().await;
+        wait_until_streamed(&redis, api, administrator).await;
+        redis.tell("FLUSHALL").await;
+        pay().await;
+        wait_until_streamed(&redis, api, administrator).await;
+        redis.kill();
+        pay().await;
+        redis.restart().await;
+        wait_until_streamed(&redis, api, administrator).await;
+        let installation = server.stop().await;
+        installation.audit().await;
+        installation.remove().await;
+    }
+}

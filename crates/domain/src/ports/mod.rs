@@ -7,6 +7,7 @@
 mod auxiliary;
 mod cache;
 mod calls;
+mod event_log;
 mod events;
 mod jobs;
 mod limits;
@@ -19,6 +20,7 @@ mod webhooks;
 pub use auxiliary::*;
 pub use cache::*;
 pub use calls::*;
+pub use event_log::*;
 pub use events::*;
 pub use jobs::*;
 pub use limits::*;

@@ -10,4 +10,5 @@ mod conformance;
 mod contents;
 mod failures;
 mod own_server;
+mod stream;
 mod support;

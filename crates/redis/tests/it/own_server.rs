@@ -7,8 +7,8 @@ use std::time::Duration;
 use bellwether_redis::RedisOptions;
 use fred::clients::Client;
 use fred::interfaces::ClientLike as _;
-use fred::types::CustomCommand;
 use fred::types::config::{Config, ReconnectPolicy};
+use fred::types::{CustomCommand, FromValue};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -64,6 +64,11 @@ impl OwnServer {
 
     /// Gives it a command, and has its answer.
     pub(crate) async fn tell(&self, command: &str) -> String {
+        self.ask(command).await
+    }
+
+    /// The same with any kind of answer.
+    pub(crate) async fn ask<T: FromValue>(&self, command: &str) -> T {
         let mut config = Config::from_url(&format!("redis://127.0.0.1:{}", self.port)).expect("a URL");
         // It may just be starting.
         config.fail_fast = false;

@@ -22,6 +22,7 @@ mod money;
 mod news;
 mod orders;
 mod recovery;
+mod relay;
 mod sessions;
 mod sets;
 mod settling;
