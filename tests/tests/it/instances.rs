@@ -1,5 +1,6 @@
 //! Several servers on one PostgreSQL and one Redis behave as one.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bellwether_tests::client::limit;
@@ -9,6 +10,8 @@ use bellwether_tests::redis::Redis;
 use bellwether_tests::{Answer, Api, Installation, Server, Store};
 use futures_util::future::join_all;
 use serde_json::json;
+
+use crate::replay::{replay_on, sample};
 
 /// So long may one server show what another has changed, with room for a busy machine.
 const AGREEMENT: Duration = Duration::from_millis(1500);
@@ -191,6 +194,19 @@ async fn trading_is_exact_however_it_is_spread() {
     for (number, market) in markets.iter().enumerate() {
         three.api(number + 1).settled(market).await;
     }
+    three.stop().await;
+}
+
+/// Threats 28 and 35: real trades, each request to the next server, come to the figures that the file implies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_spread_over_all_servers_comes_to_the_same_figures() {
+    let Some(three) = Three::start(&[]).await else { return };
+    let servers: Vec<&Server> = three.servers.iter().collect();
+    let sample = sample();
+    let summary = replay_on(&servers, Path::new(&sample), &["--venue", "polymarket-2026"]).await;
+    assert_eq!((summary["trades"].as_u64(), summary["orders"].as_u64()), (Some(200), Some(400)));
+    assert_eq!((summary["markets"].as_u64(), summary["traders"].as_u64()), (Some(2), Some(162)));
+    assert_eq!(summary["repeats"].as_u64(), Some(0), "a request had to be repeated: {summary}");
     three.stop().await;
 }
 

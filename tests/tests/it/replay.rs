@@ -11,11 +11,19 @@ use tokio::io::AsyncWriteExt as _;
 
 /// Replays a file on a server; returns the summary, which must name no difference.
 async fn replay(server: &Server, file: &Path, more: &[&str]) -> Value {
+    replay_on(&[server], file, more).await
+}
+
+/// The same on several servers on one database, which get the requests in turn.
+pub(crate) async fn replay_on(servers: &[&Server], file: &Path, more: &[&str]) -> Value {
+    let server = servers.first().expect("there is a server");
     let admin = server.admin().await;
-    let url = format!("http://{}", server.address());
+    let urls: Vec<String> = servers.iter().map(|server| format!("http://{}", server.address())).collect();
     let file = file.to_str().expect("a path in UTF-8");
-    let arguments = ["replay", file, "--url", &url, "--admin-email", &admin.email, "--admin-password-stdin", "--json"];
-    let output = server.installation().run(&[&arguments, more].concat(), "an administrator's pass phrase\n").await;
+    let mut arguments = vec!["replay", file, "--admin-email", &admin.email, "--admin-password-stdin", "--json"];
+    arguments.extend(urls.iter().flat_map(|url| ["--url", url]));
+    arguments.extend(more);
+    let output = server.installation().run(&arguments, "an administrator's pass phrase\n").await;
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "the replay failed: {out}{error}");
     let summary: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("no JSON: {out}{error}"));
@@ -25,7 +33,7 @@ async fn replay(server: &Server, file: &Path, more: &[&str]) -> Value {
 }
 
 /// The recording that is part of the project.
-fn sample() -> String {
+pub(crate) fn sample() -> String {
     concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/trades_polymarket_2026.csv").to_owned()
 }
 

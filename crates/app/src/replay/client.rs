@@ -1,8 +1,9 @@
 //! The client: requests to the server's public API, each repeated with the same idempotency key
 //! until there is an answer, so that a server that is restarted in between does nothing twice.
+//! Several servers get the attempts in turn, repeats included.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -16,11 +17,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A server, and how patient we are with it.
+/// One server or several on the same data, and how patient we are with them.
 #[derive(Debug)]
 pub(super) struct Api {
     http: reqwest::Client,
-    base: String,
+    bases: Vec<String>,
+    /// Counts attempts, each of which goes to the next server.
+    turn: AtomicUsize,
     patience: Duration,
     repeats: AtomicU64,
 }
@@ -110,19 +113,30 @@ impl<'a> Ask<'a> {
 }
 
 impl Api {
-    /// The server at `url`; requests without an answer are repeated for `patience`.
-    pub(super) fn new(url: &str, patience: Duration) -> anyhow::Result<Self> {
-        let address: reqwest::Url = url.parse().with_context(|| format!("--url {url:?} is not an address"))?;
+    /// The servers at `urls`; requests without an answer are repeated for `patience`.
+    pub(super) fn new(urls: &[String], patience: Duration) -> anyhow::Result<Self> {
+        anyhow::ensure!(!urls.is_empty(), "there is no --url");
         let mut builder = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .user_agent(concat!("bellwether-replay/", env!("CARGO_PKG_VERSION")));
-        if matches!(address.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
-            // A server on this machine is reached directly, whatever proxy the environment names.
+        let mut are_here = true;
+        for url in urls {
+            let address: reqwest::Url = url.parse().with_context(|| format!("--url {url:?} is not an address"))?;
+            are_here &= matches!(address.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        }
+        if are_here {
+            // Servers on this machine are reached directly, whatever proxy the environment names.
             builder = builder.no_proxy();
         }
         let http = builder.build().context("cannot set up the HTTP client")?;
-        let base = format!("{}/api/v1", url.trim_end_matches('/'));
-        Ok(Self { http, base, patience, repeats: AtomicU64::new(0) })
+        let bases = urls.iter().map(|url| format!("{}/api/v1", url.trim_end_matches('/'))).collect();
+        Ok(Self { http, bases, turn: AtomicUsize::new(0), patience, repeats: AtomicU64::new(0) })
+    }
+
+    /// Whose turn it is.
+    fn base(&self) -> &str {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.bases.len().max(1);
+        self.bases.get(turn).map_or("", String::as_str)
     }
 
     /// How often a request was repeated because there was no answer.
@@ -212,7 +226,7 @@ impl Api {
     }
 
     async fn exchange(&self, ask: &Ask<'_>, token: Option<&str>) -> Result<Value, Failure> {
-        let mut request = self.http.request(ask.method.clone(), format!("{}{}", self.base, ask.path));
+        let mut request = self.http.request(ask.method.clone(), format!("{}{}", self.base(), ask.path));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -313,6 +327,17 @@ mod tests {
         assert!(matches!(judged(StatusCode::CONFLICT, "INSUFFICIENT_FUNDS"), Failure::Final(_)));
         assert!(matches!(judged(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"), Failure::Final(_)));
         assert!(matches!(judged(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"), Failure::SignIn(_)));
+    }
+
+    #[test]
+    fn servers_take_turns() {
+        let urls = ["http://127.0.0.1:1/".to_owned(), "http://127.0.0.1:2".to_owned()];
+        let api = Api::new(&urls, Duration::ZERO).unwrap();
+        let asked: Vec<&str> = (0..3).map(|_| api.base()).collect();
+        let [first, second] = ["http://127.0.0.1:1/api/v1", "http://127.0.0.1:2/api/v1"];
+        assert_eq!(asked, [first, second, first]);
+        assert!(Api::new(&["nowhere".to_owned()], Duration::ZERO).is_err());
+        assert!(Api::new(&[], Duration::ZERO).is_err());
     }
 
     #[test]

@@ -33,9 +33,9 @@ pub(crate) struct ReplayArgs {
     /// A recording: a CSV file of trades or of limit orders, recognised by its header
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The server
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
-    url: String,
+    /// The server; given several times, servers on the same data, which get the requests in turn
+    #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    urls: Vec<String>,
     /// Whose trades, where the file has several venues'
     #[arg(long, value_enum, default_value = "all")]
     venue: Venue,
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
     let file = args.file.clone();
     let (venue, limit) = (args.venue, args.limit);
     let plan = tokio::task::spawn_blocking(move || make_plan(&file, venue, limit)).await??;
-    let api = Api::new(&args.url, Duration::from_secs(args.retry))?;
+    let api = Api::new(&args.urls, Duration::from_secs(args.retry))?;
     check_administrator(&api, &admin).await?;
     let report = replay(&api, &admin, plan, usize::from(args.concurrency)).await?;
     let text = if args.json { report.json() } else { report.text() };
