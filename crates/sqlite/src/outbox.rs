@@ -13,9 +13,11 @@ use crate::unit::SqliteUnitOfWork;
 const APPEND: &str = "INSERT INTO event_batches (created_at, payload) VALUES (?, ?)";
 const AFTER: &str =
     "SELECT position, created_at, payload FROM event_batches WHERE position > ? ORDER BY position LIMIT ? + 0";
-const SPAN: &str = "SELECT min(position), max(position) FROM event_batches HAVING max(position) IS NOT NULL";
+/// Each end by itself: asked for both at once, the whole table is read.
+const SPAN: &str = "SELECT oldest, newest FROM (SELECT (SELECT min(position) FROM event_batches) AS oldest, \
+                    (SELECT max(position) FROM event_batches) AS newest) WHERE newest IS NOT NULL";
 const FORGET: &str = "DELETE FROM event_batches WHERE position IN ( \
-                      SELECT position FROM (SELECT position, created_at FROM event_batches ORDER BY position LIMIT ? + 0) AS oldest \
+                      SELECT position FROM (SELECT position, created_at FROM event_batches WHERE position > 0 ORDER BY position LIMIT ? + 0) AS oldest \
                       WHERE created_at < ? AND position < (SELECT max(position) FROM event_batches) \
                       AND position <= (SELECT coalesce(min(position), 9223372036854775807) FROM event_cursors))";
 const CURSOR: &str = "INSERT INTO event_cursors (consumer, position) VALUES (?, ?) \

@@ -1,7 +1,6 @@
 //! Everything that can be asked through the ports, in the ways that the API lets it be asked.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -13,23 +12,26 @@ use bellwether_domain::market::{MarketStatus, OutcomeId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::order::{OrderStatus, Side};
 use bellwether_domain::ports::{
-    AnswerKey, AuditFilter, AuditSort, BookRequest, CandleRequest, Direction, Finished, JobFilter, JobSort, Jobs,
-    MOST_COUNTED, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort, PageRequest, PositionFilter,
-    PositionSort, Queries, SortValue, Start, Store, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort,
-    UserFilter, UserSort, Wanted,
+    AnswerKey, AuditFilter, AuditSort, BookRequest, CandleRequest, DeliveryFilter, DeliverySort, Direction, Finished,
+    JobFilter, JobSort, Jobs, MOST_COUNTED, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort, Outbox,
+    PageRequest, PositionFilter, PositionSort, Queries, SortValue, Start, Store, StoreError, TradeFilter, TradeSort,
+    TransferFilter, TransferSort, UnitOfWork, UserFilter, UserSort, Wanted, WebhookLog,
 };
 use bellwether_domain::text::Slug;
 use bellwether_domain::user::{Role, UserStatus};
+use bellwether_domain::webhook::DeliveryState;
 use jiff::SignedDuration;
 
 use super::fill::Places;
 use crate::fixtures::outcome;
 
 /// The ports themselves, in which the methods are looked up that must be asked.
-const PORTS: [&str; 3] = [
+const PORTS: [&str; 5] = [
     include_str!("../../../domain/src/ports/queries.rs"),
     include_str!("../../../domain/src/ports/jobs.rs"),
     include_str!("../../../domain/src/ports/store.rs"),
+    include_str!("../../../domain/src/ports/outbox.rs"),
+    include_str!("../../../domain/src/ports/webhooks.rs"),
 ];
 /// Traits in them that ask a store for nothing.
 const NOT_ASKED: [&str; 4] = ["Store", "UnitOfWork", "Mailer", "JobNotices"];
@@ -46,6 +48,17 @@ pub struct Asked<'a> {
     pub queries: &'a dyn Queries,
     /// Its queue of jobs.
     pub jobs: &'a dyn Jobs,
+    /// What happened.
+    pub outbox: &'a dyn Outbox,
+    /// What webhooks were told.
+    pub webhooks: &'a dyn WebhookLog,
+}
+
+impl<'a> Asked<'a> {
+    /// Of a store that is all of it.
+    pub fn of<S: Store + Queries + Jobs + Outbox + WebhookLog>(store: &'a S) -> Self {
+        Self { store, queries: store, jobs: store, outbox: store, webhooks: store }
+    }
 }
 
 impl std::fmt::Debug for Asked<'_> {
@@ -67,6 +80,7 @@ pub async fn each(asked: Asked<'_>, places: Places, heard: &mut dyn FnMut(&str, 
     reads.single_things().await?;
     reads.sums().await?;
     reads.jobs().await?;
+    reads.telling().await?;
     reads.loads_of_a_unit().await?;
     reads.loads_of_people_in_a_unit().await?;
     let missing: Vec<String> = methods().into_iter().filter(|name| !reads.names.contains(name)).collect();
@@ -140,10 +154,7 @@ type Sort<K> = Vec<(K, SortValue, Direction)>;
 
 impl Reads<'_> {
     /// Asks two times. What is asked is the method, and after a space in which way.
-    async fn ask<T, F>(&mut self, what: &str, read: impl Fn() -> F) -> anyhow::Result<()>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
+    async fn ask<T>(&mut self, what: &str, read: impl AsyncFn() -> Result<T, StoreError>) -> anyhow::Result<()> {
         read().await.with_context(|| what.to_owned())?;
         let started = Instant::now();
         read().await.with_context(|| what.to_owned())?;
@@ -152,22 +163,51 @@ impl Reads<'_> {
         Ok(())
     }
 
+    /// Asks in a unit of work that is rolled back.
+    async fn in_a_unit<T>(
+        &mut self,
+        what: &str,
+        read: impl AsyncFn(&mut dyn UnitOfWork) -> Result<T, StoreError>,
+    ) -> anyhow::Result<()> {
+        let store = self.asked.store;
+        self.ask(what, async || {
+            let mut unit = store.begin().await?;
+            read(unit.as_mut()).await?;
+            unit.rollback().await
+        })
+        .await
+    }
+
+    /// Asks for pages of a list, with each filter in each order.
+    async fn list<F, K: Copy, T>(
+        &mut self,
+        name: &str,
+        filters: &[(&str, F)],
+        sorts: &[(String, Sort<K>)],
+        read: impl AsyncFn(&F, &PageRequest<K>) -> Result<T, StoreError>,
+    ) -> anyhow::Result<()> {
+        for (filter_name, filter) in filters {
+            for (sort_name, sort) in sorts {
+                let what = format!("{name} {filter_name} {sort_name}");
+                self.pages(&what, sort, async |page| read(filter, page).await).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Asks for the first page, for one in the middle, and for a counted one.
-    async fn pages<K: Copy, T, F>(
+    async fn pages<K: Copy, T>(
         &mut self,
         what: &str,
         sort: &Sort<K>,
-        read: impl Fn(PageRequest<K>) -> F,
-    ) -> anyhow::Result<()>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
+        read: impl AsyncFn(&PageRequest<K>) -> Result<T, StoreError>,
+    ) -> anyhow::Result<()> {
         let keys: Vec<(K, Direction)> = sort.iter().map(|(key, _, direction)| (*key, *direction)).collect();
         let values = sort.iter().map(|(_, value, _)| value.clone()).collect();
         let middle = Start::After(values, self.places.order().0);
         for (name, start) in [("first", Start::First), ("after", middle), ("counted", Start::Offset(0))] {
-            let request = || PageRequest { sort: keys.clone(), start: start.clone(), limit: PAGE };
-            self.ask(&format!("{what} {name}"), || read(request())).await?;
+            let request = PageRequest { sort: keys.clone(), start, limit: PAGE };
+            self.ask(&format!("{what} {name}"), async || read(&request).await).await?;
         }
         Ok(())
     }
@@ -202,12 +242,8 @@ impl Reads<'_> {
             (UserSort::CreatedAt, "createdAt", middle.clone()),
             (UserSort::DisplayName, "displayName", SortValue::Text("User 5".to_owned())),
         ]);
-        for (filter_name, filter) in &filters {
-            for (sort_name, sort) in &sorts {
-                let what = format!("Queries.users {filter_name} {sort_name}");
-                self.pages(&what, sort, async |page| queries.users(filter, &page).await).await?;
-            }
-        }
+        let read = async |filter: &_, page: &_| queries.users(filter, page).await;
+        self.list("Queries.users", &filters, &sorts, read).await?;
         let any = AuditFilter::default();
         let busy = places.busy_user();
         let filters = [
@@ -219,12 +255,8 @@ impl Reads<'_> {
             ("until", AuditFilter { until: Some(places.middle()?), ..any }),
         ];
         let sorts = Self::each_way(&[(AuditSort::CreatedAt, "createdAt", middle)]);
-        for (filter_name, filter) in &filters {
-            for (sort_name, sort) in &sorts {
-                let what = format!("Queries.audit_log {filter_name} {sort_name}");
-                self.pages(&what, sort, async |page| queries.audit_log(filter, &page).await).await?;
-            }
-        }
+        let read = async |filter: &_, page: &_| queries.audit_log(filter, page).await;
+        self.list("Queries.audit_log", &filters, &sorts, read).await?;
         Ok(())
     }
 
@@ -260,12 +292,8 @@ impl Reads<'_> {
             (MarketSort::ClosesAt, middle, Direction::Ascending),
         ];
         sorts.push(("by -volume,closesAt".to_owned(), mixed));
-        for (filter_name, filter) in &filters {
-            for (sort_name, sort) in &sorts {
-                let what = format!("Queries.markets {filter_name} {sort_name}");
-                self.pages(&what, sort, async |page| queries.markets(filter, &page).await).await?;
-            }
-        }
+        let read = async |filter: &_, page: &_| queries.markets(filter, page).await;
+        self.list("Queries.markets", &filters, &sorts, read).await?;
         Ok(())
     }
 
@@ -275,26 +303,14 @@ impl Reads<'_> {
             (OrderSort::CreatedAt, "createdAt", middle.clone()),
             (OrderSort::UpdatedAt, "updatedAt", middle.clone()),
         ]);
-        for (filter_name, filter) in &order_filters(places) {
-            for (sort_name, sort) in &sorts {
-                let what = format!("Queries.orders {filter_name} {sort_name}");
-                self.pages(&what, sort, async |page| queries.orders(filter, &page).await).await?;
-            }
-        }
+        let read = async |filter: &_, page: &_| queries.orders(filter, page).await;
+        self.list("Queries.orders", &order_filters(places), &sorts, read).await?;
         let sorts = Self::each_way(&[(TradeSort::CreatedAt, "createdAt", middle.clone())]);
-        for (filter_name, filter) in &trade_filters(places) {
-            for (sort_name, sort) in &sorts {
-                let what = format!("Queries.trades {filter_name} {sort_name}");
-                self.pages(&what, sort, async |page| queries.trades(filter, &page).await).await?;
-            }
-        }
+        let read = async |filter: &_, page: &_| queries.trades(filter, page).await;
+        self.list("Queries.trades", &trade_filters(places), &sorts, read).await?;
         let sorts = Self::each_way(&[(TransferSort::CreatedAt, "createdAt", middle)]);
-        for (filter_name, filter) in &transfer_filters(places) {
-            for (sort_name, sort) in &sorts {
-                let what = format!("Queries.transfers {filter_name} {sort_name}");
-                self.pages(&what, sort, async |page| queries.transfers(filter, &page).await).await?;
-            }
-        }
+        let read = async |filter: &_, page: &_| queries.transfers(filter, page).await;
+        self.list("Queries.transfers", &transfer_filters(places), &sorts, read).await?;
         let spent = SortValue::Int(i64::try_from(places.rows / 2)?);
         let sorts = Self::each_way(&[(PositionSort::Spent, "spent", spent)]);
         let (user, market) = (Some(places.busy_user()), Some(places.busy_market()));
@@ -303,12 +319,8 @@ impl Reads<'_> {
             ("market", PositionFilter { user: None, market }),
             ("user market", PositionFilter { user, market: Some(places.market(0)) }),
         ];
-        for (filter_name, filter) in &filters {
-            for (sort_name, sort) in &sorts {
-                let what = format!("Queries.positions {filter_name} {sort_name}");
-                self.pages(&what, sort, async |page| queries.positions(filter, &page).await).await?;
-            }
-        }
+        let read = async |filter: &_, page: &_| queries.positions(filter, page).await;
+        self.list("Queries.positions", &filters, &sorts, read).await?;
         Ok(())
     }
 
@@ -389,80 +401,90 @@ impl Reads<'_> {
             ("kind state", JobFilter { kind: Some(kind), state: Some(JobState::Waiting) }),
         ];
         let sorts = Self::each_way(&[(JobSort::CreatedAt, "createdAt", SortValue::Int(now.as_microsecond()))]);
-        for (filter_name, filter) in &filters {
-            for (sort_name, sort) in &sorts {
-                let what = format!("Jobs.jobs {filter_name} {sort_name}");
-                self.pages(&what, sort, async |page| jobs.jobs(filter, &page).await).await?;
-            }
-        }
+        let read = async |filter: &_, page: &_| jobs.jobs(filter, page).await;
+        self.list("Jobs.jobs", &filters, &sorts, read).await?;
         Ok(())
+    }
+
+    async fn telling(&mut self) -> anyhow::Result<()> {
+        let (places, outbox, webhooks) = (self.places, self.asked.outbox, self.asked.webhooks);
+        let (middle, webhook, owner) = (places.middle()?, places.busy_webhook(), places.user(5));
+        self.ask("Outbox.after", || outbox.after(500, PAGE)).await?;
+        self.ask("Outbox.span", || outbox.span()).await?;
+        self.ask("Outbox.forget_before", || outbox.forget_before(middle, 100)).await?;
+        self.ask("WebhookLog.webhook", || webhooks.webhook(webhook)).await?;
+        self.ask("WebhookLog.webhooks_of", || webhooks.webhooks_of(owner)).await?;
+        self.ask("WebhookLog.delivery", || webhooks.delivery(places.delivery())).await?;
+        self.ask("WebhookLog.due", || webhooks.due(webhook, middle, 100)).await?;
+        self.ask("WebhookLog.next_due", || webhooks.next_due(webhook)).await?;
+        self.ask("WebhookLog.forget_deliveries_before", || webhooks.forget_deliveries_before(middle, 100)).await?;
+        let with_state = |state| DeliveryFilter { webhook, state };
+        let filters = [
+            ("webhook", with_state(None)),
+            ("webhook state=failed", with_state(Some(DeliveryState::Failed))),
+            ("webhook state=pending", with_state(Some(DeliveryState::Pending))),
+        ];
+        let sorts = Self::each_way(&[(DeliverySort::CreatedAt, "createdAt", self.middle()?)]);
+        let read = async |filter: &_, page: &_| webhooks.deliveries(filter, page).await;
+        self.list("WebhookLog.deliveries", &filters, &sorts, read).await?;
+        self.in_a_unit("Webhooks.lock", async |unit| unit.webhooks().lock(webhook).await).await?;
+        self.in_a_unit("Webhooks.of_user", async |unit| unit.webhooks().of_user(owner).await).await?;
+        self.in_a_unit("Webhooks.enabled", async |unit| unit.webhooks().enabled().await).await?;
+        self.in_a_unit("Webhooks.delivery", async |unit| unit.webhooks().delivery(places.delivery()).await).await?;
+        self.in_a_unit("Webhooks.send_again", async |unit| {
+            unit.webhooks().send_again(webhook, middle, middle, 100).await
+        })
+        .await
     }
 
     /// What an order and a payment load, one by one and all at once.
     async fn loads_of_a_unit(&mut self) -> anyhow::Result<()> {
-        let (places, store) = (self.places, self.asked.store);
+        let places = self.places;
         let wanted = wanted(places)?;
         let market = places.busy_market();
-        macro_rules! in_a_unit {
-            ($name:literal, |$unit:ident| $call:expr) => {
-                self.ask($name, async || {
-                    let mut $unit = store.begin().await?;
-                    $call.await?;
-                    $unit.rollback().await
-                })
-                .await?
-            };
-        }
-        in_a_unit!("load", |unit| unit.load(wanted.clone()));
-        in_a_unit!("Users.lock", |unit| unit.users().lock(&wanted.users));
-        in_a_unit!("Users.load", |unit| unit.users().load(&wanted.users));
-        in_a_unit!("Accounts.lock", |unit| unit.accounts().lock(&wanted.lock_accounts));
-        in_a_unit!("Markets.lock", |unit| unit.markets().lock(&wanted.lock_markets));
-        in_a_unit!("Orders.load", |unit| unit.orders().load(&wanted.orders));
-        in_a_unit!("Orders.book", |unit| unit.orders().book(&wanted.books));
-        in_a_unit!("Orders.open_in_market", |unit| unit.orders().open_in_market(market, 100));
-        in_a_unit!("Orders.count_open", |unit| unit.orders().count_open(&wanted.open_counts));
-        in_a_unit!("Orders.with_client_ids", |unit| unit.orders().with_client_ids(&wanted.client_ids));
-        in_a_unit!("Positions.load", |unit| unit.positions().load(&wanted.positions));
-        in_a_unit!("Positions.unsettled", |unit| unit.positions().unsettled(market, 100));
-        in_a_unit!("ApiKeys.usages", |unit| unit.api_keys().usages(&wanted.key_usages));
-        in_a_unit!("Answers.find", |unit| unit.answers().find(&wanted.answers));
+        self.in_a_unit("load", async |unit| unit.load(wanted.clone()).await).await?;
+        self.in_a_unit("Users.lock", async |unit| unit.users().lock(&wanted.users).await).await?;
+        self.in_a_unit("Users.load", async |unit| unit.users().load(&wanted.users).await).await?;
+        self.in_a_unit("Accounts.lock", async |unit| unit.accounts().lock(&wanted.lock_accounts).await).await?;
+        self.in_a_unit("Markets.lock", async |unit| unit.markets().lock(&wanted.lock_markets).await).await?;
+        self.in_a_unit("Orders.load", async |unit| unit.orders().load(&wanted.orders).await).await?;
+        self.in_a_unit("Orders.book", async |unit| unit.orders().book(&wanted.books).await).await?;
+        self.in_a_unit("Orders.open_in_market", async |unit| unit.orders().open_in_market(market, 100).await).await?;
+        self.in_a_unit("Orders.count_open", async |unit| unit.orders().count_open(&wanted.open_counts).await).await?;
+        self.in_a_unit("Orders.with_client_ids", async |unit| unit.orders().with_client_ids(&wanted.client_ids).await)
+            .await?;
+        self.in_a_unit("Positions.load", async |unit| unit.positions().load(&wanted.positions).await).await?;
+        self.in_a_unit("Positions.unsettled", async |unit| unit.positions().unsettled(market, 100).await).await?;
+        self.in_a_unit("ApiKeys.usages", async |unit| unit.api_keys().usages(&wanted.key_usages).await).await?;
+        self.in_a_unit("Answers.find", async |unit| unit.answers().find(&wanted.answers).await).await?;
         let old = places.middle()?;
-        in_a_unit!("Answers.forget_before", |unit| unit.answers().forget_before(old, 100));
+        self.in_a_unit("Answers.forget_before", async |unit| unit.answers().forget_before(old, 100).await).await?;
         Ok(())
     }
 
     async fn loads_of_people_in_a_unit(&mut self) -> anyhow::Result<()> {
-        let (places, store) = (self.places, self.asked.store);
+        let places = self.places;
         let (user, old, hash) = (places.user(5), places.middle()?, places.hash());
         let sessions = [places.session()];
         let failure = FailureKey { user: Some(user), place: "192.0.2.7".to_owned(), since: old };
-        macro_rules! in_a_unit {
-            ($name:literal, |$unit:ident| $call:expr) => {
-                self.ask($name, async || {
-                    let mut $unit = store.begin().await?;
-                    $call.await?;
-                    $unit.rollback().await
-                })
-                .await?
-            };
-        }
-        in_a_unit!("Users.lock_bots_of", |unit| unit.users().lock_bots_of(user));
-        in_a_unit!("Users.lock_admins", |unit| unit.users().lock_admins());
-        in_a_unit!("Sessions.lock", |unit| unit.sessions().lock(&sessions));
-        in_a_unit!("Sessions.lock_by_token", |unit| unit.sessions().lock_by_token(hash));
-        in_a_unit!("Sessions.lock_of_user", |unit| unit.sessions().lock_of_user(user));
-        in_a_unit!("Sessions.refresh_tokens", |unit| unit.sessions().refresh_tokens(&[hash]));
-        in_a_unit!("Sessions.forget_before", |unit| unit.sessions().forget_before(old, 100));
-        in_a_unit!("MailTokens.find", |unit| unit.mail_tokens().find(hash));
-        in_a_unit!("MailTokens.of_user", |unit| unit.mail_tokens().of_user(user));
-        in_a_unit!("MailTokens.forget_before", |unit| unit.mail_tokens().forget_before(old, 100));
-        in_a_unit!("Failures.count", |unit| unit.failures().count(&failure, old, 100));
-        in_a_unit!("Failures.take_before", |unit| unit.failures().take_before(old, 100));
-        in_a_unit!("ApiKeys.of_user", |unit| unit.api_keys().of_user(user));
-        in_a_unit!("ApiKeys.lock", |unit| unit.api_keys().lock(places.key()));
-        in_a_unit!("EventCursors.lock", |unit| unit.event_cursors().lock("a consumer", 0));
-        in_a_unit!("EventCursors.advance", |unit| unit.event_cursors().advance("a consumer", 1));
+        self.in_a_unit("Users.lock_bots_of", async |unit| unit.users().lock_bots_of(user).await).await?;
+        self.in_a_unit("Users.lock_admins", async |unit| unit.users().lock_admins().await).await?;
+        self.in_a_unit("Sessions.lock", async |unit| unit.sessions().lock(&sessions).await).await?;
+        self.in_a_unit("Sessions.lock_by_token", async |unit| unit.sessions().lock_by_token(hash).await).await?;
+        self.in_a_unit("Sessions.lock_of_user", async |unit| unit.sessions().lock_of_user(user).await).await?;
+        self.in_a_unit("Sessions.refresh_tokens", async |unit| unit.sessions().refresh_tokens(&[hash]).await).await?;
+        self.in_a_unit("Sessions.forget_before", async |unit| unit.sessions().forget_before(old, 100).await).await?;
+        self.in_a_unit("MailTokens.find", async |unit| unit.mail_tokens().find(hash).await).await?;
+        self.in_a_unit("MailTokens.of_user", async |unit| unit.mail_tokens().of_user(user).await).await?;
+        self.in_a_unit("MailTokens.forget_before", async |unit| unit.mail_tokens().forget_before(old, 100).await)
+            .await?;
+        self.in_a_unit("Failures.count", async |unit| unit.failures().count(&failure, old, 100).await).await?;
+        self.in_a_unit("Failures.take_before", async |unit| unit.failures().take_before(old, 100).await).await?;
+        self.in_a_unit("ApiKeys.of_user", async |unit| unit.api_keys().of_user(user).await).await?;
+        self.in_a_unit("ApiKeys.lock", async |unit| unit.api_keys().lock(places.key()).await).await?;
+        self.in_a_unit("EventCursors.lock", async |unit| unit.event_cursors().lock("a consumer", 0).await).await?;
+        self.in_a_unit("EventCursors.advance", async |unit| unit.event_cursors().advance("a consumer", 1).await)
+            .await?;
         Ok(())
     }
 }

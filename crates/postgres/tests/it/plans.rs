@@ -11,7 +11,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use crate::database::{Database, NO_SERVER};
 
 /// Tables of a few rows, whatever they are read by.
-const SMALL: [&str; 1] = ["audit_head"];
+const SMALL: [&str; 2] = ["audit_head", "event_cursors"];
 
 /// Each plan is made as the store has it made: once for all values.
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn every_read_goes_by_an_index() -> anyhow::Result<()> {
     raw.batch_execute("VACUUM ANALYZE").await?;
     raw.batch_execute(PLANS).await?;
     let store = database.open().await?;
-    let asked = Asked { store: &store, queries: &store, jobs: &store };
+    let asked = Asked::of(&store);
     let report =
         Report::of(asked, places, &listened, async |text| explain(&raw, text, most_sorted(places.rows)).await).await?;
     report.print("PostgreSQL")
