@@ -7,11 +7,13 @@
 mod client;
 mod closed_loop;
 mod connection;
+mod copies;
 mod jobs;
 mod latency;
 mod load;
 mod logins;
 mod machine;
+mod markets;
 mod measured;
 mod open_loop;
 mod pgbench;
@@ -21,6 +23,7 @@ mod psql;
 mod reads;
 mod report;
 mod scale;
+mod servers;
 mod subject;
 mod tables;
 mod targets;
@@ -38,13 +41,15 @@ use clap::{Args, ValueEnum};
 use crate::bench::jobs::JobsReport;
 use crate::bench::load::Load;
 use crate::bench::logins::LoginsReport;
+use crate::bench::markets::MarketsReport;
 use crate::bench::measured::{Figures, Measured, Name};
 use crate::bench::pgbench::Baseline;
 use crate::bench::psql::Database;
 use crate::bench::reads::{Place, Programs, ReadsReport};
 use crate::bench::report::Report;
 use crate::bench::scale::{ScaleReport, Scaled, State};
-use crate::bench::subject::{Pace, Restart, Subject};
+use crate::bench::servers::ServersReport;
+use crate::bench::subject::{Full, Pace, Restart, Subject};
 use crate::bench::targets::{HALF_LOAD, HIGH_LOAD};
 use crate::cargo;
 use crate::interrupts::Interrupts;
@@ -71,9 +76,9 @@ pub(crate) struct Options {
     /// Measure this binary instead of building one.
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
-    /// Compare an empty store with one of so many open orders, instead of all else.
-    #[arg(long, value_name = "ORDERS", value_parser = clap::value_parser!(u32).range(1000..))]
-    scale: Option<u32>,
+    /// Compare an empty store with one of so many open orders, and ten times as many trades, instead of all else.
+    #[arg(long, value_name = "ORDERS", value_parser = clap::value_parser!(u64).range(1000..))]
+    scale: Option<u64>,
     /// Measure sign-ins instead of all else.
     #[arg(long, conflicts_with = "scale")]
     logins: bool,
@@ -83,6 +88,14 @@ pub(crate) struct Options {
     /// Measure reads that are remembered instead of all else, beside a web server with nothing behind it.
     #[arg(long, conflicts_with_all = ["scale", "logins", "jobs"])]
     reads: bool,
+    /// Compare reads on a store of a thousand markets with one of so many, instead of all else.
+    #[arg(long, value_name = "MARKETS", value_parser = clap::value_parser!(u64).range(10_000..))]
+    #[arg(conflicts_with_all = ["scale", "logins", "jobs", "reads"])]
+    markets: Option<u64>,
+    /// Compare one server on PostgreSQL and Redis with so many, instead of all else.
+    #[arg(long, value_name = "SERVERS", value_parser = clap::value_parser!(u16).range(2..=9))]
+    #[arg(conflicts_with_all = ["scale", "logins", "jobs", "reads", "markets"])]
+    servers: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -118,40 +131,45 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
         true => Some(cargo::build_constant(interrupts).await?),
         false => None,
     };
-    let services = Services::start(Needs { redis: options.reads, ..Needs::POSTGRES }, interrupts).await?;
+    let redis = options.reads || options.servers.is_some();
+    let services = Services::start(Needs { redis, ..Needs::POSTGRES }, interrupts).await?;
     let url = services.database_url.as_ref().context("PostgreSQL was asked for and is not there")?;
     let busy_before = machine::busy_share(Duration::from_secs(1)).await?;
     let bench = Bench { options, server: Database::new(url)?, busy_before, interrupts };
+    let root = cargo::workspace_root();
+    let shown = |text: String, written: anyhow::Result<()>| {
+        print_report(&text);
+        written.map(|()| ExitCode::SUCCESS)
+    };
     if let Some(orders) = bench.options.scale {
-        let report = bench.scale(&binary, usize::try_from(orders)?).await?;
-        print_report(&report.text());
-        report.write(&cargo::workspace_root())?;
-        return Ok(ExitCode::SUCCESS);
+        let report = bench.scale(&binary, orders).await?;
+        return shown(report.text(), report.write(&root));
     }
     if bench.options.logins {
         let report = bench.logins(&binary).await?;
-        print_report(&report.text());
-        report.write(&cargo::workspace_root())?;
-        return Ok(ExitCode::SUCCESS);
+        return shown(report.text(), report.write(&root));
     }
     if bench.options.jobs {
         let report = bench.jobs(&binary).await?;
-        print_report(&report.text());
-        report.write(&cargo::workspace_root())?;
-        return Ok(ExitCode::SUCCESS);
+        return shown(report.text(), report.write(&root));
     }
     if let Some(constant) = constant {
         let programs = Programs { server: &binary, constant };
         let report = bench.reads(&programs, services.redis_url.as_deref()).await?;
-        print_report(&report.text());
-        report.write(&cargo::workspace_root())?;
-        return Ok(ExitCode::SUCCESS);
+        return shown(report.text(), report.write(&root));
+    }
+    if let Some(markets) = bench.options.markets {
+        let report = bench.markets(&binary, markets).await?;
+        return shown(report.text(), report.write(&root));
+    }
+    if let Some(servers) = bench.options.servers {
+        let redis_url = services.redis_url.as_deref().context("Redis was asked for and is not there")?;
+        let report = bench.servers(&binary, redis_url, usize::from(servers)).await?;
+        return shown(report.text(), report.write(&root));
     }
     let figures = bench.run(&binary).await?;
     let report = Report::new(bench.options.command(), figures);
-    print_report(&report.text());
-    report.write(&cargo::workspace_root())?;
-    Ok(ExitCode::SUCCESS)
+    shown(report.text(), report.write(&root))
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are what was asked for")]
@@ -165,8 +183,14 @@ impl Options {
         if self.jobs {
             return "cargo xtask bench --jobs".to_owned();
         }
-        let clients: Vec<String> = self.clients.iter().map(ToString::to_string).collect();
+        if let Some(servers) = self.servers {
+            return format!("cargo xtask bench --servers {servers} --seconds {} --seed {}", self.seconds, self.seed);
+        }
         let store = self.store.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        if let Some(markets) = self.markets {
+            return format!("cargo xtask bench --markets {markets} --seconds {} --store {store}", self.seconds);
+        }
+        let clients: Vec<String> = self.clients.iter().map(ToString::to_string).collect();
         let which = match (self.logins, self.reads) {
             (true, _) => " --logins",
             (_, true) => " --reads",
@@ -279,21 +303,30 @@ impl Bench<'_> {
     }
 
     /// Measures each store empty, fills it, and measures it again.
-    async fn scale(&self, binary: &Path, orders: usize) -> anyhow::Result<ScaleReport> {
+    async fn scale(&self, binary: &Path, orders: u64) -> anyhow::Result<ScaleReport> {
         let mut stores = Vec::new();
+        let full = Full { orders, trades: orders.saturating_mul(10) };
         for subject in self.start(binary).await? {
             let name = subject.name;
-            let (mut subject, restart) = subject.restart(self.interrupts).await?;
-            let empty = self.state(&subject, restart, None).await?;
-            subject.fill(orders, self.interrupts).await?;
             let (subject, restart) = subject.restart(self.interrupts).await?;
-            let full = self.state(&subject, restart, Some(&empty)).await?;
+            let empty = self.state(&subject, restart, None).await?;
+            let (subject, restart) = subject.fill(full, self.interrupts).await?;
+            let filled = self.state(&subject, restart, Some(&empty)).await?;
             subject.finish(self.interrupts).await?;
-            stores.push(Scaled { subject: name, empty, full });
+            stores.push(Scaled { subject: name, empty, full: filled });
         }
         self.remove_databases().await?;
         let (command, busy_before) = (self.options.command(), self.busy_before);
-        Ok(ScaleReport { command, cores: machine::cores(), busy_before, orders, stores })
+        Ok(ScaleReport {
+            command,
+            cores: machine::cores(),
+            busy_before,
+            orders,
+            trades: full.trades,
+            markets: full.markets(),
+            users: full.users(),
+            stores,
+        })
     }
 
     /// Measures sign-ins on each store.
@@ -348,6 +381,41 @@ impl Bench<'_> {
         self.server.remove(DATABASE, self.interrupts).await?;
         let (command, busy_before) = (self.options.command(), self.busy_before);
         Ok(ReadsReport { command, cores: machine::cores(), busy_before, rows })
+    }
+
+    /// Measures reads on few markets and on many, on each store.
+    async fn markets(&self, binary: &Path, markets: u64) -> anyhow::Result<MarketsReport> {
+        const DATABASES: [&str; 2] = ["bellwether_bench_few", "bellwether_bench_many"];
+        let mut rows = Vec::new();
+        for (name, database) in self.options.store.subjects().filter(|(name, _)| *name != Name::PostgresAlone) {
+            let databases = match database {
+                Some(_) => {
+                    let [few, many] = DATABASES.map(|name| self.server.fresh(name, self.interrupts));
+                    Some((few.await?, many.await?))
+                }
+                None => None,
+            };
+            let of = databases.as_ref().map_or([None; 2], |(few, many)| [Some(few), Some(many)]);
+            rows.extend(markets::measure(name, binary, of, markets, self.length(), self.interrupts).await?);
+        }
+        for name in DATABASES {
+            self.server.remove(name, self.interrupts).await?;
+        }
+        let (command, busy_before) = (self.options.command(), self.busy_before);
+        Ok(MarketsReport { command, cores: machine::cores(), busy_before, markets, rows })
+    }
+
+    /// Measures one server and so many.
+    async fn servers(&self, binary: &Path, redis_url: &str, count: usize) -> anyhow::Result<ServersReport> {
+        const DATABASE: &str = "bellwether_bench_servers";
+        const CLIENTS: usize = 64;
+        let database = self.server.fresh(DATABASE, self.interrupts).await?;
+        let of = (&database, redis_url);
+        let sizes = (count, CLIENTS);
+        let rows = servers::measure(binary, of, sizes, self.options.seed, self.length(), self.interrupts).await?;
+        self.server.remove(DATABASE, self.interrupts).await?;
+        let (command, busy_before) = (self.options.command(), self.busy_before);
+        Ok(ServersReport { command, cores: machine::cores(), busy_before, clients: CLIENTS, rows })
     }
 
     /// Measures a store in its state, in the open loop at the rate of the state that it is compared with.

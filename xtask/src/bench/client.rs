@@ -66,7 +66,7 @@ impl Client {
     /// Connects a client that sends this load.
     pub(super) async fn connect(world: Arc<World>, load: Load) -> anyhow::Result<Self> {
         let flow = Flow::new(&world, load)?;
-        let connection = Connection::open(&world.address).await?;
+        let connection = Connection::open(world.address_of(flow.number())).await?;
         Ok(Self { world, flow, connection, tally: Tally::default() })
     }
 

@@ -153,6 +153,11 @@ impl Flow {
         })
     }
 
+    /// Its number; each has another.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The next request.
     pub(super) fn next(&mut self, world: &World) -> Step {
         self.sent += 1;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::bench::psql::Database;
+
 /// Linux counts processor time in hundredths of a second, on every architecture.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -37,6 +39,13 @@ impl Process {
         anyhow::bail!("no process was started with `{}`", words.join(" "))
     }
 
+    /// The PostgreSQL server of a database, which started all of its processes.
+    pub(super) fn of_server(database: &Database) -> anyhow::Result<Self> {
+        let url = reqwest::Url::parse(&database.url).context("the URL of the database is not valid")?;
+        let port = url.port().context("the URL of the database has no port")?;
+        Self::started_with(&["-p", &port.to_string()])
+    }
+
     /// Resident memory in bytes.
     pub(super) fn resident_bytes(self) -> anyhow::Result<u64> {
         let kilobytes = self.number("status", "VmRSS:")?;
@@ -52,6 +61,23 @@ impl Process {
     pub(super) fn processor_time(self) -> anyhow::Result<Duration> {
         let text = self.file("stat")?;
         processor_time(&text).with_context(|| format!("/proc/{}/stat is not as expected", self.0))
+    }
+
+    /// Processor time used so far by this process and those that it started, of which some may have ended.
+    pub(super) fn processor_time_of_family(self) -> anyhow::Result<Duration> {
+        let mut all = Duration::ZERO;
+        for entry in fs::read_dir("/proc").context("cannot list the processes")?.flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // A process may end while we look.
+            let Ok(stat) = Self(id).file("stat") else { continue };
+            if id == self.0 {
+                all += of_ended_children(&stat).unwrap_or_default();
+            }
+            if id == self.0 || parent(&stat) == Some(self.0) {
+                all += processor_time(&stat).unwrap_or_default();
+            }
+        }
+        Ok(all)
     }
 
     fn file(self, name: &str) -> anyhow::Result<String> {
@@ -70,12 +96,31 @@ fn labelled(text: &str, label: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// The sum of the 14th and the 15th field. The second is the program's name, which may have blanks.
+/// The sum of the 14th and the 15th field.
 fn processor_time(stat: &str) -> Option<Duration> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace().skip(11);
+    ticks(stat, 14)
+}
+
+/// The sum of the 16th and the 17th field.
+fn of_ended_children(stat: &str) -> Option<Duration> {
+    ticks(stat, 16)
+}
+
+/// The fourth field.
+fn parent(stat: &str) -> Option<u32> {
+    fields_after_name(stat)?.nth(1)?.parse().ok()
+}
+
+/// The sum of a field and the next, both of them ticks. The first field has the number one.
+fn ticks(stat: &str, field: usize) -> Option<Duration> {
+    let mut fields = fields_after_name(stat)?.skip(field.checked_sub(3)?);
     let ticks: u32 = fields.next()?.parse::<u32>().ok()?.checked_add(fields.next()?.parse().ok()?)?;
     TICK.checked_mul(ticks)
+}
+
+/// The fields from the third on: the second is the program's name, which may have blanks.
+fn fields_after_name(stat: &str) -> Option<impl Iterator<Item = &str>> {
+    Some(stat.rsplit_once(')')?.1.split_whitespace())
 }
 
 /// How many processors this process may use.
@@ -137,6 +182,7 @@ mod tests {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 4 0 1 2 3";
         assert_eq!(processor_time(stat), Some(Duration::from_secs(3)));
         assert_eq!(processor_time("7 (x) S 1"), None);
+        assert_eq!((parent(stat), of_ended_children(stat)), (Some(1), Some(Duration::ZERO)));
     }
 
     #[test]

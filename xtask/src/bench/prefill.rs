@@ -1,55 +1,39 @@
-//! A store that is not empty: markets, users, open orders and trades, made through the API as all
-//! others are, so that they are what a server's own would be. Orders go in batches.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! The market that a store which is not empty is made of: open orders and trades, made through the API as all others
+//! are, so that its rows are what a server's own would be. [`copies`](crate::bench::copies) are made of it. Orders go in
+//! batches.
 
 use anyhow::Context as _;
 use serde::Deserialize;
-use tokio::task::JoinSet;
 
 use crate::bench::client::error_code;
 use crate::bench::connection::Connection;
+use crate::bench::copies::Original;
 use crate::bench::load::{Kind, Step, order_body};
 use crate::bench::world::{SIDE, World};
 
 /// How many orders a batch may have.
 const BATCH: usize = 50;
-/// So many open orders for each market and for each user.
-const ORDERS_A_MARKET: usize = 100;
-const ORDERS_A_USER: usize = 10;
+/// So many open orders are in the market, and so many trades.
+pub(super) const ORDERS_A_MARKET: u64 = 100;
 /// Resting orders are below this price and above its complement, out of the way of the load.
 const DEEP_MILLS: usize = 250;
-/// Connections that fill the store at the same time. More sign-ups would have to wait than the server lets wait.
-const CONNECTIONS: usize = 32;
 
-/// Adds so many open orders, as many trades, and markets and users in proportion. Returns the markets.
-pub(super) async fn fill(world: &Arc<World>, orders: usize) -> anyhow::Result<Vec<String>> {
-    let (markets, users) = ((orders / ORDERS_A_MARKET).max(BATCH), orders / ORDERS_A_USER);
-    eprintln!("bench: opening {markets} markets, signing up {users} users");
-    let markets = send_all(world, markets, market, made_id).await?;
-    send_all(world, users, user, made_id).await?;
-    let markets = Arc::new(markets);
-    let batches = orders / BATCH;
-    eprintln!("bench: placing {orders} orders that rest");
-    let of = Arc::clone(&markets);
-    send_all(world, batches, move |number| resting_batch(&of, number), all_accepted).await?;
-    eprintln!("bench: making {orders} trades");
-    let of = Arc::clone(&markets);
-    send_all(world, 2 * batches, move |number| trading_batch(&of, number), all_accepted).await?;
-    Arc::into_inner(markets).context("the markets are still in use")
-}
-
-fn market(number: usize) -> Step {
-    let body = format!(r#"{{"question":"Does market {number} trade?","closesAt":"2099-12-31T00:00:00Z"}}"#);
-    Step::command(Kind::Order, "/markets", Some(0), format!("fill-market-{number}"), body)
-}
-
-fn user(number: usize) -> Step {
-    let body = format!(
-        r#"{{"email":"fill-{number}@example.com","displayName":"fill-{number}","password":"a passphrase for throw-away users"}}"#
-    );
-    Step::command(Kind::Order, "/users", None, format!("fill-user-{number}"), body)
+/// Has orders rest and trades made in the first of the world's markets; it, and somebody who holds shares in it.
+pub(super) async fn fill(world: &World) -> anyhow::Result<Original> {
+    let markets = [world.read_market().to_owned()];
+    let mut connection = Connection::open(&world.address).await?;
+    let batches = usize::try_from(ORDERS_A_MARKET)? / BATCH;
+    let resting = (0..batches).map(|number| resting_batch(&markets, number));
+    let trading = (0..2 * batches).map(|number| trading_batch(&markets, number));
+    for step in resting.chain(trading) {
+        let answer = connection.send(&step.request(world)).await?;
+        let is_done = (200..300).contains(&answer.status);
+        anyhow::ensure!(is_done, "POST {}: {} {}", step.path, answer.status, error_code(answer.body));
+        all_accepted(answer.body)?;
+    }
+    let [market] = markets;
+    let holder = world.trader(0).context("there are no traders")?.id.clone();
+    Ok(Original { market, holder })
 }
 
 /// Orders of one maker in neighbouring markets, at prices that differ from batch to batch.
@@ -83,57 +67,14 @@ fn batch(name: &str, number: usize, trader: usize, orders: impl Iterator<Item = 
     Step::command(Kind::Order, "/orders/batch", Some(trader), format!("{name}-{number}"), body)
 }
 
-/// Sends so many requests over several connections; returns what was read from their answers.
-async fn send_all<T: Send + 'static>(
-    world: &Arc<World>,
-    count: usize,
-    step: impl Fn(usize) -> Step + Send + Sync + 'static,
-    read: fn(&[u8]) -> anyhow::Result<T>,
-) -> anyhow::Result<Vec<T>> {
-    let (next, step) = (Arc::new(AtomicUsize::new(0)), Arc::new(step));
-    let mut tasks: JoinSet<anyhow::Result<Vec<T>>> = JoinSet::new();
-    for _ in 0..CONNECTIONS {
-        let (world, next, step) = (Arc::clone(world), Arc::clone(&next), Arc::clone(&step));
-        tasks.spawn(async move {
-            let mut connection = Connection::open(&world.address).await?;
-            let mut results = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    return Ok(results);
-                }
-                let step = step(number);
-                let answer = connection.send(&step.request(&world)).await?;
-                let is_done = (200..300).contains(&answer.status);
-                anyhow::ensure!(is_done, "POST {}: {} {}", step.path, answer.status, error_code(answer.body));
-                results.push(read(answer.body)?);
-            }
-        });
-    }
-    let mut all = Vec::new();
-    while let Some(results) = tasks.join_next().await {
-        all.extend(results.context("a client panicked")?.context("the store cannot be filled")?);
-    }
-    Ok(all)
-}
-
 #[derive(Deserialize)]
 struct Envelope<T> {
     data: T,
 }
 
 #[derive(Deserialize)]
-struct Made {
-    id: String,
-}
-
-#[derive(Deserialize)]
 struct Batch {
     refused: usize,
-}
-
-fn made_id(body: &[u8]) -> anyhow::Result<String> {
-    Ok(serde_json::from_slice::<Envelope<Made>>(body).context("the answer has no id")?.data.id)
 }
 
 fn all_accepted(body: &[u8]) -> anyhow::Result<()> {

@@ -39,11 +39,11 @@ impl Database {
         self.output(command, interrupts).await
     }
 
-    /// Runs a file of SQL.
-    pub(super) async fn run_file(&self, file: &Path, interrupts: &Interrupts) -> anyhow::Result<()> {
+    /// Runs a file of SQL and returns the rows of its statements as bare text.
+    pub(super) async fn run_file(&self, file: &Path, interrupts: &Interrupts) -> anyhow::Result<String> {
         let mut command = self.psql();
         command.arg("--file").arg(file);
-        self.output(command, interrupts).await.map(drop)
+        self.output(command, interrupts).await
     }
 
     /// Makes a new database on the same server, in place of one of that name.

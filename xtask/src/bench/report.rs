@@ -127,6 +127,8 @@ const HOW_TO_READ: &str = "\
 - The exchange alone, without server and store: [core.md](benchmarks/core.md).
 - Sign-ins, and what they cost those who read: [logins.md](benchmarks/logins.md).
 - Reads that are remembered, beside a web server with nothing behind it: [reads.md](benchmarks/reads.md).
+- Reads where there are a million markets, beside a thousand: [reads-at-scale.md](benchmarks/reads-at-scale.md).
+- Several servers, and what a request costs them and the database: [servers.md](benchmarks/servers.md).
 - The numbers behind the tables are in [latest.json](benchmarks/latest.json).
 ";
 

@@ -8,13 +8,15 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::bench::client::Tally;
+use crate::bench::copies::{Sizes, Store};
 use crate::bench::latency::float;
 use crate::bench::load::{Kind, Load};
 use crate::bench::machine::{self, Process};
 use crate::bench::measured::{Measured, Memory, Name};
+use crate::bench::prefill::ORDERS_A_MARKET;
 use crate::bench::psql::Database;
 use crate::bench::world::World;
-use crate::bench::{closed_loop, open_loop, prefill};
+use crate::bench::{closed_loop, copies, open_loop, prefill};
 use crate::interrupts::Interrupts;
 use crate::kill::server::{Installation, Server, UNLIMITED, owned};
 
@@ -40,6 +42,8 @@ pub(super) struct Subject {
     database: Option<Database>,
     world: Arc<World>,
     idle_bytes: u64,
+    /// Whether the ledger's sums do not hold, because rows were copied.
+    is_copied: bool,
     /// Holds data and log as long as the subject lives.
     _folder: TempDir,
 }
@@ -71,7 +75,17 @@ impl Subject {
         let idle_bytes = process.resident_bytes()?;
         eprintln!("bench: {}: signing up traders, opening markets", name.text());
         let world = Arc::new(interrupts.or(World::prepare(&server.address, seed)).await?);
-        Ok(Some(Self { name, installation, server, process, database, world, idle_bytes, _folder: folder }))
+        Ok(Some(Self {
+            name,
+            installation,
+            server,
+            process,
+            database,
+            world,
+            idle_bytes,
+            is_copied: false,
+            _folder: folder,
+        }))
     }
 
     /// Sends a load and says what came of it.
@@ -141,21 +155,29 @@ impl Subject {
         }
     }
 
-    /// Fills the store with so many orders, and as many trades; from then on orders in pairs go to all markets.
-    pub(super) async fn fill(&mut self, orders: usize, interrupts: &Interrupts) -> anyhow::Result<()> {
-        let markets = interrupts.or(prefill::fill(&self.world, orders)).await?;
-        Arc::get_mut(&mut self.world).context("the store is filled under load")?.add_pair_markets(markets);
-        Ok(())
+    /// Fills the store with so many orders and trades, and starts the server again; from then on orders in pairs go to all
+    /// markets. What is copied is in nobody's accounts, so that such a store is not audited.
+    pub(super) async fn fill(mut self, full: Full, interrupts: &Interrupts) -> anyhow::Result<(Self, Restart)> {
+        let original = interrupts.or(prefill::fill(&self.world)).await?;
+        self.server.stop().await?;
+        let store = match &self.database {
+            Some(database) => Store::Postgres(database.clone()),
+            None => Store::Sqlite(self.installation.data.join("bellwether.db")),
+        };
+        eprintln!("bench: {}: copying a market {} times", self.name.text(), full.markets());
+        let started = Instant::now();
+        store.fill(&store.exchange(&original, full.sizes()), interrupts).await?;
+        eprintln!("bench: {}: copied in {:.0} s", self.name.text(), started.elapsed().as_secs_f64());
+        let world = Arc::get_mut(&mut self.world).context("the store is filled under load")?;
+        world.add_pair_markets((1..=full.markets()).map(copies::market_id).collect());
+        let (server, process, restart) = begin(&self.installation, &self.world, interrupts).await?;
+        Ok((Self { server, process, is_copied: true, ..self }, restart))
     }
 
     /// Stops the server and starts it again on the same data.
     pub(super) async fn restart(self, interrupts: &Interrupts) -> anyhow::Result<(Self, Restart)> {
         self.server.stop().await?;
-        let start = Instant::now();
-        let server = self.installation.start_at(self.world.address.clone(), interrupts).await?;
-        let took = start.elapsed();
-        let process = Process::started_with(&["--listen", &server.address])?;
-        let restart = Restart { seconds: took.as_secs_f64(), resident_bytes: process.resident_bytes()? };
+        let (server, process, restart) = begin(&self.installation, &self.world, interrupts).await?;
         Ok((Self { server, process, ..self }, restart))
     }
 
@@ -164,17 +186,58 @@ impl Subject {
         self.process.resident_bytes()
     }
 
-    /// Stops the server and audits what the load left.
+    /// Stops the server and audits what the load left, unless rows were copied.
     ///
     /// # Errors
     /// When the audit finds anything.
     pub(super) async fn finish(self, interrupts: &Interrupts) -> anyhow::Result<Memory> {
         let loaded_bytes = self.process.resident_bytes()?;
         self.server.stop().await?;
+        if self.is_copied {
+            return Ok(Memory { subject: self.name, idle_bytes: self.idle_bytes, loaded_bytes });
+        }
         eprintln!("bench: {}: audit", self.name.text());
         self.installation.audit(interrupts).await.with_context(|| format!("after the load on {}", self.name.text()))?;
         Ok(Memory { subject: self.name, idle_bytes: self.idle_bytes, loaded_bytes })
     }
+}
+
+/// How full a store is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Full {
+    /// Open orders.
+    pub(super) orders: u64,
+    pub(super) trades: u64,
+}
+
+impl Full {
+    /// The markets among which the orders are.
+    pub(super) fn markets(self) -> u64 {
+        self.orders / ORDERS_A_MARKET
+    }
+
+    /// The users whose orders they are.
+    pub(super) fn users(self) -> u64 {
+        self.orders / 10
+    }
+
+    fn sizes(self) -> Sizes {
+        Sizes { markets: self.markets(), users: self.users(), times: (self.trades / self.orders.max(1)).max(1) }
+    }
+}
+
+/// Starts a server where it was before.
+async fn begin(
+    installation: &Installation,
+    world: &World,
+    interrupts: &Interrupts,
+) -> anyhow::Result<(Server, Process, Restart)> {
+    let start = Instant::now();
+    let server = installation.start_at(world.address.clone(), interrupts).await?;
+    let took = start.elapsed();
+    let process = Process::started_with(&["--listen", &server.address])?;
+    let restart = Restart { seconds: took.as_secs_f64(), resident_bytes: process.resident_bytes()? };
+    Ok((server, process, restart))
 }
 
 /// A start on data that were there.
@@ -194,7 +257,8 @@ impl Pace {
     }
 }
 
-fn settings(name: Name) -> Vec<(&'static str, &'static str)> {
+/// The settings of a server that is loaded.
+pub(super) fn settings(name: Name) -> Vec<(&'static str, &'static str)> {
     let mut settings = vec![
         // Traders who run out of money, orders or time would measure refusals.
         ("BELLWETHER_SIGNUP_GRANT", "100000000"),

@@ -1,6 +1,6 @@
 //! Whom and what a load needs to be there: traders with money, and open markets.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 use rand::Rng;
@@ -21,6 +21,10 @@ const ZIPF_EXPONENT: f64 = 1.0;
 pub(super) struct World {
     /// Where the server listens.
     pub(super) address: String,
+    /// Where others listen that are on the same data.
+    others: Vec<String>,
+    /// How many of the others are asked too.
+    asked: AtomicUsize,
     /// Decides what the clients do.
     pub(super) seed: u64,
     /// Makers first, then takers.
@@ -59,8 +63,26 @@ impl World {
         mixed_markets: Vec<String>,
     ) -> anyhow::Result<Self> {
         let zipf = Zipf::new(u32::try_from(mixed_markets.len())?, ZIPF_EXPONENT)?;
+        let (address, others, asked) = (address.to_owned(), Vec::new(), AtomicUsize::new(0));
         let flows = AtomicU64::new(0);
-        Ok(Self { address: address.to_owned(), seed, traders, pair_markets, mixed_markets, zipf, flows })
+        Ok(Self { address, others, asked, seed, traders, pair_markets, mixed_markets, zipf, flows })
+    }
+
+    /// Lets others be asked that are on the same data.
+    pub(super) fn add_servers(&mut self, addresses: Vec<String>) {
+        self.others.extend(addresses);
+    }
+
+    /// Has so many servers asked from now on, by connections that are opened then.
+    pub(super) fn ask_servers(&self, count: usize) {
+        self.asked.store(count.saturating_sub(1).min(self.others.len()), Ordering::Relaxed);
+    }
+
+    /// The next server's turn, for a stream of requests of that number.
+    pub(super) fn address_of(&self, flow: u64) -> &str {
+        let servers = 1 + self.asked.load(Ordering::Relaxed);
+        let turn = usize::try_from(flow).unwrap_or_default() % servers;
+        turn.checked_sub(1).and_then(|other| self.others.get(other)).unwrap_or(&self.address)
     }
 
     /// Lets orders in pairs go to these markets too.
@@ -114,6 +136,19 @@ impl World {
 #[cfg(test)]
 pub(super) mod tests {
     use super::World;
+
+    #[test]
+    fn servers_that_are_asked_take_turns() {
+        let mut world = world();
+        world.add_servers(vec!["127.0.0.1:2".to_owned(), "127.0.0.1:3".to_owned()]);
+        let ports =
+            |world: &World| -> Vec<char> { (0..4).filter_map(|flow| world.address_of(flow).chars().last()).collect() };
+        assert_eq!(ports(&world), ['1', '1', '1', '1']);
+        world.ask_servers(3);
+        assert_eq!(ports(&world), ['1', '2', '3', '1']);
+        world.ask_servers(1);
+        assert_eq!(ports(&world), ['1', '1', '1', '1']);
+    }
 
     /// A world without a server and without traders.
     pub(in crate::bench) fn world() -> World {
