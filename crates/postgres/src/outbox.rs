@@ -83,15 +83,17 @@ impl PgStore {
         let (oldest_running, is_on_disk) = (first.oldest_running, first.is_on_disk);
         let last = last.batch.position;
         let positions: Vec<i64> = seen.iter().map(|seen| seen.batch.position).collect();
+        // Before anything is known to be settled: a crash that took what was seen would give its positions again.
+        let mut mark = if is_on_disk { None } else { Some(draw_mark(&mut connection).await?) };
         let (given, wants_mark) = self.with_horizon(|horizon| {
             let given = horizon.give(settled, after, &positions, oldest_running);
             (given, given < positions.len() && horizon.wants_mark())
         });
-        if wants_mark || (given > 0 && !is_on_disk) {
-            let mark = draw_mark(&mut connection).await?;
-            if wants_mark {
-                self.with_horizon(|horizon| horizon.mark(last, mark));
+        if wants_mark {
+            if mark.is_none() {
+                mark = Some(draw_mark(&mut connection).await?);
             }
+            self.with_horizon(|horizon| mark.map(|mark| horizon.mark(last, mark)));
         }
         let batches: Vec<EventBatch> = seen.into_iter().take(given).map(|seen| seen.batch).collect();
         Ok(Some(batches).filter(|batches| !batches.is_empty()))

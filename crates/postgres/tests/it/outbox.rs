@@ -153,3 +153,43 @@ async fn the_newest_position_is_told_only_when_nothing_can_come_before_it() -> a
     assert_eq!(stage.after(0).await?, [1, 2]);
     Ok(())
 }
+
+/// A position is given again where a crash took the transaction that had it, and the log of the sequence with it. Who
+/// had only seen it by then must not believe that everything up to there is settled.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_and_never_reached_the_disk_settles_nothing() -> anyhow::Result<()> {
+    let Some(mut stage) = Stage::set().await? else { return Ok(()) };
+    let raw = stage.database.raw().await?;
+    // The connection fails between what is seen and what brings it to the disk.
+    raw.batch_execute(
+        "CREATE FUNCTION public.pg_logical_emit_message(boolean, text, text) RETURNS pg_lsn LANGUAGE plpgsql \
+         AS $$ BEGIN RAISE 'the connection is lost'; END $$; \
+         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database()); END $$; \
+         SET synchronous_commit = off",
+    )
+    .await?;
+    stage.store = stage.database.open().await?;
+    // The server may be quick and bring it to the disk by itself.
+    let mut safe = 0;
+    loop {
+        append(&raw).await?;
+        match stage.after(safe).await {
+            Ok(given) => safe = given.last().copied().unwrap_or(safe),
+            Err(_) => break,
+        }
+    }
+    let crash = format!(
+        "DELETE FROM event_batches WHERE position > {safe}; SELECT setval('event_positions', {next}, false); \
+         DROP FUNCTION public.pg_logical_emit_message",
+        next = safe + 1
+    );
+    raw.batch_execute(&crash).await?;
+    let (one, two) = (stage.begin().await?, stage.begin().await?);
+    append(&one).await?;
+    append(&two).await?;
+    commit(&two).await?;
+    assert_eq!(stage.after(safe).await?, [0; 0]);
+    commit(&one).await?;
+    assert_eq!(stage.after(safe).await?, [safe + 1, safe + 2]);
+    Ok(())
+}
