@@ -16,6 +16,7 @@ mod accounts;
 mod admin;
 pub(crate) mod api;
 mod audience;
+mod books;
 mod follower;
 mod jobs;
 mod journal;

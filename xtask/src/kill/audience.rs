@@ -48,6 +48,8 @@ pub(super) struct Figures {
     pub(super) told: usize,
     pub(super) resumed: u32,
     pub(super) slow: u32,
+    /// How often a live client's book had the checksum that it was told.
+    pub(super) proved: usize,
     pub(super) jobs: usize,
     pub(super) settled_after: Duration,
 }
@@ -144,6 +146,7 @@ impl Audience {
             figures.told += heard.events.len();
             figures.resumed += heard.resumed;
             figures.slow += heard.slow;
+            figures.proved += heard.books.proved;
         }
         Ok((events, breaches, figures))
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::kill::api::{Api, User};
+use crate::kill::books::Books;
 use crate::kill::streams::{Events, Socket};
 
 /// The pause before a client comes back.
@@ -67,6 +68,8 @@ pub(super) struct Heard {
     pub(super) resumed: u32,
     /// How often it was dropped because it was too slow.
     pub(super) slow: u32,
+    /// The books that it keeps.
+    pub(super) books: Books,
     pub(super) faults: Vec<String>,
 }
 
@@ -179,6 +182,7 @@ impl Heard {
         } else if kind == "end" {
             self.slow += u32::from(message.get("reason").and_then(Value::as_str) == Some("slow"));
         }
+        self.books.hear(message)?;
         // Nothing that is asked for is too old or too much in this test, so a gap is a loss.
         anyhow::ensure!(is_as_asked, "it is not what was to come there");
         Ok(())

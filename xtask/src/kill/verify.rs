@@ -55,7 +55,7 @@ pub(super) async fn verify(api: &Api, run: &Run, record: &mut Record) -> anyhow:
     Ok(findings)
 }
 
-/// Repeats every command without an answer, twice: both times the outcome must be the same.
+/// Repeats every command without an answer, twice: what was done once must be told again, and not done again.
 async fn settle_unknown(api: &Api, run: &Run, record: &mut Record, findings: &mut Findings) -> anyhow::Result<()> {
     let Record { user, entries, .. } = record;
     for entry in entries.iter_mut().filter(|entry| entry.outcome == Outcome::Unknown) {
@@ -81,7 +81,9 @@ async fn settle_unknown(api: &Api, run: &Run, record: &mut Record, findings: &mu
             outcomes.push(outcome);
         }
         outcomes.dedup();
-        if outcomes.len() > 1 {
+        // A refusal is not kept, and what stood in the way may be gone the next time.
+        let may_change = outcomes.first() == Some(&Outcome::Refused);
+        if outcomes.len() > 1 && !may_change {
             findings
                 .breaches
                 .push(format!("{} {key}: repeated twice with the same key, it gave {outcomes:?}", kind.name()));

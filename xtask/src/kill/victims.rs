@@ -24,6 +24,8 @@ pub(super) enum Victim {
     Worker,
     Postgres,
     Redis,
+    /// All of them, as when a machine dies.
+    All,
 }
 
 impl Victim {
@@ -33,12 +35,13 @@ impl Victim {
             Self::Worker => "worker",
             Self::Postgres => "PostgreSQL",
             Self::Redis => "Redis",
+            Self::All => "all at once",
         }
     }
 
     /// Whether requests fail while it is gone.
     pub(super) fn is_needed(self) -> bool {
-        matches!(self, Self::Server | Self::Postgres)
+        matches!(self, Self::Server | Self::Postgres | Self::All)
     }
 }
 
@@ -111,28 +114,40 @@ impl<'a> Processes<'a> {
     /// Who is killed next: in each round everybody that is ours, in any order.
     pub(super) fn next(&mut self, random: &mut StdRng) -> Victim {
         if self.turns.is_empty() {
-            self.turns.push(Victim::Server);
-            self.turns.extend(self.worker.as_ref().map(|_| Victim::Worker));
-            let owns = |which| self.services.as_ref().is_some_and(|services| services.owns(which));
-            self.turns.extend(owns(Own::Postgres).then_some(Victim::Postgres));
-            self.turns.extend(owns(Own::Redis).then_some(Victim::Redis));
+            self.turns = self.all();
+            if self.turns.len() > 1 {
+                self.turns.push(Victim::All);
+            }
             self.turns.shuffle(random);
         }
         self.turns.pop().unwrap_or(Victim::Server)
     }
 
+    /// All that are ours, in the order in which they have to be started.
+    fn all(&self) -> Vec<Victim> {
+        let owns = |which| self.services.as_ref().is_some_and(|services| services.owns(which));
+        let postgres = owns(Own::Postgres).then_some(Victim::Postgres);
+        let redis = owns(Own::Redis).then_some(Victim::Redis);
+        let worker = self.worker.as_ref().map(|_| Victim::Worker);
+        [postgres, redis, Some(Victim::Server), worker].into_iter().flatten().collect()
+    }
+
+    /// Those that are meant.
+    fn meant(&self, victim: Victim) -> Vec<Victim> {
+        if victim == Victim::All { self.all() } else { vec![victim] }
+    }
+
     /// Kills it.
     pub(super) async fn kill(&mut self, victim: Victim, random: &mut StdRng) -> anyhow::Result<()> {
-        match victim {
-            Victim::Server => self.server.end().await?,
-            Victim::Worker => self.worker.as_mut().context("there is no worker")?.end().await?,
-            Victim::Postgres => {
-                // Of a SIGKILL its other processes have to hear first; the other one ends them all at once.
+        let mut meant = self.meant(victim);
+        meant.shuffle(random);
+        for one in meant {
+            if let Some(which) = own(one) {
+                // Of a SIGKILL PostgreSQL's other processes have to hear first; the other one ends them all at once.
                 let signal = if random.random_bool(0.5) { Signal::SIGKILL } else { Signal::SIGQUIT };
-                self.services.as_mut().context("there are no services")?.end(Own::Postgres, signal)?;
-            }
-            Victim::Redis => {
-                self.services.as_mut().context("there are no services")?.end(Own::Redis, Signal::SIGKILL)?;
+                self.services.as_mut().context("there are no services")?.end(which, signal)?;
+            } else {
+                self.life(one)?.end().await?;
             }
         }
         *self.kills.entry(victim).or_default() += 1;
@@ -148,15 +163,19 @@ impl<'a> Processes<'a> {
     ) -> anyhow::Result<Duration> {
         let started = Instant::now();
         tokio::time::sleep(LONGEST_ABSENCE.mul_f64(random.random())).await;
-        match victim {
-            Victim::Server => self.server.begin_again(interrupts).await?,
-            Victim::Worker => self.worker.as_mut().context("there is no worker")?.begin_again(interrupts).await?,
-            Victim::Postgres | Victim::Redis => {
-                let which = if victim == Victim::Postgres { Own::Postgres } else { Own::Redis };
+        for one in self.meant(victim) {
+            if let Some(which) = own(one) {
                 self.services.as_mut().context("there are no services")?.start_again(which, interrupts).await?;
+            } else {
+                self.life(one)?.begin_again(interrupts).await?;
             }
         }
         Ok(started.elapsed())
+    }
+
+    fn life(&mut self, victim: Victim) -> anyhow::Result<&mut Life> {
+        let worker = self.worker.as_mut().filter(|_| victim == Victim::Worker);
+        if victim == Victim::Worker { worker.context("there is no worker") } else { Ok(&mut self.server) }
     }
 
     /// Asks our processes to stop, which all of them must do cleanly.
@@ -165,5 +184,14 @@ impl<'a> Processes<'a> {
             worker.stop().await.context("the worker")?;
         }
         self.server.stop().await.context("the server")
+    }
+}
+
+/// What the services call it, if it is theirs.
+fn own(victim: Victim) -> Option<Own> {
+    match victim {
+        Victim::Postgres => Some(Own::Postgres),
+        Victim::Redis => Some(Own::Redis),
+        Victim::Server | Victim::Worker | Victim::All => None,
     }
 }
