@@ -3,7 +3,7 @@
 //!
 //! Takes the address to listen on and the length of the body in bytes. That alone is the web server that Bellwether runs on.
 //! With `enclosed` behind it there is around it what is around every request to Bellwether: its id, its line in the log, the
-//! limit of requests, headers.
+//! limit of requests, headers; and with the URL of a Redis behind that, requests are counted there.
 
 use std::sync::Arc;
 
@@ -14,10 +14,11 @@ use actix_web::{App, Error, HttpResponse, HttpServer, web};
 use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ports::{
     MockCache, MockCaller, MockCommonPasswords, MockJobs, MockOpaqueTokens, MockOutbox, MockPasswordHasher,
-    MockQueries, MockSealer, MockStore, MockTokenSigner, MockWebhookLog, MockWebhookSigner, Quota,
+    MockQueries, MockSealer, MockStore, MockTokenSigner, MockWebhookLog, MockWebhookSigner, Quota, RateLimiter,
 };
 use bellwether_http::{HttpOptions, enclosed};
 use bellwether_local::LocalLimiter;
+use bellwether_redis::{LimiterClock, RedisLimiter, RedisLink, RedisOptions};
 use bellwether_security::{SystemClock, UuidIds};
 use bellwether_usecases::api_keys::KeyMemory;
 use bellwether_usecases::events::EventBell;
@@ -37,16 +38,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[actix_web::main]
 async fn main() -> std::io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (address, length, is_enclosed) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [address, length] => (address, length, false),
-        [address, length, "enclosed"] => (address, length, true),
+    let (address, length, is_enclosed, redis) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [address, length] => (address, length, false, None),
+        [address, length, "enclosed"] => (address, length, true, None),
+        [address, length, "enclosed", redis] => (address, length, true, Some(redis)),
         _ => return Err(std::io::Error::other("say where to listen, how many bytes to answer with, and how")),
     };
     let length = length.parse().map_err(std::io::Error::other)?;
     let body = Bytes::from(vec![b' '; length]);
     if is_enclosed {
         tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr).init();
-        let app = app();
+        let app = app(limiter(redis)?);
         HttpServer::new(move || around_constant(&app, body.clone())).bind(address)?.run().await
     } else {
         let service = move || {
@@ -79,8 +81,16 @@ fn around_constant(
     })
 }
 
+/// As in the server: in this process, or in Redis.
+fn limiter(redis: Option<&str>) -> std::io::Result<Arc<dyn RateLimiter>> {
+    let local = Arc::new(LocalLimiter::new(100_000));
+    let Some(url) = redis else { return Ok(local) };
+    let options = RedisOptions::parse(url).map_err(std::io::Error::other)?;
+    Ok(Arc::new(RedisLimiter::new(RedisLink::open(options), LimiterClock::Server, local)))
+}
+
 /// An application that has what is asked around a request, and else nothing.
-fn app() -> bellwether_http::App {
+fn app(limiter: Arc<dyn RateLimiter>) -> bellwether_http::App {
     let mut policy = Policy::default();
     policy.limits = Limits {
         public: policy.limits.public.with(Quota::new(1_000_000_000, SignedDuration::from_mins(1))),
@@ -108,7 +118,7 @@ fn app() -> bellwether_http::App {
         },
         jobs: Arc::new(MockJobs::new()),
         job_bell: JobBell::default(),
-        limiter: Limiter::new(Arc::new(LocalLimiter::new(100_000))),
+        limiter: Limiter::new(limiter),
         session_memory: SessionMemory::default(),
         key_memory: KeyMemory::default(),
         policy,

@@ -180,8 +180,8 @@ pub(super) async fn measure(
         let path = what.path(&market);
         let compared = async {
             let Rate { bytes, .. } = ask(&server.address, &path, WARM_UP).await?;
-            let enclosed =
-                Constant::start(&programs.constant, bytes, Some(&folder.path().join("constant.log"))).await?;
+            let around = Around { log: &folder.path().join("constant.log"), redis_url };
+            let enclosed = Constant::start(&programs.constant, bytes, Some(around)).await?;
             let bare = Constant::start(&programs.constant, bytes, None).await?;
             let enclosed_before = enclosed.ask(&path, length).await?;
             let bare_before = bare.ask(&path, length).await?;
@@ -214,15 +214,21 @@ struct Constant {
     _child: Child,
 }
 
+/// What is around every request to Bellwether.
+struct Around<'a> {
+    log: &'a Path,
+    /// Where requests are counted, if not in the process.
+    redis_url: Option<&'a str>,
+}
+
 impl Constant {
-    /// With a log there is around its answers what is around every request to Bellwether.
-    async fn start(program: &Path, bytes: usize, log: Option<&Path>) -> anyhow::Result<Self> {
+    async fn start(program: &Path, bytes: usize, around: Option<Around<'_>>) -> anyhow::Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(program);
         command.args([&address, &bytes.to_string()]).stdin(Stdio::null()).kill_on_drop(true);
-        if let Some(log) = log {
+        if let Some(Around { log, redis_url }) = around {
             let log = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-            command.arg("enclosed").stderr(log);
+            command.arg("enclosed").args(redis_url).stderr(log);
         }
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let started = Instant::now();
@@ -312,7 +318,7 @@ impl ReadsReport {
              of all routes,\nwhich answers with as many bytes: around it is what is around every request, its id, limit, headers and \
              line in the log,\nand behind it nothing. *Bare* is the web server alone that Bellwether runs on (actix-web), with as many \
              threads and the same\nallocator, and no line in a log. Both are measured before and after, and count by the mean. With \
-             Redis each request is one\nquestion to it, by the rate limiter, which the constant server asks nothing.\n",
+             Redis each request is one\nquestion to it, by the rate limiter, and so it is for *constant*.\n",
             self.command,
             self.cores,
             of_others(self.busy_before),
