@@ -1,7 +1,7 @@
 //! The configuration: settings, read and checked. Every bad value is named at once.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,13 +12,14 @@ use bellwether_domain::mail::Sender;
 use bellwether_domain::money::Credits;
 use bellwether_domain::ports::Quota;
 use bellwether_domain::text::Email;
-use bellwether_http::{ForwardedHeader, HttpOptions, Network, Proxies};
+use bellwether_http::{ForwardedHeader, HttpOptions, Proxies};
 use bellwether_notify::SmtpMailer;
 use bellwether_redis::RedisOptions;
 use bellwether_usecases::Policy;
 use bellwether_usecases::limits::{Limits, Rule};
 use bellwether_usecases::live::StreamLimits;
 use bellwether_usecases::markets::Independence;
+use ipnet::IpNet;
 use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
 
@@ -118,7 +119,7 @@ pub(crate) struct Config {
     /// How often it is looked for what is due.
     pub(crate) tick_interval: Duration,
     /// Networks where webhooks may be besides the internet.
-    pub(crate) webhooks_allow: Vec<bellwether_outgoing::Network>,
+    pub(crate) webhooks_allow: Vec<IpNet>,
     /// So long after midnight UTC every invariant is checked, if ever.
     pub(crate) audit_at: Option<SignedDuration>,
 }
@@ -257,9 +258,11 @@ impl Config {
                 SignedDuration::from_millis(10),
                 SignedDuration::from_hours(1),
             ),
-            webhooks_allow: reader.read("webhooks_allow", "networks such as 10.1.0.0/16, separated by commas", |t| {
-                list(t).iter().map(|network| network.parse().ok()).collect()
-            }),
+            webhooks_allow: reader.read(
+                "webhooks_allow",
+                "networks such as 10.1.0.0/16, separated by commas",
+                networks,
+            ),
             audit_at: reader.read("audit_at", "a time such as 03:00, or nothing", time_of_day),
             cache_bytes: reader.number("cache_bytes", 0, 64 << 30),
             mail: mail(&mut reader),
@@ -422,8 +425,13 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-fn networks(text: &str) -> Option<Vec<Network>> {
-    list(text).iter().map(|network| network.parse().ok()).collect()
+fn networks(text: &str) -> Option<Vec<IpNet>> {
+    list(text).iter().map(|network| self::network(network)).collect()
+}
+
+/// A network, such as `10.0.0.0/8`; an address is one by itself.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
 }
 
 fn quota(text: &str) -> Option<Quota> {
@@ -462,9 +470,8 @@ stand_in! {
     Database => Database::Sqlite(PathBuf::new()),
     LogFormat => LogFormat::Auto,
     ServeRole => ServeRole::Both,
-    Vec<Network> => Vec::new(),
+    Vec<IpNet> => Vec::new(),
     Vec<Secret> => Vec::new(),
-    Vec<bellwether_outgoing::Network> => Vec::new(),
     ForwardedHeader => ForwardedHeader::default(),
     Quota => Quota::new(0, SignedDuration::ZERO),
     u8 => 0,
@@ -546,6 +553,17 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let args = ["bellwether", "--config", path.to_str().unwrap()].into_iter().chain(flags.iter().copied());
         Config::read(&Settings::load(&Cli::parse_from(args))?)
+    }
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        assert!(
+            network("10.0.0.1").is_some_and(|n| n.contains(&IpAddr::from([10, 0, 0, 1])) && n.hosts().count() == 1)
+        );
+        assert!(network("10.0.0.0/8").is_some_and(|n| n.contains(&IpAddr::from([10, 9, 9, 9]))));
+        for bad in ["", "10.0.0.0/33", "proxy.example.org", "10.0.0"] {
+            assert_eq!(network(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -1,29 +1,10 @@
 //! Where a request comes from. Proxies that are trusted are believed whom they speak for; nobody else is.
 
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Once;
 
 use actix_web::http::header::HeaderMap;
 use ipnet::IpNet;
-
-/// A network, such as `10.0.0.0/8` or `2001:db8::1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network(IpNet);
-
-impl FromStr for Network {
-    type Err = ipnet::AddrParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().or_else(|error| text.parse().map(|address: IpAddr| address.into()).map_err(|_| error)).map(Self)
-    }
-}
-
-impl Network {
-    fn contains(self, address: IpAddr) -> bool {
-        self.0.contains(&address)
-    }
-}
 
 /// The header in which proxies write for whom they ask. One only: what a proxy does not write itself, it
 /// passes on as its client made it up.
@@ -40,7 +21,7 @@ pub enum ForwardedHeader {
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     /// Where they are; nowhere by default.
-    pub networks: Vec<Network>,
+    pub networks: Vec<IpNet>,
     /// Which header they write.
     pub header: ForwardedHeader,
 }
@@ -78,7 +59,7 @@ impl Proxies {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -208,15 +189,5 @@ mod tests {
         let lines = [("forwarded", "for=198.51.100.9"), ("x-forwarded-for", "203.0.113.7")];
         assert_eq!(client("10.0.0.1", ForwardedHeader::XForwardedFor, &lines), "203.0.113.7");
         assert_eq!(client("10.0.0.1", ForwardedHeader::Forwarded, &lines), "198.51.100.9");
-    }
-
-    #[test]
-    fn a_network_may_be_one_address() {
-        let of = |text: &str| Network::from_str(text).ok();
-        assert!(of("10.0.0.1").is_some_and(|n| n.contains([10, 0, 0, 1].into()) && !n.contains([10, 0, 0, 2].into())));
-        assert!(of("10.0.0.0/8").is_some_and(|n| n.contains([10, 9, 9, 9].into())));
-        for bad in ["", "10.0.0.0/33", "proxy.example.org", "10.0.0"] {
-            assert_eq!(of(bad), None, "{bad}");
-        }
     }
 }

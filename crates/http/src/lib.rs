@@ -53,6 +53,6 @@ mod webhooks;
 mod wire;
 
 pub use app::{App, HttpOptions};
-pub use client::{ForwardedHeader, Network, Proxies};
+pub use client::{ForwardedHeader, Proxies};
 pub use routes::{Access, ROUTES, Route};
 pub use server::{enclosed, server, service};

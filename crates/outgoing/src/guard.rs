@@ -1,7 +1,6 @@
 //! Which addresses may be called.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use bellwether_domain::ports::CallError;
@@ -10,23 +9,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
 use url::{Host, Url};
 
-/// A network, such as `10.0.0.0/8` or `2001:db8::1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network(IpNet);
-
-impl FromStr for Network {
-    type Err = ipnet::AddrParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().or_else(|error| text.parse().map(|address: IpAddr| address.into()).map_err(|_| error)).map(Self)
-    }
-}
-
 /// Knows which addresses may be called: those that are for everybody, and those of networks that the house
 /// allows besides. Clones know the same.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
-    allowed: Arc<[Network]>,
+    allowed: Arc<[IpNet]>,
 }
 
 /// No address of a host may be called.
@@ -37,13 +24,13 @@ pub(crate) struct NotForEverybody;
 impl Guard {
     /// Allows these networks besides.
     #[must_use]
-    pub fn allowing(networks: Vec<Network>) -> Self {
+    pub fn allowing(networks: Vec<IpNet>) -> Self {
         Self { allowed: networks.into() }
     }
 
     fn is_allowed_by_the_house(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.allowed.iter().any(|network| network.0.contains(&address))
+        self.allowed.iter().any(|network| network.contains(&address))
     }
 
     /// Whether an address may be called.
@@ -287,7 +274,7 @@ mod tests {
         let guard = Guard::default();
         let url = guard.parse("https://localhost/").unwrap();
         assert!(matches!(guard.resolve(&url).await, Err(CallError::Forbidden(_))));
-        let allowing = Guard::allowing(vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]);
+        let allowing = Guard::allowing(vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
         assert!(!allowing.resolve(&url).await.unwrap().is_empty());
         let resolved = GuardedResolver(guard).resolve("localhost".parse().unwrap()).await;
         assert!(resolved.is_err());

@@ -9,4 +9,4 @@ mod caller;
 mod guard;
 
 pub use caller::GuardedCaller;
-pub use guard::{Guard, Network};
+pub use guard::Guard;
