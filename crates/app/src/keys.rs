@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::cli::KeysAction;
 use crate::config::{Config, Database};
+use crate::pause::goes_on_after;
 use crate::print_line;
 use crate::wiring::{self, Backend};
 
@@ -79,9 +80,8 @@ pub(crate) async fn watch(signer: Arc<Ed25519Signer>, mut stop: watch::Receiver<
             }
             Err(error) => tracing::error!(%error, "looking at the signing keys failed"),
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
-            changed = stop.changed() => if changed.is_err() { return },
+        if !goes_on_after(tokio::time::sleep(LOOK_INTERVAL), &mut stop).await {
+            return;
         }
     }
 }

@@ -12,6 +12,7 @@ mod keys;
 mod lock;
 mod logging;
 mod migrate;
+mod pause;
 mod replay;
 mod serve;
 mod settings;

@@ -13,6 +13,7 @@ use bellwether_domain::user::{Role, UserStatus};
 use bellwether_http::App;
 use bellwether_usecases::Context;
 use bellwether_usecases::ends::heed_ends;
+use bellwether_usecases::events::exchange_notices;
 use bellwether_usecases::jobs::{Handler, Schedule, Schedules};
 use bellwether_usecases::live::Live;
 use bellwether_usecases::relay::Relay;
@@ -95,12 +96,15 @@ fn background(
     let interval = config.tick_interval;
     let mut tasks: Vec<Background> = Vec::new();
     tokio::spawn(heed_ends(Arc::clone(&shared.bus), ctx.session_memory.clone(), ctx.key_memory.clone()));
+    if let Some(notices) = wiring::notices(config) {
+        tokio::spawn(exchange_notices(ctx.clone(), notices));
+    }
     if config.role != ServeRole::Worker {
         tasks.push(("uses", tokio::spawn(ticker::write_down(ctx.clone(), interval, stopped.clone()))));
     }
     if config.role != ServeRole::Api {
-        let (schedules, notices) = (Schedules::new(Schedule::all(config.audit_at)), wiring::job_notices(config));
-        let working = job_worker::run(ctx.clone(), handlers, schedules, notices, stopped.clone());
+        let schedules = Schedules::new(Schedule::all(config.audit_at));
+        let working = job_worker::run(ctx.clone(), handlers, schedules, stopped.clone());
         tasks.push(("jobs", tokio::spawn(working)));
         if let Some(log) = shared.event_log(config) {
             let relay = event_relay::run(ctx.clone(), Relay::new(log), stopped.clone());

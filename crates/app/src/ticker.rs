@@ -7,6 +7,8 @@ use bellwether_usecases::settling::tick;
 use bellwether_usecases::{Context, Error};
 use tokio::sync::watch;
 
+use crate::pause::goes_on_after;
+
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
@@ -31,17 +33,16 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
                 pause
             }
         };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            changed = stop.changed() => if changed.is_err() { return },
+        if !goes_on_after(tokio::time::sleep(wait), &mut stop).await {
+            return;
         }
     }
 }
 
 /// Writes when API keys were used, as far as this process knows, until `stop` turns true, and then once more.
 pub(crate) async fn write_down(ctx: Context, interval: Duration, mut stop: watch::Receiver<bool>) {
+    let mut is_last = false;
     loop {
-        let is_last = *stop.borrow();
         let using = ctx.clone();
         if let Err(error) = guarded(async move { write_last_uses(&using).await }).await {
             tracing::warn!(error = %format_args!("{error:#}"), "the last uses of API keys could not be written");
@@ -49,10 +50,7 @@ pub(crate) async fn write_down(ctx: Context, interval: Duration, mut stop: watch
         if is_last {
             return;
         }
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            changed = stop.changed() => if changed.is_err() { return },
-        }
+        is_last = !goes_on_after(tokio::time::sleep(interval), &mut stop).await;
     }
 }
 

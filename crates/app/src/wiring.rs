@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ports::{
-    Cache, EventBus, EventLog, JobNotices, Jobs, Mailer, Outbox, Queries, RateLimiter, Replicas, Sealer, Store,
+    Cache, EventBus, EventLog, Jobs, Mailer, Notices, Outbox, Queries, RateLimiter, Replicas, Sealer, Store,
     TokenSigner, WebhookLog,
 };
 use bellwether_local::{LocalBus, LocalCache, LocalLimiter, NearCache};
 use bellwether_notify::{FileMailer, SmtpMailer};
 use bellwether_outgoing::{Guard, GuardedCaller};
-use bellwether_postgres::{PgJobNotices, PgOptions, PgReplicas, PgStore};
+use bellwether_postgres::{PgNotices, PgOptions, PgReplicas, PgStore};
 use bellwether_redis::{LimiterClock, RedisBus, RedisCache, RedisEventLog, RedisLimiter, RedisLink};
 use bellwether_security::{
     BcryptHasher, CommonPasswordList, DerivedSigner, Ed25519Signer, HmacSealer, KeyFile, MasterKey, RandomTokens,
@@ -318,11 +318,11 @@ pub(crate) fn handlers(delivery: Delivery) -> Vec<Arc<dyn Handler>> {
     vec![Arc::new(delivery), Arc::new(Delivering), Arc::new(Auditing), Arc::new(CleaningUp), Arc::new(Probing)]
 }
 
-/// Who hears of jobs that other servers put aside. SQLite has one server.
-pub(crate) fn job_notices(config: &Config) -> Option<Box<dyn JobNotices>> {
+/// What servers on one store tell each other at once. SQLite has one server.
+pub(crate) fn notices(config: &Config) -> Option<Box<dyn Notices>> {
     match &config.database {
         Database::Sqlite(_) => None,
-        Database::Postgres(url) => Some(Box::new(PgJobNotices::of(url))),
+        Database::Postgres(url) => Some(Box::new(PgNotices::of(url))),
     }
 }
 

@@ -39,7 +39,7 @@ mod webhooks;
 mod write;
 
 pub use migrations::MIGRATIONS;
-pub use notices::PgJobNotices;
+pub use notices::PgNotices;
 pub use replicas::PgReplicas;
 pub use store::{PLANS, PgOptions, PgStore};
 pub use unit::PgUnitOfWork;

@@ -5,38 +5,48 @@ use std::time::Duration;
 
 use bellwether_domain::event::{EventBatch, Recorded};
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::StoreError;
+use bellwether_domain::ports::{Notice, Notices, StoreError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::forgetting::{self, Old};
 use crate::{Caller, Context, Error};
 
-/// How long whoever follows waits for a ring at most: so long may it take until it hears of what another
-/// server did.
-const UNHEARD: Duration = Duration::from_millis(200);
+/// How long whoever follows waits for a ring at most: so long may it take until it hears of what another server
+/// did that could not say so.
+const UNHEARD: Duration = Duration::from_millis(250);
+/// Other servers are told that there are events after a commit, and then so often at most.
+const TELLINGS_APART: Duration = Duration::from_millis(20);
 /// How many batches are read at a time.
 const READ_AT_ONCE: u32 = 100;
 
-/// Wakes who follows what happens, after each commit of this process. Clones are the same bell.
-#[derive(Debug, Clone)]
-pub struct EventBell(Arc<watch::Sender<()>>);
+/// Wakes who follows what happens, after each commit of this process, and when it hears of commits of others. However
+/// often it rings while one who follows is at work, that one looks once more. Clones are the same bell.
+#[derive(Debug, Clone, Default)]
+pub struct EventBell(Arc<Rings>);
 
-impl Default for EventBell {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(())))
-    }
+#[derive(Debug, Default)]
+struct Rings {
+    anywhere: watch::Sender<()>,
+    here: watch::Sender<()>,
 }
 
 impl EventBell {
-    /// Says that something was committed.
+    /// Says that this process has committed something.
     pub fn ring(&self) {
-        self.0.send_replace(());
+        self.0.anywhere.send_replace(());
+        self.0.here.send_replace(());
+    }
+
+    /// Says that another one has.
+    pub fn ring_for_others(&self) {
+        self.0.anywhere.send_replace(());
     }
 
     /// An ear for it, for one who follows.
     #[must_use]
     pub fn listen(&self) -> EventEar {
-        EventEar(self.0.subscribe())
+        EventEar(self.0.anywhere.subscribe())
     }
 }
 
@@ -51,6 +61,33 @@ impl EventEar {
         // The bell is never dropped before who listens; if it were, the time would still pass.
         if let Ok(Err(_)) = tokio::time::timeout(UNHEARD, self.0.changed()).await {
             tokio::time::sleep(UNHEARD).await;
+        }
+    }
+}
+
+/// Hears of what other servers do in the same store, and tells them of what this one does. Does not end.
+pub async fn exchange_notices(ctx: Context, mut notices: Box<dyn Notices>) {
+    let mut commits = ctx.event_bell.0.here.subscribe();
+    let mut may_tell_at = Instant::now();
+    loop {
+        let own = async {
+            tokio::time::sleep_until(may_tell_at).await;
+            // The bell lives as long as the context.
+            drop(commits.changed().await);
+        };
+        tokio::select! {
+            notice = notices.next() => match notice {
+                Notice::Jobs(kind) => ctx.job_bell.ring(kind),
+                Notice::Events => ctx.event_bell.ring_for_others(),
+                Notice::Missed => {
+                    ctx.job_bell.ring_all();
+                    ctx.event_bell.ring_for_others();
+                }
+            },
+            () = own => {
+                notices.tell_of_events().await;
+                may_tell_at = Instant::now() + TELLINGS_APART;
+            }
         }
     }
 }

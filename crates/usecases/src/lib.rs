@@ -31,6 +31,7 @@ pub mod settling;
 pub mod trading;
 pub mod transfers;
 pub mod users;
+mod view;
 pub mod webhooks;
 
 pub use context::{Caller, CallerKey, Context, Policy};

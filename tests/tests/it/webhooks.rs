@@ -65,10 +65,11 @@ async fn receivers_are_told_what_their_owners_may_know_in_order_and_signed() {
         assert!(sequences(&trades).is_sorted() && sequences(&trades) == sequences(&seen));
         for (to_ann, to_eve) in trades.iter().zip(&seen) {
             let (to_ann, to_eve) = (to_ann.json(), to_eve.json());
-            assert_eq!(to_ann["data"]["makerId"], json!(ann.id), "{to_ann}");
-            assert!(to_ann["data"].get("takerId").is_none(), "{to_ann}");
+            assert_eq!(to_ann["data"]["role"], json!("maker"), "{to_ann}");
+            assert!(to_ann["data"]["orderId"].is_string() && to_ann["data"].get("fee").is_none(), "{to_ann}");
             let told = to_eve["data"].as_object().unwrap();
             assert!(!told.keys().any(|key| key.ends_with("Id") && key != "tradeId" && key != "marketId"), "{to_eve}");
+            assert!(!told.contains_key("role") && !told.contains_key("fee"), "{to_eve}");
         }
         // Her own orders, and nobody else's.
         of_ann.wait_for(5, of_kind("order.accepted")).await;

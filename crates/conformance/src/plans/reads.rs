@@ -34,7 +34,7 @@ const PORTS: [&str; 5] = [
     include_str!("../../../domain/src/ports/webhooks.rs"),
 ];
 /// Traits in them that ask a store for nothing.
-const NOT_ASKED: [&str; 4] = ["Store", "UnitOfWork", "Mailer", "JobNotices"];
+const NOT_ASKED: [&str; 3] = ["Store", "UnitOfWork", "Mailer"];
 /// Reads of everything, for checks that may take hours.
 const OF_EVERYTHING: [&str; 1] = ["Queries.violations"];
 const PAGE: u32 = 20;

@@ -96,15 +96,6 @@ pub trait Jobs: Send + Sync {
     async fn depth(&self, now: Timestamp) -> Result<Vec<Depth>, StoreError>;
 }
 
-/// Hears of jobs that other processes put aside in the same store.
-#[cfg_attr(feature = "test-support", mockall::automock)]
-#[async_trait]
-pub trait JobNotices: Send {
-    /// Waits for the next; the kind where it is known. What is put aside while nobody can be heard is never told of, so
-    /// who listens looks at the queue now and then all the same.
-    async fn next(&mut self) -> Option<JobKind>;
-}
-
 /// Why a mail was not sent.
 #[derive(Debug, Error)]
 pub enum MailError {

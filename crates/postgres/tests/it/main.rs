@@ -4,6 +4,7 @@
 mod database;
 mod faults;
 mod migrations;
+mod notices;
 mod outbox;
 mod plans;
 mod replicas;

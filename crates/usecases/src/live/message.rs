@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bellwether_domain::event::{BookData, Event, LevelData, Recorded, TradeData};
-use bellwether_domain::ids::{MarketId, OrderId, TradeId, UserId};
-use bellwether_domain::money::{Credits, Price, Shares};
-use bellwether_domain::order::Side;
-use bellwether_domain::trade::Settlement;
+use bellwether_domain::event::{BookData, Event, LevelData, Recorded};
+use bellwether_domain::ids::{MarketId, UserId};
 use jiff::Timestamp;
 use serde::Serialize;
+
+use crate::view::TradeView;
 
 /// A message: JSON, made once for all who get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,33 +30,6 @@ struct Envelope<D> {
     version: u16,
     at: Timestamp,
     data: D,
-}
-
-/// A trade as everybody sees it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PublicTrade<'a> {
-    trade_id: TradeId,
-    market_id: MarketId,
-    sequence: i64,
-    outcome: &'a str,
-    price: Price,
-    quantity: Shares,
-    cost: Credits,
-    taker_side: Side,
-    settlement: Settlement,
-}
-
-/// A trade as one who traded sees it: with its own order, and nothing of the other's.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OwnTrade<'a> {
-    #[serde(flatten)]
-    trade: PublicTrade<'a>,
-    role: &'static str,
-    order_id: Option<OrderId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fee: Option<Credits>,
 }
 
 /// A change of a market's books, with what one may check it by.
@@ -117,7 +89,7 @@ impl Message {
     /// An event as everybody may see it.
     pub(super) fn public(recorded: &Recorded, checksums: &[BookChecksum]) -> Arc<Self> {
         match &recorded.event {
-            Event::TradeExecuted(trade) => Self::told(recorded, PublicTrade::of(trade)),
+            Event::TradeExecuted(trade) => Self::told(recorded, TradeView::of(trade, None)),
             Event::BookChanged(change) => Self::told(recorded, LiveBook { change, checksums }),
             _ => Self::whole(recorded),
         }
@@ -126,13 +98,7 @@ impl Message {
     /// An event as one may see it whom it concerns.
     pub(super) fn own(recorded: &Recorded, user: UserId) -> Arc<Self> {
         match &recorded.event {
-            Event::TradeExecuted(data) => {
-                let trade = PublicTrade::of(data);
-                let is_taker = data.taker_id == user;
-                let order_id = if is_taker { Some(data.taker_order_id) } else { data.maker_order_id };
-                let role = if is_taker { "taker" } else { "maker" };
-                Self::told(recorded, OwnTrade { trade, role, order_id, fee: is_taker.then_some(data.fee) })
-            }
+            Event::TradeExecuted(trade) => Self::told(recorded, TradeView::of(trade, Some(user))),
             _ => Self::whole(recorded),
         }
     }
@@ -145,21 +111,5 @@ impl Message {
     fn whole(recorded: &Recorded) -> Arc<Self> {
         let json = serde_json::to_string(recorded).unwrap_or_default();
         Arc::new(Self { sequence: Some(recorded.sequence), kind: recorded.event.kind(), json })
-    }
-}
-
-impl<'a> PublicTrade<'a> {
-    fn of(data: &'a TradeData) -> Self {
-        Self {
-            trade_id: data.trade_id,
-            market_id: data.market_id,
-            sequence: data.sequence,
-            outcome: &data.outcome,
-            price: data.price,
-            quantity: data.quantity,
-            cost: data.cost,
-            taker_side: data.taker_side,
-            settlement: data.settlement,
-        }
     }
 }

@@ -1,12 +1,12 @@
 //! Following what happened, and putting aside what webhooks are to be told of it.
 
 use async_trait::async_trait;
-use bellwether_domain::event::{EventBatch, Recorded};
+use bellwether_domain::event::EventBatch;
 use bellwether_domain::job::JobKind;
 use bellwether_domain::ports::{Changes, UnitOfWork};
 use bellwether_domain::webhook::Delivery;
 
-use super::fan_out::{Followed, fan_out, told};
+use super::fan_out::{fan_out, told};
 use super::job;
 use crate::atomically::{Script, Step, atomically};
 use crate::{Context, Error};
@@ -22,18 +22,31 @@ pub struct Follower {
     position: i64,
 }
 
-/// Puts aside what webhooks are to be told of some of what has happened since the last time; whether there may be
-/// more. Each event is acted on once, in the unit of work that moves the cursor. Of several servers one is at it.
-pub async fn follow(ctx: &Context, follower: &mut Follower) -> Result<bool, Error> {
+/// What was found when it was looked what has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing.
+    Nothing,
+    /// All there was.
+    Some,
+    /// As much as is taken at a time.
+    More,
+}
+
+/// Puts aside what webhooks are to be told of some of what has happened since the last time. Each event is acted on
+/// once, in the unit of work that moves the cursor. Of several servers one is at it.
+pub async fn follow(ctx: &Context, follower: &mut Follower) -> Result<Progress, Error> {
     if ctx.outbox.after(follower.position, 1).await?.is_empty() {
-        return Ok(false);
+        return Ok(Progress::Nothing);
     }
-    let Some(Taken { position, is_told, is_full }) = atomically(ctx, TakeSome).await? else { return Ok(false) };
+    let Some(Taken { position, is_told, is_full }) = atomically(ctx, TakeSome).await? else {
+        return Ok(Progress::Some);
+    };
     follower.position = follower.position.max(position);
     if is_told {
         ctx.job_bell.ring(JobKind::Webhook);
     }
-    Ok(is_full)
+    Ok(if is_full { Progress::More } else { Progress::Some })
 }
 
 /// What one unit of work came to.
@@ -81,7 +94,7 @@ async fn deliveries(ctx: &Context, unit: &mut dyn UnitOfWork, batches: &[EventBa
         match batch.events() {
             Ok(events) => {
                 for event in &events {
-                    deliveries.extend(fan_out(&webhooks, &followed(event), &mut ids, now));
+                    deliveries.extend(fan_out(&webhooks, event, &mut ids, now));
                 }
             }
             // What a later version wrote. Whoever reads the list of events sees it.
@@ -91,20 +104,4 @@ async fn deliveries(ctx: &Context, unit: &mut dyn UnitOfWork, batches: &[EventBa
         }
     }
     Ok(deliveries)
-}
-
-fn followed(recorded: &Recorded) -> Followed {
-    let event = &recorded.event;
-    // As it is kept it is `{"type": …, "data": …}`.
-    let mut value = serde_json::to_value(event).unwrap_or_default();
-    Followed {
-        sequence: recorded.sequence,
-        at: recorded.at,
-        kind: event.kind(),
-        version: event.version(),
-        market: event.market(),
-        is_public: event.is_public(),
-        users: event.users().into_iter().flatten().collect(),
-        data: value.get_mut("data").map(serde_json::Value::take).unwrap_or_default(),
-    }
 }

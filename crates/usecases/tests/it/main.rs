@@ -20,6 +20,7 @@ mod mail;
 mod mocks;
 mod money;
 mod news;
+mod notices;
 mod orders;
 mod recovery;
 mod relay;

@@ -13,7 +13,7 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
 use bellwether_domain::webhook::{Delivery, DeliveryState, MOST_WEBHOOKS, Webhook, WebhookState};
 use bellwether_usecases::jobs::{Handler as _, Verdict};
-use bellwether_usecases::webhooks::{self, Delivering, Follower, NewWebhook, WebhookPatch, follow};
+use bellwether_usecases::webhooks::{self, Delivering, Follower, NewWebhook, Progress, WebhookPatch, follow};
 use bellwether_usecases::{Caller, Context, Error};
 use futures_util::FutureExt as _;
 use uuid::Uuid;
@@ -88,9 +88,13 @@ async fn what_happened_is_put_aside_in_the_unit_that_moves_the_cursor() {
     let mut ctx = context(store);
     ctx.outbox = Arc::new(outbox);
     let mut follower = Follower::default();
-    assert!(!follow(&ctx, &mut follower).await.unwrap());
+    assert_eq!(follow(&ctx, &mut follower).await.unwrap(), Progress::Some);
     assert!(ctx.job_bell.heard(JobKind::Webhook).now_or_never().is_some());
-    assert!(!follow(&ctx, &mut follower).await.unwrap(), "nothing more, and the store is not asked to lock");
+    assert_eq!(
+        follow(&ctx, &mut follower).await.unwrap(),
+        Progress::Nothing,
+        "nothing more, and the store is not asked to lock"
+    );
 }
 
 #[tokio::test]
@@ -104,7 +108,7 @@ async fn another_server_that_follows_is_left_to_it() {
     outbox.expect_after().returning(|_, _| Ok(vec![batch(1)]));
     let mut ctx = context(store);
     ctx.outbox = Arc::new(outbox);
-    assert!(!follow(&ctx, &mut Follower::default()).await.unwrap());
+    assert_eq!(follow(&ctx, &mut Follower::default()).await.unwrap(), Progress::Some);
 }
 
 /// What is due once, and then nothing; nothing waits for another try.
