@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::client::Request;
 
@@ -100,7 +101,18 @@ impl Socket {
     /// # Panics
     /// When it is refused.
     pub async fn open(address: &str, path: &str, headers: &str) -> Self {
-        let mut socket = TcpStream::connect(address).await.expect("the server listens");
+        Self::over(TcpStream::connect(address).await.expect("the server listens"), address, path, headers).await
+    }
+
+    /// The same over a connection that little fits into.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn open_narrow(address: &str, path: &str, headers: &str) -> Self {
+        Self::over(narrow(address).await, address, path, headers).await
+    }
+
+    async fn over(mut socket: TcpStream, address: &str, path: &str, headers: &str) -> Self {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
@@ -134,6 +146,18 @@ impl Socket {
         }
     }
 
+    /// Says something, which must not be long.
+    ///
+    /// # Panics
+    /// When it is too long, or the socket is closed.
+    pub async fn say(&mut self, text: &str) {
+        let length = u16::try_from(text.len()).expect("a short text").to_be_bytes();
+        // A mask of zeros leaves the text as it is.
+        let mut frame = vec![0x81, 0xFE, length[0], length[1], 0, 0, 0, 0];
+        frame.extend_from_slice(text.as_bytes());
+        self.0.write_all(&frame).await.expect("the server reads");
+    }
+
     async fn frame(&mut self) -> (u8, Vec<u8>) {
         let kind = self.0.read_u8().await.expect("the socket is open");
         let length = match self.0.read_u8().await.expect("a length") {
@@ -145,4 +169,16 @@ impl Socket {
         self.0.read_exact(&mut body).await.expect("a whole frame");
         (kind, body)
     }
+}
+
+/// A connection that little fits into: whoever does not read from it soon keeps the other side waiting.
+///
+/// # Panics
+/// When the server does not listen.
+pub async fn narrow(address: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    // The other side's buffer is as long as some segments.
+    setsockopt(&socket, sockopt::TcpMaxSeg, &536).expect("short segments");
+    socket.connect(address.parse().expect("an address")).await.expect("the server listens")
 }

@@ -10,6 +10,7 @@ mod connection;
 mod copies;
 mod jobs;
 mod latency;
+mod live;
 mod load;
 mod logins;
 mod machine;
@@ -39,6 +40,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::bench::jobs::JobsReport;
+use crate::bench::live::LiveReport;
 use crate::bench::load::Load;
 use crate::bench::logins::LoginsReport;
 use crate::bench::markets::MarketsReport;
@@ -96,6 +98,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SERVERS", value_parser = clap::value_parser!(u16).range(2..=9))]
     #[arg(conflicts_with_all = ["scale", "logins", "jobs", "reads", "markets"])]
     servers: Option<u16>,
+    /// Measure live streams instead of all else.
+    #[arg(long, conflicts_with_all = ["scale", "logins", "jobs", "reads", "markets", "servers"])]
+    live: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -153,6 +158,10 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
         let report = bench.jobs(&binary).await?;
         return shown(report.text(), report.write(&root));
     }
+    if bench.options.live {
+        let report = bench.live(&binary).await?;
+        return shown(report.text(), report.write(&root));
+    }
     if let Some(constant) = constant {
         let programs = Programs { server: &binary, constant };
         let report = bench.reads(&programs, services.redis_url.as_deref()).await?;
@@ -185,6 +194,9 @@ impl Options {
         }
         if let Some(servers) = self.servers {
             return format!("cargo xtask bench --servers {servers} --seconds {} --seed {}", self.seconds, self.seed);
+        }
+        if self.live {
+            return format!("cargo xtask bench --live --seconds {}", self.seconds);
         }
         let store = self.store.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         if let Some(markets) = self.markets {
@@ -362,6 +374,27 @@ impl Bench<'_> {
         self.server.remove(DATABASE, self.interrupts).await?;
         let (command, busy_before) = (self.options.command(), self.busy_before);
         Ok(JobsReport { command, cores: machine::cores(), busy_before, per_second })
+    }
+
+    /// Measures live streams in each place.
+    async fn live(&self, binary: &Path) -> anyhow::Result<LiveReport> {
+        const DATABASE: &str = "bellwether_bench_live";
+        live::raise_limit()?;
+        let (mut told, mut idle) = (Vec::new(), Vec::new());
+        for place in live::Place::ALL {
+            let database = match place.has_database() {
+                true => Some(self.server.fresh(DATABASE, self.interrupts).await?),
+                false => None,
+            };
+            let database = database.as_ref();
+            told.extend(live::delivery(place, binary, database, self.length(), self.interrupts).await?);
+            if place != live::Place::OtherServer {
+                idle.push(live::idle(place, binary, database, self.interrupts).await?);
+            }
+        }
+        self.server.remove(DATABASE, self.interrupts).await?;
+        let (command, busy_before) = (self.options.command(), self.busy_before);
+        Ok(LiveReport { command, cores: machine::cores(), busy_before, told, idle })
     }
 
     /// Measures reads in each place.

@@ -211,6 +211,11 @@ impl Config {
             ),
             max_body: reader.number("max_body_bytes", 1024, 16 * 1024 * 1024),
             head_timeout: reader.std_duration("head_timeout", TENTH, SignedDuration::from_mins(10)),
+            stall_timeout: reader.std_duration(
+                "stall_timeout",
+                SignedDuration::from_secs(1),
+                SignedDuration::from_hours(1),
+            ),
             body_timeout: reader.std_duration("body_timeout", TENTH, SignedDuration::from_mins(10)),
             keep_alive: reader.std_duration("keep_alive", SignedDuration::from_secs(1), SignedDuration::from_hours(1)),
             allowed_origins: list(settings.get("allowed_origins")),

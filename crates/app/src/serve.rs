@@ -18,6 +18,8 @@ use bellwether_usecases::jobs::{Handler, Schedule, Schedules};
 use bellwether_usecases::live::Live;
 use bellwether_usecases::relay::Relay;
 use bellwether_usecases::trading::Trading;
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -176,6 +178,7 @@ fn listen(config: &Config) -> anyhow::Result<TcpListener> {
         _ => anyhow::Error::new(error).context(format!("listening on {address}; choose another address with --listen")),
     })?;
     listener.set_nonblocking(true)?;
+    cut_off_the_stalled(&listener, config.http.stall_timeout);
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "listening on more than this machine, in plain HTTP: put a proxy that speaks TLS in front");
     }
@@ -184,6 +187,20 @@ fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     }
     Ok(listener)
 }
+
+/// Has the kernel end connections whose other side takes nothing for so long: a client that does not read cannot be
+/// told anything, and what waits for it would wait for as long as it likes. Accepted connections inherit this.
+#[cfg(target_os = "linux")]
+fn cut_off_the_stalled(listener: &TcpListener, after: Duration) {
+    let milliseconds = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = setsockopt(listener, TcpUserTimeout, &milliseconds) {
+        tracing::warn!(%error, "clients that take nothing of what they are sent are not cut off");
+    }
+}
+
+/// Only Linux can be told so.
+#[cfg(not(target_os = "linux"))]
+fn cut_off_the_stalled(_: &TcpListener, _: Duration) {}
 
 /// Says where everything is, and, while nobody is one, how to become an administrator. On standard
 /// output, so that the logs stay one record a line.

@@ -216,6 +216,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "262144",
         "the longest body of a request, 1024 to 16777216 bytes; longer ones are answered 413",
     ),
+    setting(
+        "stall_timeout",
+        "30s",
+        "how long a client may take nothing of what it is sent before it is cut off, `1s` to `1h`; on Linux",
+    ),
     setting("head_timeout", "5s", "how long the head of a request may take to arrive, `100ms` to `10m`"),
     setting("body_timeout", "10s", "how long the body of a request may take to arrive, `100ms` to `10m`"),
     setting("keep_alive", "60s", "how long an idle connection is kept, `1s` to `1h`"),

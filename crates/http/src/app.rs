@@ -34,6 +34,8 @@ pub struct HttpOptions {
     pub answers_probes_alone: bool,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// How long a client may take nothing of what it is sent. Whoever makes the listener sees to it.
+    pub stall_timeout: Duration,
     /// How long a request's head may take to arrive.
     pub head_timeout: Duration,
     /// How long a request's body may take to arrive.
@@ -59,6 +61,7 @@ impl Default for HttpOptions {
             max_loads: 8,
             answers_probes_alone: false,
             keep_alive: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(10),
             max_body: 256 * 1024,

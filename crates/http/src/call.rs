@@ -58,6 +58,11 @@ impl Call {
         &self.app
     }
 
+    /// The same, for what goes on when the request is answered.
+    pub(crate) fn shared_app(&self) -> web::Data<App> {
+        self.app.clone()
+    }
+
     /// The ports, and from where the request comes, to be moved into work.
     pub(crate) fn ctx(&self) -> Context {
         let request_id = self.request.extensions().get::<Stamp>().map(|stamp| stamp.request_id.clone());

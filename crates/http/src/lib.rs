@@ -45,6 +45,7 @@ mod routes;
 mod server;
 mod sessions;
 mod sets;
+mod sockets;
 mod trace;
 mod trades;
 mod transfers;

@@ -1,20 +1,18 @@
-//! Live streams: server-sent events, and WebSockets.
+//! Live streams: what is asked for by all of them, and server-sent events.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
-use actix_web::{FromRequest as _, HttpResponse, rt, web};
-use actix_ws::{CloseCode, CloseReason, MessageStream, Session};
-use bellwether_domain::ids::MarketId;
+use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::permissions::Permission;
 use bellwether_usecases::Caller;
-use bellwether_usecases::live::{End, Follower, Message, Stream, Topics, issue_ticket, redeem_ticket};
+use bellwether_usecases::live::{End, Follower, MOST_MARKETS, Message, Stream, Topics, issue_ticket, redeem_ticket};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::time::Instant;
 
 use crate::auth::Bearer;
 use crate::call::Call;
@@ -23,11 +21,7 @@ use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, parse_id};
 
 /// How often something is sent where nothing happens, so that both sides know that the other is there.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// So many heartbeats of a WebSocket may go unanswered.
-const MOST_UNANSWERED: u32 = 2;
-/// What one stream may follow at most.
-const MOST_CHANNELS: usize = 100;
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What a client wants to follow.
 struct Wish {
@@ -47,10 +41,15 @@ fn wish(query: &Fields<'_>) -> Option<Wish> {
 
 /// Reads `market:ID,markets,me`.
 fn channels(text: &str) -> Result<(Topics, bool), &'static str> {
+    topics_of(text.split(','))
+}
+
+/// What channels of these names are, and whether `me` is among them.
+pub(crate) fn topics_of<'a>(names: impl Iterator<Item = &'a str>) -> Result<(Topics, bool), &'static str> {
     const FORM: &str =
         "must be channels such as market:0193a5e0-0000-7000-8000-000000000000, markets or me, separated by commas";
     let (mut topics, mut wants_me) = (Topics::default(), false);
-    for channel in text.split(',').map(str::trim) {
+    for channel in names.map(str::trim) {
         match channel.split_once(':') {
             None if channel == "markets" => topics.all_markets = true,
             None if channel == "me" => wants_me = true,
@@ -60,7 +59,20 @@ fn channels(text: &str) -> Result<(Topics, bool), &'static str> {
             _ => return Err(FORM),
         }
     }
-    if topics.markets.len() > MOST_CHANNELS { Err("must be at most 100 markets") } else { Ok((topics, wants_me)) }
+    if topics.markets.len() > MOST_MARKETS { Err("must be at most 100 markets") } else { Ok((topics, wants_me)) }
+}
+
+/// Who may follow `me`.
+pub(crate) fn follows_itself(caller: Option<Caller>) -> Result<UserId, Fault> {
+    let caller = caller.ok_or_else(|| {
+        let message =
+            "the channel me needs an access token as Authorization: Bearer <token>, or a ticket of POST /stream/tickets";
+        Fault::unauthenticated(message, "Bearer")
+    })?;
+    for permission in [Permission::ReadOrders, Permission::ReadAccount, Permission::ReadPositions] {
+        caller.require(permission, true)?;
+    }
+    Ok(caller.user)
 }
 
 /// By what right a request follows.
@@ -83,18 +95,11 @@ async fn follower(call: &Call, ticket: Option<String>) -> Result<(Follower, Opti
 }
 
 /// Begins to follow what a request asks for.
-async fn follow(call: &Call) -> Result<Stream, Fault> {
+pub(crate) async fn follow(call: &Call) -> Result<(Stream, Option<Caller>), Fault> {
     let Wish { mut topics, wants_me, resume, ticket } = call.query(wish)?;
     let (follower, caller) = follower(call, ticket).await?;
     if wants_me {
-        let caller = caller.ok_or_else(|| {
-            let message = "the channel me needs an access token as Authorization: Bearer <token>, or a ticket of POST /stream/tickets";
-            Fault::unauthenticated(message, "Bearer")
-        })?;
-        for permission in [Permission::ReadOrders, Permission::ReadAccount, Permission::ReadPositions] {
-            caller.require(permission, true)?;
-        }
-        topics.user = Some(caller.user);
+        topics.user = Some(follows_itself(caller)?);
     }
     let last = call.header("last-event-id").map(|text| text.parse::<i64>().ok().filter(|last| *last >= 0));
     let resume = match last {
@@ -106,7 +111,8 @@ async fn follow(call: &Call) -> Result<Stream, Fault> {
         None => resume,
     };
     let live = call.app().live();
-    call.app().run(async move { live.follow(follower, topics, resume).await }).await
+    let stream = call.app().run(async move { live.follow(follower, topics, resume).await }).await?;
+    Ok((stream, caller))
 }
 
 /// `GET /stream`.
@@ -122,7 +128,7 @@ pub(crate) async fn events(call: Call) -> Result<HttpResponse, Fault> {
         call.query(wish)?;
         return Ok(answer.finish());
     }
-    let stream = follow(&call).await?;
+    let (stream, _) = follow(&call).await?;
     let first = Bytes::from_static(b"retry: 1000\n\n");
     let frames = stream::unfold(Some(stream), |stream| async move {
         let mut stream = stream?;
@@ -145,59 +151,6 @@ fn frame(message: &Message) -> Bytes {
 
 fn last_frame(end: End) -> Bytes {
     Bytes::from(format!("event: end\ndata: {{\"type\":\"end\",\"reason\":\"{}\"}}\n\n", end.as_str()))
-}
-
-/// `GET /ws`.
-pub(crate) async fn socket(call: Call) -> Result<HttpResponse, Fault> {
-    if call.header("upgrade").is_none_or(|upgrade| !upgrade.eq_ignore_ascii_case("websocket")) {
-        let detail =
-            Detail::of("Upgrade", "required", "must be websocket: this is for WebSockets; GET /stream is plain HTTP");
-        return Err(Fault::unknown("VALIDATION_ERROR", vec![detail]));
-    }
-    let stream = follow(&call).await?;
-    let (request, mut payload) = call.into_parts();
-    let body = web::Payload::from_request(&request, &mut payload).await.map_err(no_handshake)?;
-    let (answer, session, incoming) = actix_ws::handle(&request, body).map_err(no_handshake)?;
-    rt::spawn(speak(session, incoming, stream));
-    Ok(answer)
-}
-
-/// 400: what came is no beginning of a WebSocket.
-fn no_handshake(error: actix_web::Error) -> Fault {
-    Fault::unknown("VALIDATION_ERROR", vec![Detail::of("Upgrade", "malformed", error.to_string())])
-}
-
-/// Sends what happens until either side ends it. What the client says is not listened to, beyond that it is there.
-async fn speak(mut session: Session, mut incoming: MessageStream, mut stream: Stream) {
-    let mut unanswered = 0;
-    let mut next_beat = Instant::now() + HEARTBEAT;
-    let end = loop {
-        tokio::select! {
-            message = stream.next() => match message {
-                Ok(message) => if session.text(message.json.as_str()).await.is_err() { return },
-                Err(end) => break end,
-            },
-            heard = incoming.next() => match heard {
-                None | Some(Err(_) | Ok(actix_ws::Message::Close(_))) => break End::Gone,
-                Some(Ok(actix_ws::Message::Ping(bytes))) => if session.pong(&bytes).await.is_err() { return },
-                Some(Ok(_)) => unanswered = 0,
-            },
-            () = tokio::time::sleep_until(next_beat) => {
-                next_beat = Instant::now() + HEARTBEAT;
-                unanswered += 1;
-                if unanswered > MOST_UNANSWERED || session.ping(b"").await.is_err() {
-                    return;
-                }
-            }
-        }
-    };
-    let code = match end {
-        End::Gone => CloseCode::Normal,
-        End::Slow | End::SessionEnded => CloseCode::Policy,
-        End::Stopping => CloseCode::Restart,
-    };
-    // Whoever has gone need not be told.
-    let _ = session.close(Some(CloseReason { code, description: Some(end.as_str().to_owned()) })).await;
 }
 
 /// A ticket as it is answered.

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::faults::Fault;
 use crate::{
     accounts, api_keys, audit_log, books, bots, events, health, jobs, keys, live, markets, orders, positions, previews,
-    recovery, sessions, sets, trades, transfers, users, webhooks,
+    recovery, sessions, sets, sockets, trades, transfers, users, webhooks,
 };
 
 /// Who may use a route.
@@ -192,7 +192,7 @@ routes! {
     "/api/v1/admin/grants" { post transfers::grant: Needs(P::GrantCredits); }
     // Where the channel `me` is among what is followed, the handler asks for what it shows.
     "/api/v1/stream" { get live::events: Public; }
-    "/api/v1/ws" { get live::socket: Public; }
+    "/api/v1/ws" { get sockets::socket: Public; }
     "/api/v1/stream/tickets" { post live::issue: Needs(P::ReadAccount); }
     "/api/v1/events" { get events::list: Needs(P::ReadEvents); }
     "/api/v1/admin/audit-log" { get audit_log::list: Needs(P::ReadAuditLog); }

@@ -37,7 +37,7 @@ enum Line {
     Down,
     /// Somebody connects.
     Connecting(JoinHandle<Connected>),
-    Up(Connected),
+    Up(Box<Connected>),
 }
 
 struct Connected {
@@ -119,7 +119,7 @@ impl Notices for PgNotices {
                 Line::Connecting(connecting) => match connecting.await {
                     // Something may have happened before anybody listened.
                     Ok(connected) => {
-                        self.line = Line::Up(connected);
+                        self.line = Line::Up(Box::new(connected));
                         return Notice::Missed;
                     }
                     Err(_) => self.line = Line::Connecting(tokio::spawn(connect(self.url.clone(), PAUSE))),

@@ -116,7 +116,7 @@ pub(crate) mod tests {
     /// Threat 13.
     #[test]
     fn of_a_trade_each_is_told_its_own_part_and_strangers_neither_it_nor_the_fee() {
-        let event = Event::TradeExecuted(a_trade());
+        let event = Event::TradeExecuted(Box::new(a_trade()));
         let told = |n| data_for(&event, Some(UserId(Uuid::from_u128(n))));
         let stranger = data_for(&event, None);
         assert_eq!(

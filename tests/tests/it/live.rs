@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bellwether_tests::client::limit;
-use bellwether_tests::stream::{Listener, Socket, Told};
-use bellwether_tests::{Api, Installation, Server, Store, User, on_each_store};
+use bellwether_tests::stream::{Listener, Socket, Told, narrow};
+use bellwether_tests::{Api, Installation, Server, Store, User, on_each_store, on_each_store_with, raw};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 fn follow(api: &Api, channels: &str) -> bellwether_tests::Request {
     api.request("GET", &format!("/stream?channels={channels}"))
@@ -339,4 +340,190 @@ async fn events_are_listed_for_administrators_by_their_sequence() {
         assert_eq!(one_by_one, all);
     })
     .await;
+}
+
+fn socket_path(channels: &str) -> String {
+    format!("/api/v1/ws?channels={channels}")
+}
+
+fn authorization(user: &User) -> String {
+    format!("Authorization: Bearer {}\r\n", user.token)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_follows_what_it_is_told_to() {
+    on_each_store(|server| async move {
+        let api = server.api();
+        let ann = api.sign_up("Ann").await;
+        let (one, two) = (api.open_market(&ann, json!({})).await, api.open_market(&ann, json!({})).await);
+        let mut socket = Socket::open(server.address(), &socket_path("markets"), "").await;
+        let hello = socket.next().await.expect("a message");
+        assert_eq!(hello["type"], "hello");
+
+        socket.say(&json!({ "op": "subscribe", "channels": [format!("market:{one}")], "id": 1 }).to_string()).await;
+        let answer = socket.next().await.expect("an answer");
+        assert_eq!((&answer["type"], &answer["id"]), (&json!("subscribed"), &json!(1)));
+        assert_eq!(answer["data"]["channels"], json!([format!("market:{one}"), "markets"]));
+        assert!(answer["sequence"].as_i64() >= hello["sequence"].as_i64());
+        let snapshot = socket.next().await.expect("a book");
+        assert_eq!((&snapshot["type"], &snapshot["data"]["marketId"]), (&json!("book.snapshot"), &json!(one)));
+        place(api, &ann, limit(&two, "YES", "buy", "0.400", 1)).await;
+        place(api, &ann, limit(&one, "YES", "buy", "0.400", 1)).await;
+        let change = socket.next().await.expect("a change");
+        assert_eq!((&change["type"], &change["data"]["marketId"]), (&json!("book.changed"), &json!(one)));
+        let shown = api.request("GET", &format!("/markets/{one}/book?depth=10")).send().await.expect(200);
+        assert_eq!(change["data"]["checksums"][0]["checksum"], shown.data()["checksum"]);
+
+        // What cannot be done is answered, and changes nothing.
+        for (said, code) in [
+            (json!({ "op": "subscribe", "channels": ["me"], "id": "x" }), "UNAUTHENTICATED"),
+            (json!({ "op": "subscribe", "channels": [format!("market:{}", ann.id)], "id": "x" }), "MARKET_NOT_FOUND"),
+            (json!({ "op": "subscribe", "channels": ["weather"], "id": "x" }), "VALIDATION_ERROR"),
+        ] {
+            socket.say(&said.to_string()).await;
+            let answer = socket.next().await.expect("an answer");
+            assert_eq!(
+                (&answer["type"], &answer["id"], &answer["data"]["code"]),
+                (&json!("error"), &json!("x"), &json!(code))
+            );
+        }
+        socket.say("nonsense").await;
+        assert_eq!(socket.next().await.expect("an answer")["data"]["code"], "VALIDATION_ERROR");
+
+        socket.say(&json!({ "op": "unsubscribe", "channels": [format!("market:{one}")] }).to_string()).await;
+        let answer = socket.next().await.expect("an answer");
+        assert_eq!((&answer["type"], &answer["data"]["channels"]), (&json!("unsubscribed"), &json!(["markets"])));
+        place(api, &ann, limit(&one, "YES", "buy", "0.410", 1)).await;
+        api.request("POST", &format!("/markets/{two}/close")).by(&ann).send().await.expect(200);
+        assert_eq!(socket.next().await.expect("a message")["type"], "market.closed");
+
+        // Signed in, one may ask for what is one's own; what has been followed since then is gone on with.
+        let mut socket = Socket::open(server.address(), &socket_path("markets"), &authorization(&ann)).await;
+        assert_eq!(socket.next().await.expect("a message")["type"], "hello");
+        socket.say(&json!({ "op": "subscribe", "channels": ["me"], "id": 2 }).to_string()).await;
+        let standing = socket.next().await.expect("an answer")["sequence"].as_i64().expect("a number");
+        drop(socket);
+        let order = place(api, &ann, limit(&one, "YES", "buy", "0.420", 1)).await;
+        let path = format!("{}&resumeFrom={standing}", socket_path("markets,me"));
+        let mut socket = Socket::open(server.address(), &path, &authorization(&ann)).await;
+        assert_eq!(socket.next().await.expect("a message")["type"], "resumed");
+        let accepted = socket.next().await.expect("a message");
+        assert_eq!((&accepted["type"], &accepted["data"]["orderId"]), (&json!("order.accepted"), &order["id"]));
+
+        // Whoever talks without end is not listened to.
+        for _ in 0..400 {
+            socket.say("{}").await;
+        }
+        let end = loop {
+            if let Err(end) = socket.next().await {
+                break end;
+            }
+        };
+        assert_eq!(end, (1008, "too_many_messages".to_owned()));
+    })
+    .await;
+}
+
+/// Places orders at many prices and cancels them, again and again, and closes the market.
+async fn make_noise(api: &Api, user: &User, market: &str) {
+    for _ in 0..20 {
+        let orders: Vec<Value> =
+            (1..=50).map(|cents| limit(market, "YES", "buy", &format!("0.{cents:03}"), 1)).collect();
+        api.post("/orders/batch", user, json!({ "orders": orders })).await.expect(200);
+        api.request("DELETE", &format!("/orders?marketId={market}")).by(user).send().await.expect(200);
+    }
+    api.request("POST", &format!("/markets/{market}/close")).by(user).send().await.expect(200);
+}
+
+/// Threat 59: who does not read is dropped and told so, is sent no more than so much, and can go on; nobody else
+/// misses anything meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_dropped_within_bounds_while_others_get_everything() {
+    // However slow the machine is, what is slow here is the client.
+    on_each_store_with(&[("STALL_TIMEOUT", "10m")], |server| async move {
+        let api = server.api();
+        let ann = api.sign_up("Ann").await;
+        let market = api.open_market(&ann, json!({})).await;
+        let channels = format!("me,market:{market}");
+        let mut quick = Listener::open(follow(api, &channels).by(&ann)).await;
+        let begun = quick.next().await.id.expect("hello has an id");
+        let mut socket = Socket::open_narrow(server.address(), &socket_path(&channels), &authorization(&ann)).await;
+        let mut events = narrow(server.address()).await;
+        let request = format!(
+            "GET /api/v1/stream?channels={channels} HTTP/1.1\r\nHost: {}\r\n{}\r\n",
+            server.address(),
+            authorization(&ann)
+        );
+        events.write_all(request.as_bytes()).await.expect("the server reads");
+        let reading = tokio::spawn(async move { quick.until("market.closed").await });
+        make_noise(api, &ann, &market).await;
+        let told: Vec<i64> = reading.await.expect("no panic").iter().filter_map(|told| told.id).collect();
+        let concerns =
+            |event: &&Value| event["data"]["userId"] == json!(ann.id) || event["data"]["marketId"] == json!(market);
+        let all = events_after(&server, begun).await;
+        let expected: Vec<i64> = all.iter().filter(concerns).filter_map(|event| event["sequence"].as_i64()).collect();
+        let expected = &expected[..told.len().min(expected.len())];
+        assert_eq!(told, expected);
+
+        // One of those who were slow: its messages up to the end, which are fewer than there were.
+        let mut had = Vec::new();
+        let end = loop {
+            match socket.next().await {
+                Ok(message) if message["type"] == "book.snapshot" || message["type"] == "hello" => {}
+                Ok(message) => had.push(message["sequence"].as_i64().expect("a number")),
+                Err(end) => break end,
+            }
+        };
+        assert_eq!(end, (1008, "slow".to_owned()));
+        assert!(had.len() >= 512 && had.len() < told.len(), "{} of {}", had.len(), told.len());
+        assert_eq!(had, told[..had.len()]);
+        let last = had.last().expect("it had some").to_string();
+        let mut again = Listener::open(follow(api, &channels).by(&ann).header("Last-Event-ID", &last)).await;
+        assert_eq!(again.next().await.kind, "resumed");
+        while had.len() < told.len() {
+            let message = again.next().await;
+            had.extend(message.id.filter(|_| message.kind != "resumed"));
+        }
+        assert_eq!(had, told);
+
+        // The other.
+        let text = raw::read(&mut events, Duration::from_secs(5)).await.text;
+        assert!(text.contains(r#"{"type":"end","reason":"slow"}"#), "{}", &text[text.len().saturating_sub(500)..]);
+        let count = text.lines().filter(|line| line.starts_with("id: ")).count();
+        assert!(count >= 512 && count < told.len(), "{count} of {}", told.len());
+    })
+    .await;
+}
+
+/// Threat 59: the connection of one who never reads again is cut, and its place is free.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_reads_is_cut_off() {
+    for store in Store::ALL {
+        let settings = [("STREAMS_PER_USER", "1"), ("STALL_TIMEOUT", "1s")];
+        let Some(installation) = Installation::new(store, &settings).await else { continue };
+        let server = Server::start(installation).await;
+        let api = server.api();
+        let ann = api.sign_up("Ann").await;
+        let market = api.open_market(&ann, json!({})).await;
+        let mut sleeper = narrow(server.address()).await;
+        let request = format!(
+            "GET /api/v1/stream?channels=me,market:{market} HTTP/1.1\r\nHost: {}\r\n{}\r\n",
+            server.address(),
+            authorization(&ann)
+        );
+        sleeper.write_all(request.as_bytes()).await.expect("the server reads");
+        while follow(api, "me").by(&ann).open().await.status().as_u16() != 429 {
+            tokio::task::yield_now().await;
+        }
+        make_noise(api, &ann, &market).await;
+        let started = Instant::now();
+        while follow(api, "me").by(&ann).open().await.status().as_u16() != 200 {
+            assert!(started.elapsed() < Duration::from_secs(30), "it is not cut off");
+            tokio::task::yield_now().await;
+        }
+        drop(sleeper);
+        let installation = server.stop().await;
+        installation.audit().await;
+        installation.remove().await;
+    }
 }

@@ -126,6 +126,7 @@ const HOW_TO_READ: &str = "\
 - **Bytes written** are write-ahead log for PostgreSQL, and all that the server wrote for SQLite; of the orders in pairs.
 - The exchange alone, without server and store: [core.md](benchmarks/core.md).
 - Sign-ins, and what they cost those who read: [logins.md](benchmarks/logins.md).
+- Live streams, and what it costs to keep many: [live.md](benchmarks/live.md).
 - Reads that are remembered, beside a web server with nothing behind it: [reads.md](benchmarks/reads.md).
 - Reads where there are a million markets, beside a thousand: [reads-at-scale.md](benchmarks/reads-at-scale.md).
 - Several servers, and what a request costs them and the database: [servers.md](benchmarks/servers.md).

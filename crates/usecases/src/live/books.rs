@@ -163,6 +163,13 @@ impl Books {
         Some((told, waiting))
     }
 
+    /// One who waits for the books of a market wants them no longer.
+    pub(super) fn no_longer_wanted(&mut self, market: MarketId, who: u64) {
+        if let Some(Known::Loading { waiting, .. }) = self.0.get_mut(&market) {
+            waiting.retain(|number| *number != who);
+        }
+    }
+
     /// Nobody follows the market any more, or its books could not be read.
     pub(super) fn forget(&mut self, market: MarketId) {
         self.0.remove(&market);

@@ -6,6 +6,7 @@ use bellwether_domain::event::{BookData, Event, LevelData, Recorded};
 use bellwether_domain::ids::{MarketId, UserId};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::view::TradeView;
 
@@ -14,7 +15,7 @@ use crate::view::TradeView;
 pub struct Message {
     /// The event that it tells of; who has had it has had everything before it. None for what is no event.
     pub sequence: Option<i64>,
-    /// Its kind: that of the event, or `hello`, `gap`, `book.snapshot`.
+    /// Its kind: that of the event, or `hello`, `gap`, `book.snapshot`, `subscribed` and the like.
     pub kind: &'static str,
     /// All of it.
     pub json: String,
@@ -27,6 +28,9 @@ struct Envelope<D> {
     sequence: Option<i64>,
     #[serde(rename = "type")]
     kind: &'static str,
+    /// What is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Value>,
     version: u16,
     at: Timestamp,
     data: D,
@@ -72,7 +76,20 @@ pub(super) struct BookSnapshot {
 impl Message {
     fn of(sequence: Option<i64>, kind: &'static str, version: u16, at: Timestamp, data: impl Serialize) -> Arc<Self> {
         // Nothing in a message can fail to become JSON: no map has a key that is no text.
-        let json = serde_json::to_string(&Envelope { sequence, kind, version, at, data }).unwrap_or_default();
+        let json = serde_json::to_string(&Envelope { sequence, kind, id: None, version, at, data }).unwrap_or_default();
+        Arc::new(Self { sequence, kind, json })
+    }
+
+    /// What is answered to somebody, and where it stands then.
+    pub(super) fn answer(
+        kind: &'static str,
+        sequence: i64,
+        at: Timestamp,
+        id: Option<Value>,
+        data: impl Serialize,
+    ) -> Arc<Self> {
+        let sequence = Some(sequence);
+        let json = serde_json::to_string(&Envelope { sequence, kind, id, version: 1, at, data }).unwrap_or_default();
         Arc::new(Self { sequence, kind, json })
     }
 

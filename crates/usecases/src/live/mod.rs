@@ -8,23 +8,25 @@
 
 mod books;
 mod message;
+mod stream;
 mod subscribers;
 mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bellwether_domain::event::{EVENTS_PER_BATCH, Event, EventBatch, Recorded};
 use bellwether_domain::ids::{ApiKeyId, MarketId, SessionId, UserId};
-use bellwether_domain::ports::{MarketKey, Span, StoreError};
+use bellwether_domain::ports::{Span, StoreError};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
+use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::mpsc;
 
 pub use message::{BookChecksum, Message};
+pub use stream::{Checked, Stream};
 pub use tickets::{Ticket, issue_ticket, redeem_ticket};
 
 use crate::events::read;
@@ -38,6 +40,8 @@ const READ_AT_ONCE: u32 = 100;
 const RECENT: usize = 8192;
 /// Whoever has missed more messages than this is told of a gap.
 const MOST_MISSED: usize = 20_000;
+/// So many markets may be followed by one.
+pub const MOST_MARKETS: usize = 100;
 /// So many levels a side at most has a book: one for each price.
 const WHOLE: u32 = 999;
 /// How often it is looked for sessions that have expired.
@@ -115,7 +119,8 @@ impl Default for StreamLimits {
 /// Everybody who follows. Clones are the same.
 #[derive(Clone)]
 pub struct Live {
-    ctx: Context,
+    /// Each stream has it.
+    ctx: Arc<Context>,
     state: Arc<Mutex<State>>,
     starting: Arc<tokio::sync::Mutex<()>>,
 }
@@ -147,53 +152,10 @@ struct State {
     counts: HashMap<Counted, usize>,
 }
 
-/// What one who follows gets.
-pub struct Stream {
-    live: Live,
-    number: u64,
-    counted: Counted,
-    missed: VecDeque<Arc<Message>>,
-    /// Events up to here it has had among those, or before.
-    had: i64,
-    messages: mpsc::Receiver<Arc<Message>>,
-    end: Arc<OnceLock<End>>,
-}
-
-impl std::fmt::Debug for Stream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-impl Stream {
-    /// The next message, or why there is none any more. May be abandoned while it waits.
-    pub async fn next(&mut self) -> Result<Arc<Message>, End> {
-        if let Some(message) = self.missed.pop_front() {
-            return Ok(message);
-        }
-        loop {
-            let message = self.messages.recv().await;
-            let message = message.ok_or_else(|| self.end.get().copied().unwrap_or(End::Gone))?;
-            // What was read from the outbox may be ahead of what is told.
-            if message.sequence.is_none_or(|sequence| sequence > self.had) {
-                return Ok(message);
-            }
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let mut state = self.live.lock();
-        state.drop_subscriber(self.number, End::Gone);
-        state.leave(self.counted);
-    }
-}
-
 /// How somebody begins.
 enum Begun {
     /// With everything after this, which it has missed.
-    After(Vec<Arc<Message>>),
+    After { asked: i64, messages: Vec<Arc<Message>> },
     /// With what comes from now on, since what it asks for is not there.
     Gap { asked: i64 },
     /// With what comes from now on.
@@ -214,7 +176,7 @@ impl Live {
     /// On these ports.
     #[must_use]
     pub fn new(ctx: Context) -> Self {
-        Self { ctx, state: Arc::default(), starting: Arc::default() }
+        Self { ctx: Arc::new(ctx), state: Arc::default(), starting: Arc::default() }
     }
 
     /// Follows these topics, after the event of that sequence or from now on. The first message says
@@ -238,28 +200,25 @@ impl Live {
         resume: Option<i64>,
         counted: Counted,
     ) -> Result<Stream, Error> {
-        let mut outcomes = BTreeMap::new();
-        for market in &topics.markets {
-            let found = self.ctx.queries.market(&MarketKey::Id(*market)).await?.ok_or(Refusal::MarketNotFound)?;
-            outcomes.insert(*market, found.outcomes.len());
-        }
+        let Checked { topics, outcomes } = self.check(topics).await?;
         let (number, queue, missed) = loop {
             self.start().await?;
             let begun = match resume {
                 Some(asked) => self.missed(&topics, asked).await?,
                 None => Begun::Now,
             };
-            // It may have come to rest meanwhile, or forgotten what was just looked for.
+            // It may have come to rest meanwhile, or forgotten what was just looked for; or another server, from which
+            // the client comes, was quicker.
             if let Some(added) = self.add(follower, &topics, begun) {
                 break added;
             }
+            tokio::time::sleep(BREATH).await;
         };
         let Queue { messages, end } = queue;
-        let had = missed.last().and_then(|message| message.sequence).unwrap_or(0);
         for (market, outcomes) in outcomes {
             self.give_books(number, market, outcomes);
         }
-        Ok(Stream { live: self.clone(), number, counted, missed: missed.into(), had, messages, end })
+        Ok(Stream { live: self.clone(), number, counted, topics, missed: missed.into(), messages, end })
     }
 
     /// Puts somebody among those who follow, at the place up to which it has everything.
@@ -269,18 +228,19 @@ impl Live {
         if !state.is_running {
             return None;
         }
-        let told = EventBatch { position: state.position, at: now, payload: String::new() }.first_sequence();
-        let told = told.saturating_add(EVENTS_PER_BATCH - 1);
+        let told = state.told();
         let missed = match begun {
             Begun::Now => vec![Message::standing("hello", told, now, Nothing {})],
             Begun::Gap { asked } => {
                 vec![Message::standing("gap", told, now, Gap { asked, reload: what_to_reload(topics) })]
             }
-            Begun::After(mut messages) => {
+            Begun::After { asked, mut messages } => {
                 let had = messages.last().and_then(|message| message.sequence)?;
-                if EventBatch::position_of(had) < state.recent_from {
+                if EventBatch::position_of(had) < state.recent_from || asked > told {
                     return None;
                 }
+                // What the outbox has and was not told yet comes with what is told.
+                messages.retain(|message| message.sequence.is_none_or(|sequence| sequence <= told));
                 let after = state.recent.iter().filter(|recorded| recorded.sequence > had);
                 messages.extend(after.filter_map(|recorded| message_for(topics, recorded)));
                 messages
@@ -323,7 +283,7 @@ impl Live {
         if messages.last().and_then(|message| message.sequence) != Some(looked_at) {
             messages.push(Message::standing("resumed", looked_at, now, Nothing {}));
         }
-        Ok(Begun::After(messages))
+        Ok(Begun::After { asked, messages })
     }
 
     /// Gives one who follows a market its books, or has them read where nobody followed it.
@@ -474,6 +434,12 @@ impl Live {
 }
 
 impl State {
+    /// Everything up to that sequence was told.
+    fn told(&self) -> i64 {
+        let batch = EventBatch { position: self.position, at: Timestamp::UNIX_EPOCH, payload: String::new() };
+        batch.first_sequence().saturating_add(EVENTS_PER_BATCH - 1)
+    }
+
     /// Ends the following of the outbox, unless somebody has come.
     fn rest(&mut self) -> bool {
         self.is_running = !self.subscribers.is_empty();
@@ -512,6 +478,15 @@ impl State {
 
     fn drop_subscriber(&mut self, number: u64, why: End) {
         for market in self.subscribers.remove(number, why) {
+            self.books.forget(market);
+        }
+    }
+
+    fn narrow(&mut self, number: u64, less: &Topics) {
+        for market in &less.markets {
+            self.books.no_longer_wanted(*market, number);
+        }
+        for market in self.subscribers.narrow(number, less) {
             self.books.forget(market);
         }
     }

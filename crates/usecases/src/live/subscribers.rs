@@ -52,6 +52,18 @@ impl Subscribers {
         let number = self.last;
         let (queue, messages) = mpsc::channel(QUEUE);
         let end = Arc::new(OnceLock::new());
+        self.index(number, &topics);
+        if let Some(session) = follower.session {
+            self.of_session.entry(session).or_default().insert(number);
+        }
+        if let Some(key) = follower.key {
+            self.of_key.entry(key).or_default().insert(number);
+        }
+        self.all.insert(number, Subscriber { follower, topics, queue, end: Arc::clone(&end) });
+        (number, Queue { messages, end })
+    }
+
+    fn index(&mut self, number: u64, topics: &Topics) {
         for market in &topics.markets {
             self.of_market.entry(*market).or_default().insert(number);
         }
@@ -61,14 +73,29 @@ impl Subscribers {
         if let Some(user) = topics.user {
             self.of_user.entry(user).or_default().insert(number);
         }
-        if let Some(session) = follower.session {
-            self.of_session.entry(session).or_default().insert(number);
+    }
+
+    /// Has one follow these besides.
+    pub(super) fn widen(&mut self, number: u64, more: &Topics) {
+        let Some(one) = self.all.get_mut(&number) else { return };
+        one.topics.markets.extend(&more.markets);
+        one.topics.all_markets |= more.all_markets;
+        one.topics.user = one.topics.user.or(more.user);
+        self.index(number, more);
+    }
+
+    /// Has one follow these no longer. The markets that nobody follows any more.
+    pub(super) fn narrow(&mut self, number: u64, less: &Topics) -> Vec<MarketId> {
+        let Some(one) = self.all.get_mut(&number) else { return Vec::new() };
+        one.topics.markets.retain(|market| !less.markets.contains(market));
+        one.topics.all_markets &= !less.all_markets;
+        if less.all_markets {
+            self.of_markets.remove(&number);
         }
-        if let Some(key) = follower.key {
-            self.of_key.entry(key).or_default().insert(number);
+        if let Some(user) = one.topics.user.take_if(|_| less.user.is_some()) {
+            take(&mut self.of_user, Some(user), number);
         }
-        self.all.insert(number, Subscriber { follower, topics, queue, end: Arc::clone(&end) });
-        (number, Queue { messages, end })
+        less.markets.iter().copied().filter(|market| take(&mut self.of_market, Some(*market), number)).collect()
     }
 
     /// Takes one out, who is told why when its queue is empty. The markets that nobody follows any more.

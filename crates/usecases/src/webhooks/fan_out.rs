@@ -103,7 +103,7 @@ mod tests {
     /// Threat 13.
     #[test]
     fn of_a_trade_each_is_told_what_it_may_know() {
-        let event = Event::TradeExecuted(a_trade());
+        let event = Event::TradeExecuted(Box::new(a_trade()));
         let seen = |reader| data_for(&event, reader);
         let stranger = seen(None);
         let expected = [(1, seen(Some(user(1)))), (2, seen(Some(user(2)))), (3, stranger.clone()), (4, stranger)];
@@ -115,12 +115,12 @@ mod tests {
     fn what_is_not_public_is_told_to_whom_it_concerns_alone_and_whole() {
         let zero = Credits::ZERO;
         let data = BalanceData { user_id: user(2), balance: zero, held: zero, available: zero };
-        assert_eq!(told_of(Event::BalanceChanged(data.clone()), at(5)), [(2, json!(data))]);
+        assert_eq!(told_of(Event::BalanceChanged(Box::new(data.clone())), at(5)), [(2, json!(data))]);
     }
 
     #[test]
     fn nobody_is_told_of_what_was_before_the_webhook() {
-        assert!(told_of(Event::TradeExecuted(a_trade()), at(4)).is_empty());
+        assert!(told_of(Event::TradeExecuted(Box::new(a_trade())), at(4)).is_empty());
     }
 
     #[test]

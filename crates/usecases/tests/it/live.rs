@@ -11,6 +11,7 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_usecases::live::{End, Follower, Live, StreamLimits, Topics};
 use bellwether_usecases::{Context, Error};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::mocks::{context_with, market, market_id, now, user_id};
 
@@ -116,7 +117,7 @@ async fn who_asks_for_what_is_forgotten_or_was_never_there_is_told_of_a_gap() {
     }
 }
 
-/// Threat 67: whoever does not take what it is sent is dropped and told so, and others are not kept waiting.
+/// Threat 59: whoever does not take what it is sent is dropped and told so, and others are not kept waiting.
 #[tokio::test]
 async fn who_does_not_keep_up_is_dropped_and_told_so() {
     let happened = Happened::default();
@@ -152,6 +153,82 @@ async fn a_market_comes_with_its_book_and_without_others() {
     happened.edit(1, 1);
     ctx.event_bell.ring();
     assert_eq!(heard(&mut stream, 1).await, [2048]);
+}
+
+#[tokio::test]
+async fn who_asks_for_more_gets_it_from_then_on_with_its_books_and_who_asks_for_less_no_more() {
+    let happened = Happened::default();
+    let (live, ctx) = live(&happened);
+    let markets = |numbers: &[u128]| Topics {
+        markets: numbers.iter().map(|number| market_id(*number)).collect(),
+        ..Topics::default()
+    };
+    let mut stream = live.follow(somebody(), markets(&[1]), None).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().kind, "hello");
+    assert_eq!(stream.next().await.unwrap().kind, "book.snapshot");
+    happened.edit(2, 1);
+    happened.edit(1, 1);
+    ctx.event_bell.ring();
+    assert_eq!(heard(&mut stream, 1).await, [2048]);
+
+    assert_eq!(stream.markets_with(&markets(&[1, 2])), 2);
+    let more = live.check(markets(&[1, 2])).await.unwrap();
+    stream.subscribe(more, Some(json!("a")));
+    let answer = stream.next().await.unwrap();
+    assert_eq!((answer.kind, answer.sequence), ("subscribed", Some(2 * 1024 + 1023)));
+    let told: Value = serde_json::from_str(&answer.json).unwrap();
+    let channels = json!([format!("market:{}", market_id(1)), format!("market:{}", market_id(2))]);
+    assert_eq!((&told["id"], &told["data"]["channels"]), (&json!("a"), &channels));
+    // Of the market that is new, and of that one alone.
+    let snapshot = stream.next().await.unwrap();
+    assert_eq!(snapshot.kind, "book.snapshot");
+    assert!(snapshot.json.contains(&market_id(2).to_string()));
+    happened.edit(2, 1);
+    happened.edit(1, 1);
+    ctx.event_bell.ring();
+    assert_eq!(heard(&mut stream, 2).await, [3072, 4096]);
+
+    stream.unsubscribe(&markets(&[1, 3]), None);
+    let answer = stream.next().await.unwrap();
+    assert_eq!((answer.kind, answer.sequence), ("unsubscribed", Some(4 * 1024 + 1023)));
+    happened.edit(1, 1);
+    happened.edit(2, 1);
+    ctx.event_bell.ring();
+    assert_eq!(heard(&mut stream, 1).await, [6 * 1024]);
+
+    // What the stream says is where it stands: whoever goes on from there has missed nothing.
+    drop(stream);
+    happened.edit(2, 1);
+    let mut again = live.follow(somebody(), markets(&[2]), Some(4 * 1024 + 1023)).await.unwrap();
+    assert_eq!(heard(&mut again, 2).await, [4 * 1024 + 1023, 6 * 1024]);
+    // Its books come when they have been read.
+    let (one, other) = (again.next().await.unwrap(), again.next().await.unwrap());
+    assert!([one, other].iter().any(|message| message.sequence == Some(7 * 1024)));
+}
+
+/// What was read from the outbox may be ahead of what the server has told.
+#[tokio::test]
+async fn who_is_ahead_of_the_server_and_asks_for_more_is_told_from_where() {
+    let happened = Happened::default();
+    let (live, ctx) = live(&happened);
+    let one = live.follow(Follower::default(), all_markets(), None).await.unwrap();
+    happened.edit(1, 1);
+    happened.edit(1, 1);
+    let mut ahead = live.follow(somebody(), all_markets(), Some(1024)).await.unwrap();
+    assert_eq!(heard(&mut ahead, 2).await, [1024, 2048]);
+    let more = Topics { markets: BTreeSet::from([market_id(1)]), ..Topics::default() };
+    ahead.subscribe(live.check(more).await.unwrap(), None);
+    let answer = ahead.next().await.unwrap();
+    assert_eq!(answer.kind, "subscribed");
+    assert!(answer.sequence >= Some(2048));
+    happened.edit(1, 1);
+    ctx.event_bell.ring();
+    let mut last = ahead.next().await.unwrap();
+    if last.kind == "book.snapshot" {
+        last = ahead.next().await.unwrap();
+    }
+    assert_eq!(last.sequence, Some(3072));
+    drop(one);
 }
 
 #[tokio::test]

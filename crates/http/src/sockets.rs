@@ -1,0 +1,239 @@
+//! Live streams by WebSocket, on which a client may also say what it follows from then on.
+
+use actix_web::{FromRequest as _, HttpResponse, rt, web};
+use actix_ws::{CloseCode, CloseReason, MessageStream, Session};
+use bellwether_domain::ids::UserId;
+use bellwether_usecases::Caller;
+use bellwether_usecases::live::{End, MOST_MARKETS, Stream, Topics};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::call::Call;
+use crate::faults::{Detail, Fault};
+use crate::live::{HEARTBEAT, follow, follows_itself, topics_of};
+
+/// So many heartbeats of a WebSocket may go unanswered.
+const MOST_UNANSWERED: u32 = 2;
+/// The longest message that is read, in bytes.
+const LONGEST_MESSAGE: usize = 16 * 1024;
+/// So many messages may come between two heartbeats.
+const MOST_MESSAGES: u32 = 300;
+/// The longest id of a message, in bytes.
+const LONGEST_ID: usize = 64;
+
+/// `GET /ws`.
+pub(crate) async fn socket(call: Call) -> Result<HttpResponse, Fault> {
+    if call.header("upgrade").is_none_or(|upgrade| !upgrade.eq_ignore_ascii_case("websocket")) {
+        let detail =
+            Detail::of("Upgrade", "required", "must be websocket: this is for WebSockets; GET /stream is plain HTTP");
+        return Err(Fault::unknown("VALIDATION_ERROR", vec![detail]));
+    }
+    let (stream, caller) = follow(&call).await?;
+    let app = call.shared_app();
+    let (request, mut payload) = call.into_parts();
+    let body = web::Payload::from_request(&request, &mut payload).await.map_err(no_handshake)?;
+    let (answer, session, incoming) = actix_ws::handle(&request, body).map_err(no_handshake)?;
+    let client = Client { app, caller, session, stream, said: 0 };
+    rt::spawn(client.speak(incoming.max_frame_size(LONGEST_MESSAGE)));
+    Ok(answer)
+}
+
+/// 400: what came is no beginning of a WebSocket.
+fn no_handshake(error: actix_web::Error) -> Fault {
+    Fault::unknown("VALIDATION_ERROR", vec![Detail::of("Upgrade", "malformed", error.to_string())])
+}
+
+/// What a client says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    op: Op,
+    channels: Vec<String>,
+    #[serde(default)]
+    id: Option<Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Op {
+    Subscribe,
+    Unsubscribe,
+}
+
+/// What it asks for by that.
+#[derive(Debug)]
+struct Asked {
+    op: Op,
+    topics: Topics,
+    wants_me: bool,
+    id: Option<Value>,
+}
+
+impl Asked {
+    /// Reads it; what is wrong with it, and its id where that is known.
+    fn read(text: &str) -> Result<Self, (Fault, Option<Value>)> {
+        let said: Said = serde_json::from_str(text).map_err(|error| {
+            let example = r#"{"op":"subscribe","channels":["markets"],"id":1}"#;
+            let message =
+                format!("a message must be JSON such as {example}, with the op subscribe or unsubscribe: {error}");
+            (Fault::malformed("VALIDATION_ERROR", message), None)
+        })?;
+        let is_id = |id: &Value| id.is_i64() || id.as_str().is_some_and(|text| text.len() <= LONGEST_ID);
+        if said.id.as_ref().is_some_and(|id| !is_id(id)) {
+            let detail = Detail::of("id", "malformed", "must be a whole number, or text of at most 64 bytes");
+            return Err((Fault::invalid(vec![detail]), None));
+        }
+        match topics_of(said.channels.iter().map(String::as_str)) {
+            Ok((topics, wants_me)) => Ok(Self { op: said.op, topics, wants_me, id: said.id }),
+            Err(message) => Err((Fault::invalid(vec![Detail::of("channels", "malformed", message)]), said.id)),
+        }
+    }
+}
+
+/// One at the other end.
+struct Client {
+    app: web::Data<App>,
+    caller: Option<Caller>,
+    session: Session,
+    stream: Stream,
+    /// How many messages have come since the last heartbeat.
+    said: u32,
+}
+
+/// Why a socket is closed.
+enum Over {
+    End(End),
+    /// More came than is listened to.
+    TooMuch,
+    /// The connection is of no more use.
+    Lost,
+}
+
+impl Client {
+    /// Sends what happens, and does as it is told, until either side ends it.
+    async fn speak(mut self, incoming: MessageStream) {
+        let why = self.go_on(incoming).await;
+        let (code, reason) = match why {
+            Over::Lost => return,
+            Over::TooMuch => (CloseCode::Policy, "too_many_messages"),
+            Over::End(end @ End::Gone) => (CloseCode::Normal, end.as_str()),
+            Over::End(end @ (End::Slow | End::SessionEnded)) => (CloseCode::Policy, end.as_str()),
+            Over::End(end @ End::Stopping) => (CloseCode::Restart, end.as_str()),
+        };
+        // Whoever has gone need not be told.
+        drop(self.session.close(Some(CloseReason { code, description: Some(reason.to_owned()) })).await);
+    }
+
+    async fn go_on(&mut self, mut incoming: MessageStream) -> Over {
+        let (mut unanswered, mut next_beat) = (0, Instant::now() + HEARTBEAT);
+        loop {
+            tokio::select! {
+                message = self.stream.next() => match message {
+                    Ok(message) => if self.session.text(message.json.as_str()).await.is_err() { return Over::Lost },
+                    Err(end) => return Over::End(end),
+                },
+                heard = incoming.next() => {
+                    unanswered = 0;
+                    match heard {
+                        None | Some(Err(_) | Ok(actix_ws::Message::Close(_))) => return Over::End(End::Gone),
+                        Some(Ok(message)) => if let Err(over) = self.heed(message).await { return over },
+                    }
+                }
+                () = tokio::time::sleep_until(next_beat) => {
+                    next_beat = Instant::now() + HEARTBEAT;
+                    self.said = 0;
+                    unanswered += 1;
+                    if unanswered > MOST_UNANSWERED || self.session.ping(b"").await.is_err() {
+                        return Over::Lost;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does what a message says.
+    async fn heed(&mut self, message: actix_ws::Message) -> Result<(), Over> {
+        if let actix_ws::Message::Pong(_) = message {
+            return Ok(());
+        }
+        self.said += 1;
+        if self.said > MOST_MESSAGES {
+            return Err(Over::TooMuch);
+        }
+        let told = match message {
+            actix_ws::Message::Ping(bytes) => return self.session.pong(&bytes).await.map_err(|_| Over::Lost),
+            actix_ws::Message::Text(text) => match Asked::read(&text) {
+                Ok(asked) => {
+                    let id = asked.id.clone();
+                    self.change(asked).await.map_err(|fault| (fault, id))
+                }
+                Err(fault) => Err(fault),
+            },
+            _ => Err((Fault::malformed("VALIDATION_ERROR", "a message must be text in one frame"), None)),
+        };
+        match told {
+            Ok(()) => Ok(()),
+            Err((fault, id)) => self.session.text(error(&fault, id.as_ref())).await.map_err(|_| Over::Lost),
+        }
+    }
+
+    /// Has the stream follow more, or less. It answers among its messages.
+    async fn change(&mut self, asked: Asked) -> Result<(), Fault> {
+        let Asked { op, mut topics, wants_me, id } = asked;
+        if op == Op::Unsubscribe {
+            // Whose that is does not matter.
+            topics.user = wants_me.then_some(UserId(uuid::Uuid::nil()));
+            self.stream.unsubscribe(&topics, id);
+            return Ok(());
+        }
+        if wants_me {
+            topics.user = Some(follows_itself(self.caller)?);
+        }
+        if self.stream.markets_with(&topics) > MOST_MARKETS {
+            let message = "must be at most 100 markets, with those that are followed already";
+            return Err(Fault::invalid(vec![Detail::of("channels", "too_many", message)]));
+        }
+        let live = self.app.live();
+        let checked = self.app.run(async move { live.check(topics).await }).await?;
+        self.stream.subscribe(checked, id);
+        Ok(())
+    }
+}
+
+/// The message that says why something was not done.
+fn error(fault: &Fault, id: Option<&Value>) -> String {
+    let (code, message) = (fault.code(), fault.message());
+    let mut error = json!({ "type": "error", "version": 1, "data": { "code": code, "message": message } });
+    if let (Some(id), Some(fields)) = (id, error.as_object_mut()) {
+        fields.insert("id".to_owned(), id.clone());
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_read_or_answered_with_what_is_wrong_and_the_id() {
+        let asked = Asked::read(r#"{"op":"subscribe","channels":["markets","me"],"id":"a"}"#).unwrap();
+        assert_eq!(
+            (asked.op, asked.topics.all_markets, asked.wants_me, asked.id),
+            (Op::Subscribe, true, true, Some(json!("a")))
+        );
+        assert!(Asked::read(r#"{"op":"unsubscribe","channels":[]}"#).is_ok());
+        let wrong = |text| {
+            let (fault, id) = Asked::read(text).unwrap_err();
+            error(&fault, id.as_ref())
+        };
+        assert!(wrong("x").contains("must be JSON such as"));
+        assert!(wrong(r#"{"op":"dance","channels":[]}"#).contains("dance"));
+        assert!(wrong(r#"{"op":"subscribe","channels":[],"more":1}"#).contains("more"));
+        assert!(wrong(r#"{"op":"subscribe","channels":[],"id":[]}"#).contains("whole number"));
+        let text = wrong(r#"{"op":"subscribe","channels":["market:x"],"id":7}"#);
+        assert!(text.contains(r#""id":7"#) && text.contains("VALIDATION_ERROR"), "{text}");
+    }
+}

@@ -1,0 +1,136 @@
+//! What one who follows gets, and how it comes to follow more, or less.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use bellwether_domain::ids::MarketId;
+use bellwether_domain::ports::MarketKey;
+use bellwether_domain::refusal::Refusal;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{Counted, End, Live, Message, Topics};
+use crate::Error;
+
+/// Topics that are there, with what is to be known of them to follow them.
+#[derive(Debug, Clone, Default)]
+pub struct Checked {
+    pub(super) topics: Topics,
+    /// How many outcomes the markets have.
+    pub(super) outcomes: BTreeMap<MarketId, usize>,
+}
+
+/// What one who follows gets.
+pub struct Stream {
+    pub(super) live: Live,
+    pub(super) number: u64,
+    pub(super) counted: Counted,
+    pub(super) topics: Topics,
+    pub(super) missed: VecDeque<Arc<Message>>,
+    pub(super) messages: mpsc::Receiver<Arc<Message>>,
+    pub(super) end: Arc<OnceLock<End>>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// What is followed from then on.
+#[derive(Serialize)]
+struct Followed {
+    channels: Vec<String>,
+}
+
+impl Stream {
+    /// The next message, or why there is none any more. May be abandoned while it waits.
+    pub async fn next(&mut self) -> Result<Arc<Message>, End> {
+        if let Some(message) = self.missed.pop_front() {
+            return Ok(message);
+        }
+        self.messages.recv().await.ok_or_else(|| self.end.get().copied().unwrap_or(End::Gone))
+    }
+
+    /// How many markets it would follow, with these besides.
+    #[must_use]
+    pub fn markets_with(&self, more: &Topics) -> usize {
+        self.topics.markets.union(&more.markets).count()
+    }
+
+    /// Follows these besides. Among the messages there will be a `subscribed` with this `id`: of what is new, it
+    /// gets all that has a higher sequence than that, and of each new market its books.
+    pub fn subscribe(&mut self, more: Checked, id: Option<Value>) {
+        let Checked { topics: more, outcomes } = more;
+        let new = Topics {
+            markets: more.markets.difference(&self.topics.markets).copied().collect(),
+            all_markets: more.all_markets && !self.topics.all_markets,
+            user: more.user.filter(|_| self.topics.user.is_none()),
+        };
+        self.topics.markets.extend(&new.markets);
+        self.topics.all_markets |= new.all_markets;
+        self.topics.user = self.topics.user.or(new.user);
+        let now = self.live.ctx.clock.now();
+        {
+            let mut state = self.live.lock();
+            state.subscribers.widen(self.number, &new);
+            let sequence = state.told();
+            state.send(self.number, Message::answer("subscribed", sequence, now, id, self.followed()));
+        }
+        for (market, outcomes) in outcomes.into_iter().filter(|(market, _)| new.markets.contains(market)) {
+            self.live.give_books(self.number, market, outcomes);
+        }
+    }
+
+    /// Follows these no longer. What happened in them after the `unsubscribed` with this `id` it does not get.
+    pub fn unsubscribe(&mut self, less: &Topics, id: Option<Value>) {
+        let old = Topics {
+            markets: less.markets.intersection(&self.topics.markets).copied().collect(),
+            all_markets: less.all_markets,
+            user: less.user,
+        };
+        self.topics.markets.retain(|market| !old.markets.contains(market));
+        self.topics.all_markets &= !old.all_markets;
+        self.topics.user = self.topics.user.filter(|_| old.user.is_none());
+        let now = self.live.ctx.clock.now();
+        let mut state = self.live.lock();
+        state.narrow(self.number, &old);
+        let sequence = state.told();
+        state.send(self.number, Message::answer("unsubscribed", sequence, now, id, self.followed()));
+    }
+
+    fn followed(&self) -> Followed {
+        Followed { channels: self.topics.names() }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut state = self.live.lock();
+        state.drop_subscriber(self.number, End::Gone);
+        state.leave(self.counted);
+    }
+}
+
+impl Live {
+    /// Looks for topics. Refused where a market is not there.
+    pub async fn check(&self, topics: Topics) -> Result<Checked, Error> {
+        let mut outcomes = BTreeMap::new();
+        for market in &topics.markets {
+            let found = self.ctx.queries.market(&MarketKey::Id(*market)).await?.ok_or(Refusal::MarketNotFound)?;
+            outcomes.insert(*market, found.outcomes.len());
+        }
+        Ok(Checked { topics, outcomes })
+    }
+}
+
+impl Topics {
+    /// The names of the channels.
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.markets.iter().map(|market| format!("market:{market}")).collect();
+        names.extend(self.all_markets.then(|| "markets".to_owned()));
+        names.extend(self.user.map(|_| "me".to_owned()));
+        names
+    }
+}
