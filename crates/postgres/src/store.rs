@@ -198,9 +198,11 @@ fn tell_of(query: &dyn DebugQuery) {
 /// How statements are planned. Each has an index to go by, its text is known, and its plan is the
 /// same whatever its values: so it is planned once for each connection, rather than at each use, which
 /// took as long as most statements run. A plan that is kept must not come from statistics of a table
-/// that was empty when they were gathered, so plans that read whole tables are taken last.
+/// that was empty when they were gathered, so plans that read whole tables are taken last. None is worth the
+/// milliseconds that it takes to start parallel workers, which plans for average rows would ask for.
 pub const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-                     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+                     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
+                     SET max_parallel_workers_per_gather = 0";
 
 async fn set_up(
     url: String,
