@@ -22,7 +22,8 @@ const DUE: &str = " AS d WHERE webhook_id = ? AND state = 'pending' AND NOT EXIS
                    SELECT 1 FROM webhook_deliveries AS before WHERE before.webhook_id = d.webhook_id \
                    AND before.market_id = d.market_id AND before.state = 'pending' AND before.attempts > 0 \
                    AND before.next_at > ?) ORDER BY sequence, id LIMIT ? + 0";
-const NEXT_DUE: &str = "SELECT min(next_at) FROM webhook_deliveries \
+/// By the index of what was tried, or all that a webhook was ever sent would be read.
+const NEXT_DUE: &str = "SELECT min(next_at) FROM webhook_deliveries INDEXED BY webhook_deliveries_in_pause \
                         WHERE webhook_id = ? AND state = 'pending' AND attempts > 0";
 const FORGET: &str = "DELETE FROM webhook_deliveries WHERE id IN \
                       (SELECT id FROM webhook_deliveries WHERE created_at < ? ORDER BY created_at LIMIT ? + 0)";

@@ -540,7 +540,7 @@ fn telling(sql: Dialect, rows: u64) -> Vec<String> {
         ("kind", text("trade.executed")),
         ("market_id", sql.id(MARKET, "2 + i % 5000")),
         ("body", text("{}")),
-        ("state", "CASE i % 10 WHEN 0 THEN 'pending' WHEN 1 THEN 'failed' ELSE 'delivered' END".to_owned()),
+        ("state", "CASE i % 10 WHEN 0 THEN 'pending' WHEN 2 THEN 'failed' ELSE 'delivered' END".to_owned()),
         ("attempts", format!("CASE WHEN {is_tried} THEN 1 ELSE 0 END")),
         ("next_at", format!("CASE WHEN {is_tried} THEN {} ELSE {at} END", sql.time(&format!("i + {rows}")))),
         ("created_at", at.clone()),
