@@ -97,12 +97,13 @@ fn differences(wish: &Wish, heard: &Heard, events: &[Event]) -> Vec<String> {
     let told: Vec<i64> = heard.events.iter().map(sequences).collect();
     let due: Vec<i64> = wanted.iter().map(|event| event.sequence).collect();
     if told != due {
+        let count = told.len();
         let (told, due): (BTreeSet<i64>, BTreeSet<i64>) = (told.into_iter().collect(), due.into_iter().collect());
         let lost: Vec<_> = due.difference(&told).take(5).collect();
         let strange: Vec<_> = told.difference(&due).take(5).collect();
         return vec![format!(
-            "it was told of {} events where the outbox has {}; lost {lost:?}, not for it {strange:?}",
-            told.len(),
+            "it was told {} times of an event where the outbox has {}; lost {lost:?}, not for it {strange:?}",
+            count,
             due.len()
         )];
     }
