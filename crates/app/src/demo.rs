@@ -202,6 +202,7 @@ fn order(
         client_order_id: None,
         valid_until: None,
         reduce_only: false,
+        placed_by: None,
     })
 }
 

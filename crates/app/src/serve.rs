@@ -112,6 +112,7 @@ fn background(
             let relay = event_relay::run(ctx.clone(), Relay::new(log), stopped.clone());
             tasks.push(("event log", tokio::spawn(relay)));
         }
+        tasks.push(("switches", tokio::spawn(ticker::watch_switches(ctx.clone(), interval, stopped.clone()))));
         tasks.push(("tick", tokio::spawn(ticker::run(ctx.clone(), interval, stopped.clone()))));
     }
     tasks

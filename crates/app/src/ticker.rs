@@ -1,9 +1,10 @@
-//! The background tasks: one does what time has made due, another writes down what this process has counted.
+//! The background tasks: one does what time has made due, one watches the dead-man switches, another writes down what this process has counted.
 
 use std::time::Duration;
 
 use bellwether_usecases::api_keys::write_last_uses;
 use bellwether_usecases::settling::tick;
+use bellwether_usecases::switches::Watch;
 use bellwether_usecases::{Context, Error};
 use tokio::sync::watch;
 
@@ -11,6 +12,8 @@ use crate::pause::goes_on_after;
 
 /// The longest pause after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause between two looks at the dead-man switches.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// Ticks until `stop` turns true; a tick that has begun is finished. Failures are logged and tried
 /// again, less and less often.
@@ -35,6 +38,22 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
         };
         if !goes_on_after(tokio::time::sleep(wait), &mut stop).await {
             return;
+        }
+    }
+}
+
+/// Looks for dead-man switches that have passed their deadline until `stop` turns true: every second, or as often as it is
+/// looked for what is due, if that is more often.
+pub(crate) async fn watch_switches(ctx: Context, interval: Duration, mut stop: watch::Receiver<bool>) {
+    let interval = interval.min(LONGEST_LOOK);
+    let mut watch = Watch::default();
+    while !*stop.borrow() {
+        if let Err(error) = watch.look(&ctx).await {
+            tracing::error!(error = %format_args!("{:#}", anyhow::Error::new(error)), "dead-man switches were not all looked at; it is tried again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            changed = stop.changed() => if changed.is_err() { return },
         }
     }
 }

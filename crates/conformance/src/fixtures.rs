@@ -158,6 +158,7 @@ pub(crate) fn order(
         sequence: market.next_sequence(),
         created_at: at(0)?,
         updated_at: at(0)?,
+        placed_by: None,
     };
     order.reserved = order.reserve_for(order.remaining)?;
     Ok(order)

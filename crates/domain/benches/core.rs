@@ -183,6 +183,7 @@ fn order(market: MarketId, user: UserId, buys: bool, price: u64, quantity: u64) 
         client_order_id: None,
         valid_until: None,
         reduce_only: false,
+        placed_by: None,
     }
 }
 

@@ -41,6 +41,8 @@ id!(/// A webhook.
     WebhookId);
 id!(/// A message to a webhook.
     DeliveryId);
+id!(/// A dead-man switch.
+    SwitchId);
 id!(/// An event of the audit log.
     EventId);
 

@@ -26,6 +26,8 @@ pub enum JobKind {
     Mail,
     /// To send a webhook what it is to be told.
     Webhook,
+    /// To cancel the orders of somebody who was not heard of in time.
+    CancelOrders,
     /// To check every invariant.
     Audit,
     /// To forget what was kept for long enough.
@@ -49,7 +51,7 @@ pub struct Manner {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Mail, Self::Webhook, Self::Audit, Self::CleanUp, Self::Probe];
+    pub const ALL: [Self; 6] = [Self::Mail, Self::Webhook, Self::CancelOrders, Self::Audit, Self::CleanUp, Self::Probe];
 
     /// The kind as it stands in the database.
     #[must_use]
@@ -57,6 +59,7 @@ impl JobKind {
         match self {
             Self::Mail => "mail",
             Self::Webhook => "webhook",
+            Self::CancelOrders => "cancel_orders",
             Self::Audit => "audit",
             Self::CleanUp => "clean_up",
             Self::Probe => "probe",
@@ -72,10 +75,15 @@ impl JobKind {
     /// How its jobs are done.
     #[must_use]
     pub const fn manner(self) -> Manner {
-        let (first_pause, longest_pause) = (SignedDuration::from_secs(2), SignedDuration::from_mins(30));
+        let (first_pause, longest_pause) = match self {
+            // Whoever is not there cannot do it by hand.
+            Self::CancelOrders => (SignedDuration::from_millis(500), SignedDuration::from_secs(30)),
+            _ => (SignedDuration::from_secs(2), SignedDuration::from_mins(30)),
+        };
         let (at_once, most_failures) = match self {
             Self::Mail => (4, 20),
             Self::Webhook => (32, 20),
+            Self::CancelOrders => (8, 1000),
             Self::Audit => (1, 3),
             Self::CleanUp => (1, 5),
             Self::Probe => (512, 5),

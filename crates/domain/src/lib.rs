@@ -2,7 +2,7 @@
 //!
 //! - Numbers and texts: [`money`], [`ids`], [`text`].
 //! - Things: [`user`], [`session`], [`api_key`], [`mail`], [`job`], [`ledger`], [`market`], [`order`], [`position`], [`trade`],
-//!   [`audit_log`], [`event`].
+//!   [`cancel_switch`], [`audit_log`], [`event`].
 //! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
 //!   [`settlement`] (payouts), [`permissions`], [`password`].
 //! - [`ports`]: what the domain needs of the world, as traits.
@@ -12,6 +12,7 @@
 pub mod api_key;
 pub mod audit_log;
 pub mod book;
+pub mod cancel_switch;
 pub mod event;
 pub mod exchange;
 pub mod ids;

@@ -127,6 +127,8 @@ named!(
         Expired = "expired",
         /// Its owner's account was closed.
         UserDeactivated = "user_deactivated",
+        /// Whoever placed it was not heard of in time: see [`cancel_switch`](crate::cancel_switch).
+        Disconnected = "disconnected",
     }
 );
 
@@ -229,6 +231,8 @@ pub struct Order {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// The API key that placed it; none where its user was signed in.
+    pub placed_by: Option<ApiKeyId>,
 }
 
 impl Order {
@@ -288,6 +292,8 @@ pub struct PlaceOrder {
     pub valid_until: Option<Timestamp>,
     /// Gives shares that its owner has, as many as there are free, and never anything else.
     pub reduce_only: bool,
+    /// The API key that sends it; none where its user is signed in.
+    pub placed_by: Option<ApiKeyId>,
 }
 
 /// An outcome by its name, or by its place where that is known already.

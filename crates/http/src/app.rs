@@ -10,6 +10,7 @@ use std::time::Duration;
 use bellwether_domain::ports::{AnswerKey, Auxiliary, Sealer};
 use bellwether_usecases::Context;
 use bellwether_usecases::live::Live;
+use bellwether_usecases::switches::Holds;
 use bellwether_usecases::trading::Trading;
 use bellwether_usecases::transfers::Payments;
 use tokio::runtime::Handle;
@@ -80,6 +81,7 @@ pub struct App {
     trading: Trading,
     payments: Payments,
     live: Live,
+    holds: Holds,
     sealer: Arc<dyn Sealer>,
     runtime: Handle,
     options: Arc<HttpOptions>,
@@ -97,6 +99,7 @@ impl App {
         Self {
             payments: Payments::new(ctx.clone()),
             live: Live::new(ctx.clone()),
+            holds: Holds::new(ctx.clone()),
             ctx,
             trading,
             sealer,
@@ -132,6 +135,11 @@ impl App {
 
     pub(crate) fn payments(&self) -> &Payments {
         &self.payments
+    }
+
+    /// The live streams that stand for traders.
+    pub(crate) fn holds(&self) -> Holds {
+        self.holds.clone()
     }
 
     /// The live streams, to be ended before the server is stopped.

@@ -46,6 +46,7 @@ mod server;
 mod sessions;
 mod sets;
 mod sockets;
+mod switches;
 mod trace;
 mod trades;
 mod transfers;

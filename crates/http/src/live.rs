@@ -7,8 +7,8 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::permissions::Permission;
-use bellwether_usecases::Caller;
 use bellwether_usecases::live::{End, Follower, MOST_MARKETS, Message, Stream, Topics, issue_ticket, redeem_ticket};
+use bellwether_usecases::{Caller, Error};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -21,7 +21,9 @@ use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, parse_id};
 
 /// How often something is sent where nothing happens, so that both sides know that the other is there.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The same where orders are cancelled when the client has gone.
+const HEARTBEAT_OF_HOLDS: Duration = Duration::from_secs(3);
 
 /// What a client wants to follow.
 struct Wish {
@@ -29,14 +31,23 @@ struct Wish {
     wants_me: bool,
     resume: Option<i64>,
     ticket: Option<String>,
+    cancels_on_disconnect: bool,
 }
 
 fn wish(query: &Fields<'_>) -> Option<Wish> {
     let topics = query.required("channels", |n| n.parsed(channels));
     let resume = query.optional("resumeFrom", |n| n.whole(0, i64::MAX));
     let ticket = query.optional("ticket", |n| n.string().map(str::to_owned));
-    let ((topics, wants_me), resume, ticket) = (topics?, resume?, ticket?);
-    Some(Wish { topics, wants_me, resume, ticket })
+    let cancels = query.or("cancelOnDisconnect", false, |n| n.one_of(&[false, true], word));
+    let ((topics, wants_me), resume, ticket, cancels_on_disconnect) = (topics?, resume?, ticket?, cancels?);
+    if cancels_on_disconnect && !wants_me {
+        return query.fail("cancelOnDisconnect", "conflict", "is for streams with the channel me");
+    }
+    Some(Wish { topics, wants_me, resume, ticket, cancels_on_disconnect })
+}
+
+const fn word(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
 }
 
 /// Reads `market:ID,markets,me`.
@@ -96,7 +107,7 @@ async fn follower(call: &Call, ticket: Option<String>) -> Result<(Follower, Opti
 
 /// Begins to follow what a request asks for.
 pub(crate) async fn follow(call: &Call) -> Result<(Stream, Option<Caller>), Fault> {
-    let Wish { mut topics, wants_me, resume, ticket } = call.query(wish)?;
+    let Wish { mut topics, wants_me, resume, ticket, cancels_on_disconnect } = call.query(wish)?;
     let (follower, caller) = follower(call, ticket).await?;
     if wants_me {
         topics.user = Some(follows_itself(caller)?);
@@ -110,9 +121,20 @@ pub(crate) async fn follow(call: &Call) -> Result<(Stream, Option<Caller>), Faul
         Some(last) => last,
         None => resume,
     };
-    let live = call.app().live();
-    let stream = call.app().run(async move { live.follow(follower, topics, resume).await }).await?;
-    Ok((stream, caller))
+    let (live, holds) = (call.app().live(), call.app().holds());
+    let work = async move {
+        let stream = live.follow(follower, topics, resume).await?;
+        match caller.filter(|_| cancels_on_disconnect) {
+            Some(caller) => Ok(stream.holding(holds.hold(caller).await?)),
+            None => Ok::<_, Error>(stream),
+        }
+    };
+    Ok((call.app().run(work).await?, caller))
+}
+
+/// How often something is sent on a stream where nothing happens.
+pub(crate) const fn heartbeat(stream: &Stream) -> Duration {
+    if stream.is_holding() { HEARTBEAT_OF_HOLDS } else { HEARTBEAT }
 }
 
 /// `GET /stream`.
@@ -132,7 +154,7 @@ pub(crate) async fn events(call: Call) -> Result<HttpResponse, Fault> {
     let first = Bytes::from_static(b"retry: 1000\n\n");
     let frames = stream::unfold(Some(stream), |stream| async move {
         let mut stream = stream?;
-        match tokio::time::timeout(HEARTBEAT, stream.next()).await {
+        match tokio::time::timeout(heartbeat(&stream), stream.next()).await {
             Err(_) => Some((Bytes::from_static(b": still here\n\n"), Some(stream))),
             Ok(Ok(message)) => Some((frame(&message), Some(stream))),
             Ok(Err(End::Gone)) => None,

@@ -25,7 +25,7 @@ pub(crate) async fn place(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let body = call.body().await?;
     let guarded = call.guard::<[Outcome]>(Need::Required, caller, &body, render_placed)?;
-    let order = read(&body.json, Place::Body, |fields| order_body::place_order(fields, caller.user))?;
+    let order = read(&body.json, Place::Body, |fields| order_body::place_order(fields, caller.into()))?;
     match submit(&call, caller, vec![Command::Place(order)], guarded.keyed, guarded.guard).await? {
         Answered::Replayed(kept) => Reply::replayed(kept),
         Answered::Fresh(outcomes) => {
@@ -40,7 +40,7 @@ pub(crate) async fn place_batch(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let body = call.body().await?;
     let guarded = call.guard::<[Outcome]>(Need::Required, caller, &body, render_batch)?;
-    let orders = read(&body.json, Place::Body, |fields| order_body::batch(fields, caller.user))?;
+    let orders = read(&body.json, Place::Body, |fields| order_body::batch(fields, caller.into()))?;
     let commands = orders.into_iter().map(Command::Place).collect();
     match submit(&call, caller, commands, guarded.keyed, guarded.guard).await? {
         Answered::Replayed(kept) => Reply::replayed(kept),
@@ -73,7 +73,7 @@ fn only(outcomes: Vec<Outcome>) -> Result<Placed, Fault> {
 /// `POST /orders/quote`: what an order would do; nothing is written.
 pub(crate) async fn quote(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let order = call.command(|fields| order_body::place_order(fields, caller.user)).await?;
+    let order = call.command(|fields| order_body::place_order(fields, caller.into())).await?;
     let (ctx, trading) = (call.ctx(), call.app().trading().clone());
     let work = async move {
         let market = markets::get_market(&ctx, &MarketKey::Id(order.market)).await?;

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::faults::Fault;
 use crate::{
     accounts, api_keys, audit_log, books, bots, events, health, jobs, keys, live, markets, orders, positions, previews,
-    recovery, sessions, sets, sockets, trades, transfers, users, webhooks,
+    recovery, sessions, sets, sockets, switches, trades, transfers, users, webhooks,
 };
 
 /// Who may use a route.
@@ -254,6 +254,11 @@ routes! {
         delete orders::cancel_all: Needs(P::ChangeOrder);
     }
     "/api/v1/orders/quote" { post orders::quote: Needs(P::QuoteOrder); }
+    "/api/v1/orders/cancel-after" {
+        get switches::show: Needs(P::ReadOrders);
+        put switches::set: Needs(P::ChangeOrder);
+        delete switches::switch_off: Needs(P::ChangeOrder);
+    }
     "/api/v1/orders/batch" { post orders::place_batch: Needs(P::PlaceOrder); }
     "/api/v1/orders/{id}" {
         get orders::show: Needs(P::ReadOrders);

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::call::Call;
 use crate::faults::{Detail, Fault};
-use crate::live::{HEARTBEAT, follow, follows_itself, topics_of};
+use crate::live::{follow, follows_itself, heartbeat, topics_of};
 
 /// So many heartbeats of a WebSocket may go unanswered.
 const MOST_UNANSWERED: u32 = 2;
@@ -128,7 +128,8 @@ impl Client {
     }
 
     async fn go_on(&mut self, mut incoming: MessageStream) -> Over {
-        let (mut unanswered, mut next_beat) = (0, Instant::now() + HEARTBEAT);
+        let heartbeat = heartbeat(&self.stream);
+        let (mut unanswered, mut next_beat) = (0, Instant::now() + heartbeat);
         loop {
             tokio::select! {
                 message = self.stream.next() => match message {
@@ -143,7 +144,7 @@ impl Client {
                     }
                 }
                 () = tokio::time::sleep_until(next_beat) => {
-                    next_beat = Instant::now() + HEARTBEAT;
+                    next_beat = Instant::now() + heartbeat;
                     self.said = 0;
                     unanswered += 1;
                     if unanswered > MOST_UNANSWERED || self.session.ping(b"").await.is_err() {

@@ -107,7 +107,8 @@ const ORDERS_IN_WORDS: &str = "\
         OR backing NOT IN ('cash', 'shares') OR time_in_force NOT IN ('gtc', 'gtd', 'ioc', 'fok') \
         OR self_trade_prevention NOT IN ('cancel_newest', 'cancel_oldest', 'decrement') \
         OR status NOT IN ('open', 'filled', 'cancelled', 'expired') \
-        OR end_reason NOT IN ('requested', 'time_in_force', 'self_trade', 'market_closed', 'expired', 'user_deactivated') \
+        OR end_reason NOT IN ('requested', 'time_in_force', 'self_trade', 'market_closed', 'expired', 'user_deactivated', \
+            'disconnected', 'group_full') \
         OR price NOT BETWEEN 1 AND 999 OR book_price NOT BETWEEN 1 AND 999 OR max_spend < 0 \
         OR outcome NOT BETWEEN 0 AND 19 OR book NOT BETWEEN 0 AND 19";
 

@@ -10,6 +10,7 @@ mod answers;
 mod api_keys;
 mod audit;
 mod audit_log;
+mod cancel_switches;
 mod connection;
 mod due;
 mod error;

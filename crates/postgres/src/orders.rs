@@ -49,7 +49,8 @@ pub(crate) fn bind(order: &Order, row: &mut Values) {
         .add(order.book_price)
         .add(order.sequence)
         .add(order.created_at)
-        .add(order.updated_at);
+        .add(order.updated_at)
+        .add(order.placed_by);
 }
 
 /// The columns of an order that change.
@@ -103,6 +104,7 @@ fn read(row: &mut Row) -> Result<Order, StoreError> {
         sequence: row.int()?,
         created_at: row.time()?,
         updated_at: row.time()?,
+        placed_by: row.opt_id()?.map(ApiKeyId),
     })
 }
 

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::api_key::ApiKey;
 use bellwether_domain::audit_log::{Entry, Head};
+use bellwether_domain::cancel_switch::{CancelSwitch, Sender};
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::mail::MailToken;
@@ -23,8 +24,8 @@ use jiff::Timestamp;
 use crate::sql::Sql;
 use crate::store::PgStore;
 use crate::{
-    accounts, api_keys, audit, audit_log, due, mail_tokens, markets, orders, positions, sessions, statistics, trades,
-    users,
+    accounts, api_keys, audit, audit_log, cancel_switches, due, mail_tokens, markets, orders, positions, sessions,
+    statistics, trades, users,
 };
 
 /// How an audit begins: it sees one moment, and reads whole tables however that is done best.
@@ -144,6 +145,14 @@ impl Queries for PgStore {
 
     async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
         due::work(&mut self.connection().await?, now, limit).await
+    }
+
+    async fn cancel_switches_of(&self, sender: Sender) -> Result<Vec<CancelSwitch>, StoreError> {
+        cancel_switches::of(&mut self.connection().await?, sender).await
+    }
+
+    async fn due_cancel_switches(&self, now: Timestamp, limit: u32) -> Result<Vec<Sender>, StoreError> {
+        cancel_switches::due(&mut self.connection().await?, now, limit).await
     }
 
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bellwether_domain::api_key::ApiKey;
 use bellwether_domain::audit_log::{Entry, Head};
+use bellwether_domain::cancel_switch::{CancelSwitch, Sender};
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::mail::MailToken;
@@ -96,6 +97,8 @@ reads! {
     primary position(user: UserId, market: MarketId) -> Option<Position>;
     replica positions(filter: &PositionFilter, page: &PageRequest<PositionSort>) -> Page<PositionInMarket>;
     primary due_work(now: Timestamp, limit: u32) -> DueWork;
+    primary cancel_switches_of(sender: Sender) -> Vec<CancelSwitch>;
+    primary due_cancel_switches(now: Timestamp, limit: u32) -> Vec<Sender>;
     primary violations(limit: u32) -> Vec<Violation>;
     primary chains(after: Option<(AccountId, i64)>, limit: u32) -> Vec<Transfer>;
     replica statistics(user: UserId) -> UserStatistics;

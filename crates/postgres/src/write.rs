@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use bellwether_domain::ids::{MarketId, WebhookId};
+use bellwether_domain::ids::{MarketId, SwitchId, WebhookId};
 use bellwether_domain::job::Job;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, StoreError};
@@ -11,14 +11,14 @@ use bellwether_domain::position::Position;
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, JOBS, MAIL_TOKENS, MARKET_COUNTERS, MARKET_TAGS,
-    MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
+    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, JOBS, MAIL_TOKENS, MARKET_COUNTERS,
+    MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
     WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::{Sql, Values};
 use crate::{
-    accounts, answers, api_keys, jobs, mail_tokens, markets, orders, outbox, positions, sessions, trades, users,
-    webhooks,
+    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, orders, outbox, positions, sessions,
+    trades, users, webhooks,
 };
 
 /// A statement and how many rows it must change.
@@ -73,6 +73,8 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change)?;
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use)?;
     insert(&mut steps, &API_KEY_SPENDING, SPENDING_EXISTS, &changes.key_spending, api_keys::bind_spending)?;
+    delete_cancel_switches(&mut steps, &changes.deleted_cancel_switches);
+    insert(&mut steps, &CANCEL_SWITCHES, cancel_switches::EXISTS, &changes.cancel_switches, cancel_switches::bind)?;
     // Last, so that what fails before draws no position.
     steps.extend(outbox::append(changes)?);
     Ok(steps)
@@ -254,6 +256,14 @@ fn delete_webhooks(steps: &mut Vec<Step>, ids: &[WebhookId]) {
     if !ids.is_empty() {
         let sql = Sql::new("DELETE FROM webhooks WHERE id = ANY(").ids(ids.iter().map(|id| id.0)).then("?)");
         steps.push(Step { sql, table: WEBHOOKS.name, rows: ids.len()..=ids.len() });
+    }
+}
+
+/// Some may have been taken for over by others.
+fn delete_cancel_switches(steps: &mut Vec<Step>, ids: &[SwitchId]) {
+    if !ids.is_empty() {
+        let sql = Sql::new("DELETE FROM cancel_switches WHERE id = ANY(").ids(ids.iter().map(|id| id.0)).then("?)");
+        steps.push(Step { sql, table: CANCEL_SWITCHES.name, rows: 0..=usize::MAX });
     }
 }
 

@@ -20,6 +20,7 @@ mod answers;
 mod api_keys;
 mod audit;
 mod audit_log;
+mod cancel_switches;
 mod checkpoints;
 mod connection;
 mod due;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::api_key::ApiKey;
 use bellwether_domain::audit_log::{Entry, Head};
+use bellwether_domain::cancel_switch::{CancelSwitch, Sender};
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::mail::MailToken;
@@ -23,8 +24,8 @@ use jiff::Timestamp;
 use crate::sql::Sql;
 use crate::store::SqliteStore;
 use crate::{
-    accounts, api_keys, audit, audit_log, due, mail_tokens, markets, orders, positions, sessions, statistics, trades,
-    users,
+    accounts, api_keys, audit, audit_log, cancel_switches, due, mail_tokens, markets, orders, positions, sessions,
+    statistics, trades, users,
 };
 
 #[async_trait]
@@ -152,6 +153,14 @@ impl Queries for SqliteStore {
 
     async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
         self.readers.read(move |connection| connection.snapshot(|connection| due::work(connection, now, limit))).await
+    }
+
+    async fn cancel_switches_of(&self, sender: Sender) -> Result<Vec<CancelSwitch>, StoreError> {
+        self.readers.read(move |connection| cancel_switches::of(connection, sender)).await
+    }
+
+    async fn due_cancel_switches(&self, now: Timestamp, limit: u32) -> Result<Vec<Sender>, StoreError> {
+        self.readers.read(move |connection| cancel_switches::due(connection, now, limit)).await
     }
 
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError> {

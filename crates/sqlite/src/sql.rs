@@ -10,8 +10,8 @@
 use std::borrow::Cow;
 
 use bellwether_domain::ids::{
-    AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId,
-    WebhookId,
+    AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderId, SessionId, SwitchId, TradeId, TransferId,
+    UserId, WebhookId,
 };
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::{Credits, Price, Shares};
@@ -81,6 +81,7 @@ values! {
     TradeId => |v| v.0.into(),
     TransferId => |v| v.0.into(),
     SessionId => |v| v.0.into(),
+    SwitchId => |v| v.0.into(),
     JobId => |v| v.0.into(),
     WebhookId => |v| v.0.into(),
     DeliveryId => |v| v.0.into(),

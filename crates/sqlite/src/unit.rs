@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, Changes, EventCursors, Failures, Found, MailTokens, Markets, Orders, Positions,
-    Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Accounts, Answers, ApiKeys, CancelSwitches, Changes, EventCursors, Failures, Found, MailTokens, Markets, Orders,
+    Positions, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 
 use crate::connection::Connection;
@@ -102,6 +102,10 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 
     fn event_cursors(&mut self) -> &mut dyn EventCursors {
+        self
+    }
+
+    fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
         self
     }
 

@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use bellwether_domain::ids::{MarketId, WebhookId};
+use bellwether_domain::ids::{MarketId, SwitchId, WebhookId};
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, StoreError};
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, HOLDINGS, JOBS, MAIL_TOKENS, MARKET_COUNTERS,
-    MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
-    WEBHOOK_DELIVERIES, WEBHOOKS,
+    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, HOLDINGS, JOBS, MAIL_TOKENS,
+    MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS,
+    Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::Values;
 use crate::{
-    accounts, answers, api_keys, jobs, mail_tokens, markets, orders, positions, sessions, trades, users, webhooks,
+    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, orders, positions, sessions, trades,
+    users, webhooks,
 };
 
 /// A statement, the rows of values that it runs for, and how many rows it must change in all.
@@ -64,6 +65,8 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change);
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use);
     insert(&mut steps, &API_KEY_SPENDING, SPENDING_EXISTS, &changes.key_spending, api_keys::bind_spending);
+    delete_cancel_switches(&mut steps, &changes.deleted_cancel_switches);
+    insert(&mut steps, &CANCEL_SWITCHES, cancel_switches::EXISTS, &changes.cancel_switches, cancel_switches::bind);
     steps
 }
 
@@ -196,6 +199,18 @@ fn delete_webhooks(steps: &mut Vec<Step>, ids: &[WebhookId]) {
         push(steps, "DELETE FROM webhooks WHERE id = ?".to_owned(), &WEBHOOKS, ids, |id, row| {
             row.add(*id);
         });
+    }
+}
+
+/// Some may have been taken for over by others.
+fn delete_cancel_switches(steps: &mut Vec<Step>, ids: &[SwitchId]) {
+    if !ids.is_empty() {
+        push(steps, "DELETE FROM cancel_switches WHERE id = ?".to_owned(), &CANCEL_SWITCHES, ids, |id, row| {
+            row.add(*id);
+        });
+        if let Some(step) = steps.last_mut() {
+            step.rows = 0..=usize::MAX;
+        }
     }
 }
 

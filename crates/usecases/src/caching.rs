@@ -9,9 +9,9 @@ use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Direction,
-    EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Orders, Positions, Sessions, Store, StoreError,
-    UnitOfWork, Users, Wanted, Webhooks,
+    Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, CancelSwitches, Changes, Decided,
+    Direction, EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Orders, Positions, Sessions, Store,
+    StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 use jiff::Timestamp;
 
@@ -170,6 +170,10 @@ impl UnitOfWork for Unit {
 
     fn event_cursors(&mut self) -> &mut dyn EventCursors {
         self.unit.event_cursors()
+    }
+
+    fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
+        self.unit.cancel_switches()
     }
 
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {

@@ -28,6 +28,7 @@ pub mod relay;
 mod remembered;
 pub mod sessions;
 pub mod settling;
+pub mod switches;
 pub mod trading;
 pub mod transfers;
 pub mod users;

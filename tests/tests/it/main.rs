@@ -43,5 +43,6 @@ mod replay;
 mod replicas;
 mod sessions;
 mod sets;
+mod switches;
 mod tour;
 mod webhooks;

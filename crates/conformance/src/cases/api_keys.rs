@@ -35,6 +35,13 @@ async fn write(world: &World, keys: &[ApiKey]) -> Result<(), StoreError> {
     world.write(&Changes { new_api_keys: keys.to_vec(), ..Changes::default() }).await
 }
 
+/// A key of somebody, written.
+pub(super) async fn key_of(world: &World, user: UserId) -> anyhow::Result<ApiKey> {
+    let key = key(world, user)?;
+    write(world, std::slice::from_ref(&key)).await?;
+    Ok(key)
+}
+
 async fn usages(world: &World, ids: &[ApiKeyId]) -> anyhow::Result<Vec<KeyUsage>> {
     let mut unit = world.begin().await?;
     let found = unit.api_keys().usages(ids).await?;

@@ -5,6 +5,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod audit_log;
 pub mod books;
+pub mod cancel_switches;
 pub mod candles;
 pub mod constraints;
 pub mod due_work;
@@ -146,6 +147,12 @@ macro_rules! each_case {
                 what_waits_for_another_try_keeps_its_market_waiting_alone,
                 what_was_sent_is_sent_again_and_forgotten_in_batches,
                 the_statements_for_webhooks_do_not_grow_with_their_number,
+            }
+            cancel_switches {
+                switches_round_trip_and_those_of_keys_are_apart,
+                due_switches_come_by_their_deadlines,
+                a_renewal_waits_for_who_looks_at_the_deadline,
+                the_statements_for_switches_do_not_grow_with_their_number,
             }
             jobs {
                 a_job_goes_its_way_from_waiting_to_done_or_dead,

@@ -1,7 +1,7 @@
 //! What is written is read back the same: every field, at its extremes and where it is missing.
 
 use anyhow::ensure;
-use bellwether_domain::ids::{AccountId, MarketId, TradeId, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, ApiKeyId, MarketId, TradeId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Owner, Reference, TransferKind};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Proposal, Resolution, Weights};
 use bellwether_domain::money::{Credits, FeeRate, Price};
@@ -301,18 +301,19 @@ pub async fn orders_round_trip(world: World) -> anyhow::Result<()> {
             &world,
             &mut market,
             user.id,
-            (number % 5, side, 1 + i64::try_from(number)? * 199, i64::MAX / 2000),
+            (number % 5, side, 1 + i64::try_from(number)? * 124, i64::MAX / 2000),
         )?;
         order.time_in_force = *nth(TimeInForce::ALL, number % 4)?;
         order.self_trade_prevention = *nth(SelfTradePrevention::ALL, number % 3)?;
         order.post_only = number % 2 == 0;
-        order.expires_at = Some(*nth(&times()?, number)?);
+        order.placed_by = (number % 3 == 0).then(|| ApiKeyId(world.id()));
+        order.expires_at = Some(*nth(&times()?, number % 7)?);
         order.max_spend = Some(Credits::MAX);
         order.client_order_id = Some(format!("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{{|}}~ {number}"));
         order.cost = Credits::MAX;
         order.fee = Credits::MAX;
-        order.created_at = *nth(&times()?, number)?;
-        order.updated_at = *nth(&times()?, number)?;
+        order.created_at = *nth(&times()?, number % 7)?;
+        order.updated_at = *nth(&times()?, number % 7)?;
         if number % 2 == 1 {
             order = fixtures::backed_by_shares(order);
         }

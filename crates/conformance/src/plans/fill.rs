@@ -508,7 +508,15 @@ fn the_rest(sql: Dialect, rows: u64) -> Vec<String> {
         ("count", "1".to_owned()),
         ("last_at", at),
     ];
+    let switches = [
+        ("id", sql.id(USER, "i")),
+        ("user_id", sql.id(USER, "i")),
+        ("kind", text("timer")),
+        ("timeout_s", "60".to_owned()),
+        ("due_at", sql.time("i")),
+    ];
     vec![
+        sql.insert("cancel_switches", &switches, rows / 10),
         sql.insert("answers", &answers, rows),
         sql.insert("jobs", &jobs, rows),
         sql.insert("audit_log", &log, rows),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use bellwether_domain::audit_log::{Action, FailureKey};
+use bellwether_domain::cancel_switch::Sender;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::job::{Claim, Job, JobKind, JobState, Outcome};
 use bellwether_domain::ledger::TransferKind;
@@ -348,6 +349,9 @@ impl Reads<'_> {
         self.ask("Queries.markets_by_ids", || queries.markets_by_ids(&markets)).await?;
         self.ask("Queries.best_prices", || queries.best_prices(&markets)).await?;
         self.ask("Queries.order", || queries.order(places.order())).await?;
+        let sender = Sender { user: busy, key: None };
+        self.ask("Queries.cancel_switches_of", || queries.cancel_switches_of(sender)).await?;
+        self.ask("Queries.due_cancel_switches", || queries.due_cancel_switches(end, 100)).await?;
         self.ask("Queries.position", || queries.position(busy, places.market(0))).await
     }
 
@@ -482,6 +486,8 @@ impl Reads<'_> {
         self.in_a_unit("Failures.take_before", async |unit| unit.failures().take_before(old, 100).await).await?;
         self.in_a_unit("ApiKeys.of_user", async |unit| unit.api_keys().of_user(user).await).await?;
         self.in_a_unit("ApiKeys.lock", async |unit| unit.api_keys().lock(places.key()).await).await?;
+        let sender = Sender { user, key: Some(places.key()) };
+        self.in_a_unit("CancelSwitches.lock_of", async |unit| unit.cancel_switches().lock_of(sender).await).await?;
         self.in_a_unit("EventCursors.lock", async |unit| unit.event_cursors().lock("a consumer", 0).await).await?;
         self.in_a_unit("EventCursors.advance", async |unit| unit.event_cursors().advance("a consumer", 1).await)
             .await?;

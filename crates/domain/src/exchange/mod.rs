@@ -449,6 +449,7 @@ fn new_order(
         sequence,
         created_at: now,
         updated_at: now,
+        placed_by: command.placed_by,
     };
     let incoming = Incoming {
         user: command.user,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::api_key::ApiKey;
 use crate::audit_log::{Action, Entry, Head};
+use crate::cancel_switch::{CancelSwitch, Sender};
 use crate::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
 use crate::ledger::{Account, Transfer, TransferKind};
 use crate::mail::MailToken;
@@ -462,6 +463,12 @@ pub trait Queries: Send + Sync {
 
     /// Work that is due at `now`, at most `limit` of each sort.
     async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError>;
+
+    /// The dead-man switches of a sender of orders, in id order.
+    async fn cancel_switches_of(&self, sender: Sender) -> Result<Vec<CancelSwitch>, StoreError>;
+    /// Whose dead-man switches have passed their deadline at `now`, those who wait longest first, at most so many switches; a
+    /// sender may stand there more than once.
+    async fn due_cancel_switches(&self, now: Timestamp, limit: u32) -> Result<Vec<Sender>, StoreError>;
 
     /// Every breach of the invariants 1 to 6 that the store can find by itself, at most `limit`,
     /// read in one snapshot.

@@ -7,8 +7,9 @@ use thiserror::Error;
 use super::Webhooks;
 use crate::api_key::{ApiKey, KeySpending, KeyUsage};
 use crate::audit_log::{Event, FailedSignIns, FailureKey};
+use crate::cancel_switch::{CancelSwitch, Sender};
 use crate::event;
-use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, UserId, WebhookId};
+use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, SwitchId, UserId, WebhookId};
 use crate::job::Job;
 use crate::ledger::{Account, Transfer};
 use crate::mail::MailToken;
@@ -102,6 +103,8 @@ pub trait UnitOfWork: Send {
     fn api_keys(&mut self) -> &mut dyn ApiKeys;
     /// How far those who act on events have come.
     fn event_cursors(&mut self) -> &mut dyn EventCursors;
+    /// Dead-man switches.
+    fn cancel_switches(&mut self) -> &mut dyn CancelSwitches;
     /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is
     /// read under the locks of what stands before. The same as asking one after the other, which is
     /// what this does by itself; an adapter for which each question is a round trip asks all at once.
@@ -287,6 +290,10 @@ pub struct Changes {
     pub api_key_uses: Vec<(ApiKeyId, Timestamp)>,
     /// What was spent by API keys: written whole, one for each key.
     pub key_spending: Vec<KeySpending>,
+    /// Dead-man switches that are new or changed: written whole.
+    pub cancel_switches: Vec<CancelSwitch>,
+    /// Dead-man switches that are over; some may be gone already.
+    pub deleted_cancel_switches: Vec<SwitchId>,
 }
 
 /// Users, for decisions.
@@ -456,6 +463,14 @@ pub trait ApiKeys: Send {
     /// Those that exist, in id order, with what they have spent and what their open orders come to. The
     /// caller holds the locks of their users' accounts, which guard both.
     async fn usages(&mut self, ids: &[ApiKeyId]) -> Result<Vec<KeyUsage>, StoreError>;
+}
+
+/// Dead-man switches, for decisions.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait CancelSwitches: Send {
+    /// Locks and loads all switches of a sender of orders, in id order. One that is made meanwhile is not waited for.
+    async fn lock_of(&mut self, sender: Sender) -> Result<Vec<CancelSwitch>, StoreError>;
 }
 
 /// How far those who act on events have come, for decisions.

@@ -181,6 +181,7 @@ impl World {
             client_order_id: None,
             valid_until: None,
             reduce_only: false,
+            placed_by: None,
         }
     }
 

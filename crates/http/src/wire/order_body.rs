@@ -1,6 +1,7 @@
 //! Bodies about orders, read into commands. Faults of one field are named by it; a combination
 //! that means nothing is named by the field that does not belong.
 
+use bellwether_domain::cancel_switch::Sender;
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::money::{Credits, Price, Shares};
 use bellwether_domain::order::{
@@ -18,15 +19,15 @@ pub(crate) const BATCH: usize = 50;
 const OUTCOME: usize = 60;
 const CLIENT_ORDER_ID: usize = 64;
 
-/// Reads an order of `user`.
-pub(crate) fn place_order(fields: &Fields<'_>, user: UserId) -> Option<PlaceOrder> {
+/// Reads an order that somebody sends.
+pub(crate) fn place_order(fields: &Fields<'_>, sender: Sender) -> Option<PlaceOrder> {
     let market = fields.required("marketId", Node::id).map(MarketId);
     let valid_until = fields.optional("validUntil", Node::time);
     let reduce_only = fields.or("reduceOnly", false, Node::boolean);
     let OpeningOrder { outcome, side, terms, backing, self_trade_prevention, client_order_id } = opening_order(fields)?;
     Some(PlaceOrder {
         market: market?,
-        user,
+        user: sender.user,
         outcome: OutcomeSpec::Name(outcome),
         side,
         terms,
@@ -35,12 +36,13 @@ pub(crate) fn place_order(fields: &Fields<'_>, user: UserId) -> Option<PlaceOrde
         client_order_id,
         valid_until: valid_until?,
         reduce_only: reduce_only?,
+        placed_by: sender.key,
     })
 }
 
 /// Reads `orders`.
-pub(crate) fn batch(fields: &Fields<'_>, user: UserId) -> Option<Vec<PlaceOrder>> {
-    fields.required("orders", |n| n.list(1, BATCH, |item| item.object(|order| place_order(order, user))))
+pub(crate) fn batch(fields: &Fields<'_>, sender: Sender) -> Option<Vec<PlaceOrder>> {
+    fields.required("orders", |n| n.list(1, BATCH, |item| item.object(|order| place_order(order, sender))))
 }
 
 /// Reads an order of a market that is known already.
@@ -193,11 +195,12 @@ mod tests {
     use crate::json::parse;
 
     const USER: UserId = UserId(Uuid::nil());
+    const SENDER: Sender = Sender { user: USER, key: None };
 
     fn order(rest: &str) -> Result<PlaceOrder, Fault> {
         let text =
             format!(r#"{{"marketId":"0193a5e0-0000-7000-8000-000000000000","outcome":"YES","side":"buy",{rest}}}"#);
-        read(&parse(text.as_bytes()).unwrap(), Place::Body, |f| place_order(f, USER))
+        read(&parse(text.as_bytes()).unwrap(), Place::Body, |f| place_order(f, SENDER))
     }
 
     fn faults<T: std::fmt::Debug>(result: Result<T, Fault>) -> Vec<String> {
@@ -266,7 +269,7 @@ mod tests {
     #[test]
     fn names_the_item_of_a_batch() {
         let text = r#"{"orders":[{"marketId":"x","outcome":"YES","side":"buy","type":"market","maxSpend":1},{}]}"#;
-        let result = read(&parse(text.as_bytes()).unwrap(), Place::Body, |f| batch(f, USER));
+        let result = read(&parse(text.as_bytes()).unwrap(), Place::Body, |f| batch(f, SENDER));
         let named = faults(result);
         assert_eq!(
             named,

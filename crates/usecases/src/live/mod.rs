@@ -218,7 +218,7 @@ impl Live {
         for (market, outcomes) in outcomes {
             self.give_books(number, market, outcomes);
         }
-        Ok(Stream { live: self.clone(), number, counted, topics, missed: missed.into(), messages, end })
+        Ok(Stream { live: self.clone(), number, counted, topics, missed: missed.into(), messages, end, hold: None })
     }
 
     /// Puts somebody among those who follow, at the place up to which it has everything.

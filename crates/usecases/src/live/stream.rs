@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{Counted, End, Live, Message, Topics};
 use crate::Error;
+use crate::switches::Hold;
 
 /// Topics that are there, with what is to be known of them to follow them.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,8 @@ pub struct Stream {
     pub(super) missed: VecDeque<Arc<Message>>,
     pub(super) messages: mpsc::Receiver<Arc<Message>>,
     pub(super) end: Arc<OnceLock<End>>,
+    /// What stands for the one who follows while this is open.
+    pub(super) hold: Option<Hold>,
 }
 
 impl std::fmt::Debug for Stream {
@@ -45,6 +48,19 @@ struct Followed {
 }
 
 impl Stream {
+    /// Keeps a hold for as long as the stream is open, whatever it follows.
+    #[must_use]
+    pub fn holding(mut self, hold: Hold) -> Self {
+        self.hold = Some(hold);
+        self
+    }
+
+    /// Whether something is held for as long as it is open: then it is to be seen soon when its client has gone.
+    #[must_use]
+    pub const fn is_holding(&self) -> bool {
+        self.hold.is_some()
+    }
+
     /// The next message, or why there is none any more. May be abandoned while it waits.
     pub async fn next(&mut self) -> Result<Arc<Message>, End> {
         if let Some(message) = self.missed.pop_front() {
@@ -110,6 +126,13 @@ impl Drop for Stream {
         let mut state = self.live.lock();
         state.drop_subscriber(self.number, End::Gone);
         state.leave(self.counted);
+        drop(state);
+        if let Some(hold) = self.hold.take() {
+            match self.end.get() {
+                Some(End::Stopping) => hold.leave(),
+                _ => drop(hold),
+            }
+        }
     }
 }
 

@@ -156,6 +156,7 @@ impl OpenScript {
             client_order_id: order.client_order_id.clone(),
             valid_until: None,
             reduce_only: false,
+            placed_by: self.caller.key.map(|key| key.id),
         };
         match state.place(&command, ids, moment(ctx)) {
             Ok(executed) => Ok(executed.into()),

@@ -28,5 +28,6 @@ mod sessions;
 mod sets;
 mod settling;
 mod sign_in;
+mod switches;
 mod units;
 mod webhooks;

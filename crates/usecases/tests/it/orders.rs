@@ -34,6 +34,7 @@ fn buy(n: u128, outcome: &str, mills: i64, quantity: i64) -> Command {
         client_order_id: None,
         valid_until: None,
         reduce_only: false,
+        placed_by: None,
     })
 }
 
@@ -70,6 +71,7 @@ pub fn resting(n: u128, mills: i64, quantity: i64) -> Order {
         sequence: i64::try_from(n).unwrap(),
         created_at: now(),
         updated_at: now(),
+        placed_by: None,
     }
 }
 

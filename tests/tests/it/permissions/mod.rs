@@ -248,6 +248,7 @@ fn body_of(route: &Route, things: &Things) -> Option<Value> {
         }
         (_, "/markets/{id}/dispute" | "/markets/{id}/void") => json!({ "reason": "So it is." }),
         (_, "/orders" | "/orders/quote") => order(),
+        (_, "/orders/cancel-after") => json!({ "timeoutSeconds": 3600 }),
         (_, "/orders/batch") => json!({ "orders": [order()] }),
         ("PATCH", "/orders/{id}") => json!({ "quantity": 5 }),
         _ => json!({}),
