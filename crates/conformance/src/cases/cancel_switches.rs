@@ -38,10 +38,11 @@ pub async fn switches_round_trip_and_those_of_keys_are_apart(world: World) -> an
     all.sort_by_key(|switch| switch.id);
     ensure!(world.queries.cancel_switches_of(in_person).await? == all);
     ensure!(world.queries.cancel_switches_of(by_key).await? == std::slice::from_ref(&of_key));
+    let nobody = sender(&world).await?;
     let mut unit = world.begin().await?;
     ensure!(unit.cancel_switches().lock_of(in_person).await? == all);
     ensure!(unit.cancel_switches().lock_of(by_key).await? == [of_key]);
-    ensure!(unit.cancel_switches().lock_of(sender(&world).await?).await?.is_empty());
+    ensure!(unit.cancel_switches().lock_of(nobody).await?.is_empty());
     unit.rollback().await?;
 
     let fired = CancelSwitch { due_at: None, fired_at: Some(at(60)?), ..timer };
