@@ -124,7 +124,7 @@ async fn what_is_due_fires_once_after_the_grace_and_an_outage_begins_it_anew() {
             fires(c) && c.cancel_switches.iter().all(|s| s.due_at.is_none() && s.fired_at.is_some())
         }),
         // It was pushed ahead until its row was locked.
-        1 => unit_with(vec![CancelSwitch::timer(sender(), 5, None, after(8))]).rolls_back(),
+        1 => unit_with(vec![CancelSwitch::timer(sender(), 5, None, after(20))]).rolls_back(),
         _ => writes(unit_with(vec![CancelSwitch::stream(SwitchId(Uuid::from_u128(1)), sender(), now())]), fires),
     });
     let ctx = at(&time, store, queries);
