@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod raw;
 pub mod receiver;
 pub mod redis;
+pub mod schemas;
 pub mod server;
 pub mod strace;
 pub mod stream;

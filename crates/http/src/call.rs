@@ -192,7 +192,8 @@ impl Call {
         self.parameter("id").unwrap_or_default()
     }
 
-    fn parameter(&self, name: &str) -> Option<&str> {
+    /// What stands at that place of the path.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.route.parameter(name, self.request.match_info().as_str())
     }
 

@@ -195,6 +195,8 @@ routes! {
     "/api/v1/ws" { get sockets::socket: Public; }
     "/api/v1/stream/tickets" { post live::issue: Needs(P::ReadAccount); }
     "/api/v1/events" { get events::list: Needs(P::ReadEvents); }
+    "/api/v1/events/schemas" { get events::schemas: Public; }
+    "/api/v1/events/schemas/{type}" { get events::schema: Public; }
     "/api/v1/admin/audit-log" { get audit_log::list: Needs(P::ReadAuditLog); }
 
     "/api/v1/webhooks" {

@@ -14,6 +14,7 @@ pub mod caching;
 pub mod context;
 pub mod ends;
 pub mod error;
+pub mod event_schemas;
 pub mod events;
 mod forgetting;
 mod groups;

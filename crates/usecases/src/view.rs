@@ -5,12 +5,13 @@ use bellwether_domain::ids::{MarketId, OrderId, TradeId, UserId};
 use bellwether_domain::money::{Credits, Price, Shares};
 use bellwether_domain::order::Side;
 use bellwether_domain::trade::Settlement;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// A trade as one reader sees it: everybody what was traded; who traded, its own part in it besides, and nothing of
 /// the other's.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TradeView<'a> {
     trade_id: TradeId,
@@ -27,7 +28,7 @@ pub(crate) struct TradeView<'a> {
 }
 
 /// A reader's part in a trade.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Part {
     role: Role,
@@ -39,8 +40,9 @@ struct Part {
     fee: Option<Credits>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "TradeRole")]
 enum Role {
     Taker,
     Maker,

@@ -17,6 +17,7 @@ mod bots;
 mod caching;
 mod disk;
 mod enumeration;
+mod event_schemas;
 mod failpoints;
 mod forged_tokens;
 mod hostile_text;

@@ -1,6 +1,7 @@
 //! What each kind of event tells. Money is in credits, as decimal text; shares are whole numbers.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId};
@@ -13,7 +14,7 @@ use crate::trade::{Settlement, Trade};
 use crate::user::{Role, User, UserStatus};
 
 /// A user, without its address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserData {
     /// The user.
@@ -47,7 +48,7 @@ impl UserData {
 }
 
 /// A session that ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionData {
     /// The session.
@@ -57,7 +58,7 @@ pub struct SessionData {
 }
 
 /// An API key that was revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyData {
     /// The key's id.
@@ -67,7 +68,7 @@ pub struct KeyData {
 }
 
 /// A market.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MarketData {
     /// The market.
@@ -133,7 +134,7 @@ impl MarketData {
 }
 
 /// An order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderData {
     /// The order.
@@ -197,7 +198,7 @@ impl OrderData {
 }
 
 /// A trade. Outcome, side and price are those of the book: that of the first outcome where there are two.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TradeData {
     /// The trade.
@@ -256,7 +257,7 @@ impl TradeData {
 }
 
 /// How a unit of work changed the books of a market.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BookData {
     /// The market.
@@ -268,7 +269,7 @@ pub struct BookData {
 }
 
 /// How one price of one side of a book changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LevelData {
     /// The place of the book's outcome in its market's list, from 0.
@@ -284,7 +285,7 @@ pub struct LevelData {
 }
 
 /// A transfer of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TransferData {
     /// The transfer.
@@ -322,7 +323,7 @@ impl TransferData {
 }
 
 /// A user's cash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BalanceData {
     /// The user; its account has the same id.
@@ -346,7 +347,7 @@ impl BalanceData {
 }
 
 /// A user's position in a market.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PositionData {
     /// Whose.
@@ -365,7 +366,7 @@ pub struct PositionData {
 }
 
 /// Shares of one outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldingData {
     /// All shares, held or not.

@@ -1,5 +1,8 @@
-//! How values stand in an event's JSON: as they do in the API.
+//! How values stand in an event's JSON: as they do in the API. For each there is a JSON Schema that says so.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -25,6 +28,20 @@ macro_rules! ids {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 Uuid::deserialize(deserializer).map(Self)
             }
+        }
+
+        impl JsonSchema for $id {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($id).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                Uuid::json_schema(generator)
+            }
         })+
     };
 }
@@ -43,13 +60,24 @@ macro_rules! names {
                 let text = String::deserialize(deserializer)?;
                 Self::from_name(&text).ok_or_else(|| unexpected(&text, stringify!($name)))
             }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let names: Vec<&str> = Self::ALL.iter().map(|one| one.as_str()).collect();
+                json_schema!({ "type": "string", "enum": names })
+            }
         })+
     };
 }
 
 /// Amounts and prices are decimal text.
 macro_rules! decimals {
-    ($($decimal:ident,)+) => {
+    ($($decimal:ident = $pattern:literal, $about:literal;)+) => {
         $(impl Serialize for $decimal {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -61,6 +89,16 @@ macro_rules! decimals {
                 let text = String::deserialize(deserializer)?;
                 Self::parse(&text).map_err(|_| unexpected(&text, "decimal text"))
             }
+        }
+
+        impl JsonSchema for $decimal {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($decimal).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "description": $about })
+            }
         })+
     };
 }
@@ -71,7 +109,10 @@ fn unexpected<E: Error>(text: &str, wanted: &'static str) -> E {
 
 ids! { AccountId, ApiKeyId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId, }
 names! { EndReason, MarketStatus, OrderStatus, OrderType, Role, Settlement, Side, TransferKind, UserStatus, }
-decimals! { Credits, Price, }
+decimals! {
+    Credits = "^-?[0-9]+[.][0-9]{3}$", "Credits, as decimal text";
+    Price = "^0[.][0-9]{3}$", "A price in credits for a share, as decimal text";
+}
 
 impl Serialize for Shares {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -82,5 +123,19 @@ impl Serialize for Shares {
 impl<'de> Deserialize<'de> for Shares {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         i64::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl JsonSchema for Shares {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Shares".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        i64::json_schema(generator)
     }
 }

@@ -18,21 +18,43 @@ pub use data::{
     TradeData, TransferData, UserData,
 };
 
+use schemars::{Schema, SchemaGenerator};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{MarketId, UserId};
 
+/// A kind of event.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// Its name, such as `trade.executed`.
+    pub name: &'static str,
+    /// The version of its format.
+    pub version: u16,
+    /// When there is one, in a sentence or two.
+    pub about: &'static str,
+    /// The JSON Schema of its data; what that refers to becomes known to the generator.
+    pub data: fn(&mut SchemaGenerator) -> Schema,
+}
+
 macro_rules! events {
-    ($($(#[$doc:meta])* $variant:ident($data:ty) = $name:literal, $version:literal;)+) => {
+    ($($(#[doc = $doc:literal])* $variant:ident($data:ty) = $name:literal, $version:literal;)+) => {
         /// Something that happened, as it is kept and sent: `{"type": …, "data": …}`.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "type", content = "data")]
         pub enum Event {
-            $($(#[$doc])* #[serde(rename = $name)] $variant(Box<$data>),)+
+            $($(#[doc = $doc])* #[serde(rename = $name)] $variant(Box<$data>),)+
         }
 
         impl Event {
+            /// All kinds.
+            pub const CATALOGUE: &'static [Kind] = &[$(Kind {
+                name: $name,
+                version: $version,
+                about: concat!($($doc,)*),
+                data: SchemaGenerator::subschema_for::<$data>,
+            },)+];
+
             /// The names of all kinds.
             pub const KINDS: &'static [&'static str] = &[$($name,)+];
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bellwether_domain::event::{BookData, Event, LevelData, Recorded};
 use bellwether_domain::ids::{MarketId, UserId};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,9 +38,9 @@ struct Envelope<D> {
 }
 
 /// A change of a market's books, with what one may check it by.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct LiveBook<'a> {
+pub(super) struct LiveBook<'a> {
     #[serde(flatten)]
     change: &'a BookData,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -47,7 +48,7 @@ struct LiveBook<'a> {
 }
 
 /// The checksum of a book after a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BookChecksum {
     /// The place of the book's outcome, from 0.
     pub book: u8,
@@ -55,8 +56,25 @@ pub struct BookChecksum {
     pub checksum: u32,
 }
 
+/// What cannot be told.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Gap {
+    /// After which event the client wanted to go on.
+    pub(super) asked: i64,
+    /// The paths to be read anew.
+    pub(super) reload: Vec<String>,
+}
+
+/// Nothing beside the message itself.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Nothing {}
+
+/// The kind of the message that has all books of a market. It is no event, so it has no place among them.
+pub(super) const SNAPSHOT: &str = "book.snapshot";
+
 /// All of a market's books.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Snapshot {
     pub(super) market_id: MarketId,
@@ -64,7 +82,7 @@ pub(super) struct Snapshot {
 }
 
 /// One of them. Its levels are those of a `book.changed` that makes it out of an empty book.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BookSnapshot {
     pub(super) book: u8,

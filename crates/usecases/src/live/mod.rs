@@ -8,6 +8,7 @@
 
 mod books;
 mod message;
+mod schemas;
 mod stream;
 mod subscribers;
 mod tickets;
@@ -23,15 +24,16 @@ use bellwether_domain::ports::{Span, StoreError};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
 use jiff::Timestamp;
-use serde::Serialize;
 
 pub use message::{BookChecksum, Message};
+pub(crate) use schemas::{NOTICES, is_answer, is_without_place, own_form};
 pub use stream::{Checked, Stream};
 pub use tickets::{Ticket, issue_ticket, redeem_ticket};
 
 use crate::events::read;
 use crate::{Context, Error};
 use books::{Book, Books, Wanted};
+use message::{Gap, Nothing, SNAPSHOT};
 use subscribers::{Queue, Subscribers, message_for};
 
 /// How many batches are read at a time.
@@ -162,16 +164,6 @@ enum Begun {
     Now,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Gap {
-    asked: i64,
-    reload: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Nothing {}
-
 impl Live {
     /// On these ports.
     #[must_use]
@@ -292,7 +284,7 @@ impl Live {
         let mut state = self.lock();
         match state.books.want(market, number) {
             Wanted::Wait => {}
-            Wanted::Here(snapshot) => state.send(number, Message::notice("book.snapshot", now, snapshot)),
+            Wanted::Here(snapshot) => state.send(number, Message::notice(SNAPSHOT, now, snapshot)),
             Wanted::Load => drop(tokio::spawn(self.clone().load_books(number, market, outcomes))),
         }
     }
@@ -312,7 +304,7 @@ impl Live {
         let now = self.ctx.clock.now();
         let mut state = self.lock();
         if let Some((snapshot, waiting)) = state.books.loaded(market, first, books) {
-            let message = Message::notice("book.snapshot", now, snapshot);
+            let message = Message::notice(SNAPSHOT, now, snapshot);
             waiting.into_iter().for_each(|number| state.send(number, Arc::clone(&message)));
         }
     }

@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::ports::MarketKey;
 use bellwether_domain::refusal::Refusal;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::schemas::{SUBSCRIBED, UNSUBSCRIBED};
 use super::{Counted, End, Live, Message, Topics};
 use crate::Error;
 use crate::switches::Hold;
@@ -42,8 +44,8 @@ impl std::fmt::Debug for Stream {
 }
 
 /// What is followed from then on.
-#[derive(Serialize)]
-struct Followed {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Followed {
     channels: Vec<String>,
 }
 
@@ -92,7 +94,7 @@ impl Stream {
             let mut state = self.live.lock();
             state.subscribers.widen(self.number, &new);
             let sequence = state.told();
-            state.send(self.number, Message::answer("subscribed", sequence, now, id, self.followed()));
+            state.send(self.number, Message::answer(SUBSCRIBED, sequence, now, id, self.followed()));
         }
         for (market, outcomes) in outcomes.into_iter().filter(|(market, _)| new.markets.contains(market)) {
             self.live.give_books(self.number, market, outcomes);
@@ -113,7 +115,7 @@ impl Stream {
         let mut state = self.live.lock();
         state.narrow(self.number, &old);
         let sequence = state.told();
-        state.send(self.number, Message::answer("unsubscribed", sequence, now, id, self.followed()));
+        state.send(self.number, Message::answer(UNSUBSCRIBED, sequence, now, id, self.followed()));
     }
 
     fn followed(&self) -> Followed {

@@ -337,8 +337,11 @@ fn apply(webhook: &mut Webhook, patch: &WebhookPatch, now: Timestamp) {
     webhook.change(now);
 }
 
+/// The kind of a test message.
+pub(crate) const TEST: &str = "webhook.test";
+
 fn test_message(ctx: &Context, webhook: &Webhook, now: Timestamp) -> Delivery {
-    let (id, kind) = (DeliveryId(ctx.ids.fresh().next_uuid()), "webhook.test");
+    let (id, kind) = (DeliveryId(ctx.ids.fresh().next_uuid()), TEST);
     let body = json!({ "type": kind, "timestamp": now, "data": { "webhookId": webhook.id.to_string() } });
     Delivery::new(id, webhook.id, kind.to_owned(), body.to_string(), now)
 }

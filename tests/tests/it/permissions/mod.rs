@@ -210,7 +210,10 @@ fn path_of(route: &Route, things: &Things) -> String {
         Some("webhooks") => &things.webhook,
         _ => &things.order,
     };
-    path.replace("{id}", id).replace("{session}", &things.session).replace("{delivery}", &things.order)
+    path.replace("{id}", id)
+        .replace("{session}", &things.session)
+        .replace("{delivery}", &things.order)
+        .replace("{type}", "user.created")
 }
 
 /// A body that the route takes.
