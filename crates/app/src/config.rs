@@ -78,6 +78,8 @@ pub(crate) enum ServeRole {
 pub(crate) struct Config {
     /// Where to listen.
     pub(crate) listen: SocketAddr,
+    /// Where metrics are shown, if anywhere.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// What `serve` does.
     pub(crate) role: ServeRole,
     /// The data folder.
@@ -234,6 +236,13 @@ impl Config {
         let config = Self {
             listen: reader
                 .read("listen", "an address and port such as 127.0.0.1:8080", |t| SocketAddr::from_str(t).ok()),
+            metrics_listen: reader.read(
+                "metrics_listen",
+                "an address and port such as 127.0.0.1:9464, or nothing",
+                |t| {
+                    if t.is_empty() { Some(None) } else { SocketAddr::from_str(t).ok().map(Some) }
+                },
+            ),
             database: reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir)),
             database_connections,
             read_urls: reader.read("read_urls", "postgres://… of replicas of a postgres://… database_url", |t| {
@@ -472,6 +481,7 @@ stand_in! {
     u64 => 0,
     String => String::new(),
     SocketAddr => SocketAddr::from(([127, 0, 0, 1], 0)),
+    Option<SocketAddr> => None,
     Database => Database::Sqlite(PathBuf::new()),
     LogFormat => LogFormat::Auto,
     ServeRole => ServeRole::Both,

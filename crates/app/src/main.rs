@@ -11,6 +11,7 @@ mod job_worker;
 mod keys;
 mod lock;
 mod logging;
+mod metrics;
 mod migrate;
 mod pause;
 mod replay;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bellwether_domain::ports::{PageRequest, Queries, Start, UserFilter};
 use bellwether_domain::user::{Role, UserStatus};
-use bellwether_http::App;
+use bellwether_http::{App, Exposition, ServerHandle};
 use bellwether_usecases::Context;
 use bellwether_usecases::ends::heed_ends;
 use bellwether_usecases::events::exchange_notices;
@@ -18,6 +18,7 @@ use bellwether_usecases::jobs::{Handler, Schedule, Schedules};
 use bellwether_usecases::live::Live;
 use bellwether_usecases::relay::Relay;
 use bellwether_usecases::trading::Trading;
+use futures_util::future::BoxFuture;
 #[cfg(target_os = "linux")]
 use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Database, ServeRole};
+use crate::metrics::{Metrics, Watched};
 use crate::settings::mask_url;
 use crate::wiring::{self, Backend, Shared};
 use crate::{event_relay, job_worker, keys, lock, logging, print_line, ticker};
@@ -46,7 +48,11 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         tracing::info!(%name, "applied a migration");
     }
     let signer = wiring::signer(&config, &master)?;
-    let shared = Shared::open(&config, &backend).await;
+    let metrics = listen_for_metrics(&config)?;
+    let mut shared = Shared::open(&config, &backend).await;
+    if let Some((_, metrics)) = &metrics {
+        shared = shared.metered(metrics.clone());
+    }
     let ctx = wiring::context(&config, &backend, &shared, &master, signer.clone())?;
     let handlers = wiring::handlers(wiring::delivery(&config, &address)?);
 
@@ -55,6 +61,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(redis) = shared.redis.clone() {
         app = app.with_redis(redis);
     }
+    if let Some((_, metrics)) = &metrics {
+        app = app.with_request_meter(metrics.clone());
+    }
     let (draining, live) = (app.draining(), app.live());
     let server = bellwether_http::server(app, listener)?;
     let handle = server.handle();
@@ -62,6 +71,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let patience = config.http.shutdown_timeout;
     let (stop_background, stopped) = watch::channel(false);
     let _watching = tokio::spawn(keys::watch(signer, stopped.clone()));
+    let showing =
+        metrics.map(|(listener, metrics)| show_metrics(listener, metrics, &ctx, &live, &backend)).transpose()?;
     let background = background(&config, &ctx, handlers, &shared, &stopped);
     welcome(&config, &address, &*ctx.queries).await;
 
@@ -78,6 +89,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             tracing::warn!("stopped at once by a second signal; what was in flight is undone or was answered");
             return Ok(());
         }
+    }
+    if let Some(showing) = showing {
+        showing.stop(false).await;
     }
     drop((ctx, backend));
     tracing::info!("stopped");
@@ -202,6 +216,47 @@ fn cut_off_the_stalled(listener: &TcpListener, after: Duration) {
 /// Only Linux can be told so.
 #[cfg(not(target_os = "linux"))]
 fn cut_off_the_stalled(_: &TcpListener, _: Duration) {}
+
+/// Where metrics are to be shown, and what is to be counted for that.
+fn listen_for_metrics(config: &Config) -> anyhow::Result<Option<(TcpListener, Arc<Metrics>)>> {
+    let Some(address) = config.metrics_listen else { return Ok(None) };
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("listening on {address} for metrics; choose another address by metrics_listen"))?;
+    listener.set_nonblocking(true)?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "metrics are shown to whoever can reach this address");
+    }
+    Ok(Some((listener, Arc::new(Metrics::new()?))))
+}
+
+/// Shows metrics until it is stopped.
+fn show_metrics(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    ctx: &Context,
+    live: &Live,
+    backend: &Backend,
+) -> anyhow::Result<ServerHandle> {
+    let url = format!("http://{}/metrics", listener.local_addr()?);
+    let watched = Arc::new(Watched::new(Arc::clone(&metrics), ctx.clone(), live.clone(), backend.clone()));
+    let (runtime, keeping_up) = (tokio::runtime::Handle::current(), tokio::spawn(metrics.keep_up()));
+    let exposition: Exposition = Arc::new(move || -> BoxFuture<'static, String> {
+        let (watched, runtime) = (Arc::clone(&watched), runtime.clone());
+        // On the runtime of the stores, as everything that asks them.
+        Box::pin(async move { runtime.spawn(async move { watched.render().await }).await.unwrap_or_default() })
+    });
+    let server = bellwether_http::metrics_server(listener, exposition)?;
+    let handle = server.handle();
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "metrics are no longer shown");
+        }
+        keeping_up.abort();
+    });
+    tracing::info!(%url, "showing metrics");
+    print_line(&format!("\n  Metrics  {url}"));
+    Ok(handle)
+}
 
 /// Says where everything is, and, while nobody is one, how to become an administrator. On standard
 /// output, so that the logs stay one record a line.

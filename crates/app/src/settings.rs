@@ -30,6 +30,11 @@ const fn setting(key: &'static str, default: &'static str, meaning: &'static str
 pub(crate) const SETTINGS: &[Setting] = &[
     setting("listen", "127.0.0.1:8080", "the address and port to listen on; port 0 for any free one"),
     setting(
+        "metrics_listen",
+        "",
+        "the address and port at which `GET /metrics` shows how the server does to whoever can reach it, such as `127.0.0.1:9464`; by default nowhere; see [metrics](metrics.md)",
+    ),
+    setting(
         "role",
         "both",
         "what `serve` does: `api` answers requests, `worker` does what time has made due, sends mails and answers probes alone, `both` does all of it",

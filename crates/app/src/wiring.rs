@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ports::{
-    Cache, EventBus, EventLog, Jobs, Mailer, Notices, Outbox, Queries, RateLimiter, Replicas, Sealer, Store,
-    TokenSigner, WebhookLog,
+    Cache, EventBus, EventLog, Jobs, Mailer, Meter, Notices, Outbox, Queries, RateLimiter, Replicas, Sealer, Store,
+    TokenSigner, Unmetered, WebhookLog,
 };
 use bellwether_local::{LocalBus, LocalCache, LocalLimiter, NearCache};
 use bellwether_notify::{FileMailer, SmtpMailer};
@@ -120,6 +120,15 @@ impl Backend {
         }
     }
 
+    /// How many connections are in use, and how many there may be: on SQLite of those that read.
+    #[must_use]
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        match self {
+            Self::Sqlite(store) => store.connections(),
+            Self::Postgres(store) => store.connections(),
+        }
+    }
+
     /// Webhooks and what they were sent.
     #[must_use]
     pub(crate) fn webhook_log(&self) -> Arc<dyn WebhookLog> {
@@ -207,8 +216,9 @@ pub(crate) fn context(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let groups_at_once = backend.groups_at_once(config.policy.group_limit);
     let policy = Policy { groups_at_once, ..config.policy.clone() };
+    let store = InvalidatingStore::new(backend.store(), Arc::clone(&shared.cache));
     Ok(Context {
-        store: Arc::new(InvalidatingStore::new(backend.store(), Arc::clone(&shared.cache))),
+        store: Arc::new(store.metered(Arc::clone(&shared.meter))),
         queries: backend.queries(),
         replicas: replicas(config, backend)?,
         outbox: backend.outbox(),
@@ -225,6 +235,7 @@ pub(crate) fn context(
         webhooks: webhooks(config, backend, master)?,
         jobs: backend.jobs(),
         job_bell: JobBell::default(),
+        meter: Arc::clone(&shared.meter),
         limiter: Limiter::new(Arc::clone(&shared.limiter)),
         session_memory: SessionMemory::default().telling(Arc::clone(&shared.bus)),
         key_memory: KeyMemory::default().telling(Arc::clone(&shared.bus)),
@@ -261,6 +272,8 @@ pub(crate) struct Shared {
     pub(crate) bus: Arc<dyn EventBus>,
     /// None where each has its own.
     pub(crate) redis: Option<Arc<RedisLink>>,
+    /// Is told what goes on.
+    meter: Arc<dyn Meter>,
 }
 
 impl Shared {
@@ -280,7 +293,13 @@ impl Shared {
             limiter: Arc::new(RedisLimiter::new(Arc::clone(&link), LimiterClock::Server, fallback)),
             bus,
             redis: Some(link),
+            meter: Arc::new(Unmetered),
         }
+    }
+
+    /// The same, which tells what goes on.
+    pub(crate) fn metered(self, meter: Arc<dyn Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// Of one process alone. Other servers may write to a PostgreSQL that this one reads, and this cache does not hear
@@ -291,7 +310,8 @@ impl Shared {
             Backend::Postgres(_) => LocalCache::with_longest_life(config.cache_bytes, UNHEARD),
         };
         let limiter = Arc::new(LocalLimiter::new(config.limit_keys));
-        Self { cache: Arc::new(cache), limiter, bus: Arc::new(LocalBus::new()), redis: None }
+        let (bus, meter) = (Arc::new(LocalBus::new()), Arc::new(Unmetered));
+        Self { cache: Arc::new(cache), limiter, bus, redis: None, meter }
     }
 }
 

@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 
 use crate::client::Proxies;
 use crate::faults::Fault;
+use crate::metrics::RequestMeter;
 use crate::remembered::Loads;
 
 /// How the HTTP server behaves.
@@ -89,6 +90,7 @@ pub struct App {
     in_flight: Arc<AtomicUsize>,
     running_keys: Arc<Mutex<HashSet<AnswerKey>>>,
     redis: Option<Arc<dyn Auxiliary>>,
+    request_meter: Option<Arc<dyn RequestMeter>>,
     loads: Loads,
 }
 
@@ -110,6 +112,7 @@ impl App {
             in_flight: Arc::default(),
             running_keys: Arc::default(),
             redis: None,
+            request_meter: None,
         }
     }
 
@@ -117,6 +120,12 @@ impl App {
     #[must_use]
     pub fn with_redis(self, redis: Arc<dyn Auxiliary>) -> Self {
         Self { redis: Some(redis), ..self }
+    }
+
+    /// The same, which tells how requests go.
+    #[must_use]
+    pub fn with_request_meter(self, meter: Arc<dyn RequestMeter>) -> Self {
+        Self { request_meter: Some(meter), ..self }
     }
 
     /// Set it to make `/readyz` answer 503, before the server is stopped.
@@ -164,6 +173,10 @@ impl App {
 
     pub(crate) fn loads(&self) -> Loads {
         self.loads.clone()
+    }
+
+    pub(crate) fn request_meter(&self) -> Option<&dyn RequestMeter> {
+        self.request_meter.as_deref()
     }
 
     pub(crate) fn redis(&self) -> Option<&Arc<dyn Auxiliary>> {

@@ -33,6 +33,7 @@ mod keys;
 mod limits;
 mod live;
 mod markets;
+mod metrics;
 mod middleware;
 mod orders;
 mod paging;
@@ -54,7 +55,9 @@ mod users;
 mod webhooks;
 mod wire;
 
+pub use actix_web::dev::ServerHandle;
 pub use app::{App, HttpOptions};
 pub use client::{ForwardedHeader, Proxies};
+pub use metrics::{Exposition, RequestMeter, metrics_server};
 pub use routes::{Access, ROUTES, Route};
 pub use server::{enclosed, server, service};

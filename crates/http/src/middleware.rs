@@ -66,7 +66,7 @@ pub(crate) async fn around(
     if let Some(origin) = origin {
         cors::allow(origin, response.headers_mut());
     }
-    log(&response, &stamp, begun);
+    log(&response, &app, &stamp, begun);
     Ok(response)
 }
 
@@ -165,20 +165,16 @@ fn finish_headers(headers: &mut HeaderMap, stamp: &Stamp) {
     }
 }
 
-/// Says everything itself, outside of the request's span: the formatter would read what the span says anew.
-fn log(response: &ServiceResponse<BoxBody>, stamp: &Stamp, begun: Instant) {
+/// Tells of an answer where requests are counted, and in the log. Says everything itself, outside of the request's span: the formatter would read what the span says anew.
+fn log(response: &ServiceResponse<BoxBody>, app: &App, stamp: &Stamp, begun: Instant) {
     let request = response.request();
     let extensions = request.extensions();
     let route = extensions.get::<Matched>().map_or("", |matched| matched.0.path);
     let user_id = extensions.get::<AskedBy>().map(|asked| tracing::field::display(asked.0));
-    let latency_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(
-        request_id = stamp.request_id,
-        method = request.method().as_str(),
-        route,
-        status = response.status().as_u16(),
-        latency_us,
-        user_id,
-        "answered"
-    );
+    let (method, status, took) = (request.method().as_str(), response.status().as_u16(), begun.elapsed());
+    if let Some(meter) = app.request_meter() {
+        meter.answered(method, route, status, took);
+    }
+    let latency_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(request_id = stamp.request_id, method, route, status, latency_us, user_id, "answered");
 }

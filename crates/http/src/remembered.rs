@@ -80,16 +80,23 @@ pub(crate) async fn remembered<F>(
 where
     F: Future<Output = Result<Shown, Fault>> + Send + 'static,
 {
-    let cache = &call.app().ctx().cache;
+    let (cache, meter) = (&call.app().ctx().cache, &call.app().ctx().meter);
     let found = match cache.get(&key).await {
-        Lookup::Hit(None, None) => return Ok(None),
+        Lookup::Hit(None, None) => {
+            meter.remembered(true);
+            return Ok(None);
+        }
         Lookup::Hit(Some(known), None) => match Answer::read(&known) {
-            Some(answer) => return Ok(Some(answer.reply())),
+            Some(answer) => {
+                meter.remembered(true);
+                return Ok(Some(answer.reply()));
+            }
             // Somebody else's, or of another version: it will have gone when its time is up.
             None => Lookup::Miss(None),
         },
         found => found,
     };
+    meter.remembered(false);
     let (cache, load, turns) = (Arc::clone(cache), load(call.ctx()), call.app().loads());
     // To its end, even where who asked has gone: others may wait for what is loaded.
     let work = async move {

@@ -38,6 +38,12 @@ impl Breaker {
         None
     }
 
+    /// How many hosts are left alone.
+    pub(crate) fn count_left_alone(&self, now: Instant) -> usize {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.values().filter(|trouble| trouble.failures >= MOST_FAILURES && now < trouble.until).count()
+    }
+
     /// A host was reached.
     pub(crate) fn reached(&self, host: &str) {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner).remove(host);
@@ -74,6 +80,7 @@ mod tests {
         breaker.failed("a", start);
         assert_eq!(breaker.left_alone("a", after(10)), Some(Duration::from_secs(20)));
         assert_eq!(breaker.left_alone("b", start), None);
+        assert_eq!((breaker.count_left_alone(after(10)), breaker.count_left_alone(after(30))), (1, 0));
         assert_eq!(breaker.left_alone("a", after(30)), None);
         assert!(breaker.left_alone("a", after(31)).is_some(), "one tries");
         breaker.failed("a", after(32));

@@ -86,6 +86,10 @@ impl Caller for GuardedCaller {
         resolved.map_err(|_| CallError::Failed("the host could not be looked up in time".to_owned()))?.map(drop)
     }
 
+    fn hosts_left_alone(&self) -> usize {
+        self.breaker.count_left_alone(Instant::now())
+    }
+
     async fn post(&self, call: &OutgoingCall) -> Result<CallAnswer, CallError> {
         let url = self.guard.parse(&call.url)?;
         let host =

@@ -34,6 +34,7 @@ const FORGET: &str = "DELETE FROM event_batches WHERE position = ANY (ARRAY( \
                       SELECT position FROM (SELECT position, created_at FROM event_batches ORDER BY position LIMIT ?) AS oldest \
                       WHERE created_at < ? AND position < (SELECT max(position) FROM event_batches) \
                       AND position <= (SELECT coalesce(min(position), 9223372036854775807) FROM event_cursors)))";
+const CURSORS: &str = "SELECT consumer, position FROM event_cursors ORDER BY consumer";
 const CURSOR: &str = "SELECT position FROM event_cursors WHERE consumer = ? FOR NO KEY UPDATE SKIP LOCKED";
 const NEW_CURSOR: &str =
     "INSERT INTO event_cursors (consumer, position) VALUES (?, ?) ON CONFLICT (consumer) DO NOTHING RETURNING position";
@@ -140,6 +141,11 @@ impl Outbox for PgStore {
 
     async fn span(&self) -> Result<Option<Span>, StoreError> {
         self.settled_ends().await
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let read = |row: &mut Row| Ok((row.text()?, row.int()?));
+        self.connection().await?.read("a cursor", Sql::new(CURSORS), read).await
     }
 
     async fn forget_before(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -118,6 +118,13 @@ impl PgStore {
         self.counter.load(Ordering::Relaxed)
     }
 
+    /// How many connections are in use, and how many there may be.
+    #[must_use]
+    pub fn connections(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size.saturating_sub(status.available), status.max_size)
+    }
+
     /// A connection out of the pool.
     pub(crate) async fn connection(&self) -> Result<Connection, StoreError> {
         let pooled = self.pool.get().await.map_err(|e| Trouble::NoConnection(e.to_string()))?;

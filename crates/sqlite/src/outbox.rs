@@ -20,6 +20,7 @@ const FORGET: &str = "DELETE FROM event_batches WHERE position IN ( \
                       SELECT position FROM (SELECT position, created_at FROM event_batches WHERE position > 0 ORDER BY position LIMIT ? + 0) AS oldest \
                       WHERE created_at < ? AND position < (SELECT max(position) FROM event_batches) \
                       AND position <= (SELECT coalesce(min(position), 9223372036854775807) FROM event_cursors))";
+const CURSORS: &str = "SELECT consumer, position FROM event_cursors ORDER BY consumer";
 const CURSOR: &str = "INSERT INTO event_cursors (consumer, position) VALUES (?, ?) \
                       ON CONFLICT (consumer) DO UPDATE SET position = event_cursors.position RETURNING position";
 const ADVANCE: &str = "UPDATE event_cursors SET position = ? WHERE consumer = ?";
@@ -57,6 +58,11 @@ impl Outbox for SqliteStore {
     async fn span(&self) -> Result<Option<Span>, StoreError> {
         let read = |row: &mut Row| Ok(Span { oldest: row.int()?, newest: row.int()? });
         self.readers.read(move |connection| Ok(connection.read("the outbox", Sql::new(SPAN), read)?.pop())).await
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let read = |row: &mut Row| Ok((row.text()?, row.int()?));
+        self.readers.read(move |connection| connection.read("a cursor", Sql::new(CURSORS), read)).await
     }
 
     async fn forget_before(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -19,6 +19,7 @@ pub(crate) struct Readers {
     busy_timeout: Duration,
     counter: Arc<AtomicU64>,
     permits: Arc<Semaphore>,
+    count: usize,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
@@ -31,8 +32,14 @@ impl Readers {
         busy_timeout: Duration,
         counter: Arc<AtomicU64>,
     ) -> Self {
-        let permits = Arc::new(Semaphore::new(count.max(1)));
-        Self { path, timeout, busy_timeout, counter, permits, idle: Arc::default() }
+        let count = count.max(1);
+        let permits = Arc::new(Semaphore::new(count));
+        Self { path, timeout, busy_timeout, counter, permits, count, idle: Arc::default() }
+    }
+
+    /// How many are in use, and how many there may be.
+    pub(crate) fn figures(&self) -> (usize, usize) {
+        (self.count.saturating_sub(self.permits.available_permits()), self.count)
     }
 
     /// Reads on one of the connections. A read whose caller has gone ends by itself and gives its connection back.

@@ -88,6 +88,12 @@ impl SqliteStore {
         Ok(done)
     }
 
+    /// How many of the connections that read are in use, and how many there may be.
+    #[must_use]
+    pub fn connections(&self) -> (usize, usize) {
+        self.readers.figures()
+    }
+
     /// How many statements all connections have executed so far, those of transactions included.
     #[must_use]
     pub fn statements(&self) -> u64 {

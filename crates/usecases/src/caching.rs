@@ -10,10 +10,11 @@ use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, CancelSwitches, Changes, Decided,
-    Direction, EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Orders, Positions, Sessions, Store,
-    StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Direction, EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Meter, Orders, Positions, Sessions,
+    Store, StoreError, UnitOfWork, Unmetered, Users, Wanted, Webhooks,
 };
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 /// The pause before an invalidation is repeated; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -76,6 +77,7 @@ pub fn candles_key(id: MarketId, outcome: Option<&str>, interval_s: i64, newest:
 pub struct InvalidatingStore {
     store: Arc<dyn Store>,
     cache: Invalidations,
+    meter: Arc<dyn Meter>,
 }
 
 impl std::fmt::Debug for InvalidatingStore {
@@ -88,7 +90,13 @@ impl InvalidatingStore {
     /// Over a store and the cache of what is read from it.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, cache: Arc<dyn Cache>) -> Self {
-        Self { store, cache: Invalidations { cache, waiting: Arc::default() } }
+        Self { store, cache: Invalidations { cache, waiting: Arc::default() }, meter: Arc::new(Unmetered) }
+    }
+
+    /// The same, which tells how long commits take.
+    #[must_use]
+    pub fn metered(self, meter: Arc<dyn Meter>) -> Self {
+        Self { meter, ..self }
     }
 }
 
@@ -96,7 +104,8 @@ impl InvalidatingStore {
 impl Store for InvalidatingStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
         let unit = self.store.begin().await?;
-        Ok(Box::new(Unit { unit, cache: self.cache.clone(), stale: BTreeSet::new(), versions: HashMap::new() }))
+        let (cache, meter) = (self.cache.clone(), Arc::clone(&self.meter));
+        Ok(Box::new(Unit { unit, cache, meter, stale: BTreeSet::new(), versions: HashMap::new() }))
     }
 }
 
@@ -104,6 +113,7 @@ impl Store for InvalidatingStore {
 struct Unit {
     unit: Box<dyn UnitOfWork>,
     cache: Invalidations,
+    meter: Arc<dyn Meter>,
     stale: BTreeSet<CacheKey>,
     /// Of the markets that were loaded.
     versions: HashMap<MarketId, i64>,
@@ -191,14 +201,18 @@ impl UnitOfWork for Unit {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        let begun = Instant::now();
         let result = self.unit.commit().await;
         self.cache.end(self.stale).await;
+        self.meter.committed(begun.elapsed());
         result
     }
 
     async fn commit_telling(self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
+        let begun = Instant::now();
         let result = self.unit.commit_telling(decided).await;
         self.cache.end(self.stale).await;
+        self.meter.committed(begun.elapsed());
         result
     }
 

@@ -8,8 +8,8 @@ use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{
-    Cache, Clock, CommonPasswords, IdSource, Jobs, OpaqueTokens, Outbox, PasswordHasher, Queries, Replicas, Store,
-    TokenSigner,
+    Cache, Clock, CommonPasswords, IdSource, Jobs, Meter, OpaqueTokens, Outbox, PasswordHasher, Queries, Replicas,
+    Store, TokenSigner,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
@@ -62,6 +62,8 @@ pub struct Context {
     pub jobs: Arc<dyn Jobs>,
     /// Wakes who does jobs.
     pub job_bell: JobBell,
+    /// Is told what goes on.
+    pub meter: Arc<dyn Meter>,
     /// How often what was done.
     pub limiter: Limiter,
     /// What this process remembers of sessions.

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
-use bellwether_domain::ports::{Decided, StoreError};
+use bellwether_domain::ports::{Decided, GroupOf, StoreError};
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::{Context, Error};
 
@@ -28,6 +29,8 @@ const MOST_WAITING_OF_ONE: usize = 256;
 /// A request that can be executed together with others of its kind.
 #[async_trait]
 pub(crate) trait Grouped: Clone + Send + Sync + 'static {
+    /// What it is.
+    const OF: GroupOf;
     /// What it comes to.
     type Answer: Send;
     /// Whose request it is.
@@ -198,6 +201,7 @@ async fn run<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, running: Running
 
 async fn execute<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, decided: Decided) {
     let requests: Vec<R> = group.iter().map(|w| w.request.clone()).collect();
+    let (begun, commands) = (Instant::now(), requests.iter().map(R::size).sum());
     match R::execute(ctx, requests, decided).await {
         Ok(answers) => {
             for (waiting, answer) in group.into_iter().zip(answers) {
@@ -206,6 +210,7 @@ async fn execute<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, decided: Dec
         }
         Err(error) => answer_failed(ctx, group, error).await,
     }
+    ctx.meter.group(R::OF, commands, begun.elapsed());
 }
 
 /// A group that failed as a whole. What one of its requests may be at fault for is executed again,

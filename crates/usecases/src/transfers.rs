@@ -10,7 +10,7 @@ use bellwether_domain::ids::{AccountId, ApiKeyId, FreshIds, MarketId, TransferId
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::money::Credits;
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::{Changes, Decided, KeptAnswer, StoreError, UnitOfWork, Wanted};
+use bellwether_domain::ports::{Changes, Decided, GroupOf, KeptAnswer, StoreError, UnitOfWork, Wanted};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
 use jiff::Timestamp;
@@ -132,6 +132,7 @@ fn one(accounts: Vec<Account>, id: AccountId) -> Result<Account, Error> {
 
 #[async_trait]
 impl Grouped for Payment {
+    const OF: GroupOf = GroupOf::Payments;
     type Answer = Answered<Transfer>;
 
     fn user(&self) -> UserId {

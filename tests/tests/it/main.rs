@@ -31,6 +31,7 @@ mod lists;
 mod live;
 mod mail;
 mod makers;
+mod metrics;
 mod money;
 mod operations;
 mod orders;

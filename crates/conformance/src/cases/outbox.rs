@@ -217,6 +217,8 @@ pub async fn a_cursor_is_held_by_one_and_moves_with_its_unit(world: World) -> an
     ensure!(unit.event_cursors().lock("other", 0).await? == Some(0));
     unit.event_cursors().advance("one", 7).await?;
     unit.commit().await?;
+    let cursors = world.outbox.cursors().await?;
+    ensure!(cursors == [("one".to_owned(), 7), ("other".to_owned(), 0)], "{cursors:?}");
 
     let mut unit = world.begin().await?;
     ensure!(unit.event_cursors().lock("one", 5).await? == Some(7), "it begins where it was moved to");

@@ -415,6 +415,7 @@ impl Reads<'_> {
         let (middle, webhook, owner) = (places.middle()?, places.busy_webhook(), places.user(5));
         self.ask("Outbox.after", || outbox.after(500, PAGE)).await?;
         self.ask("Outbox.span", || outbox.span()).await?;
+        self.ask("Outbox.cursors", || outbox.cursors()).await?;
         self.ask("Outbox.forget_before", || outbox.forget_before(middle, 100)).await?;
         self.ask("WebhookLog.webhook", || webhooks.webhook(webhook)).await?;
         self.ask("WebhookLog.webhooks_of", || webhooks.webhooks_of(owner)).await?;

@@ -67,4 +67,6 @@ pub trait Caller: Send + Sync {
     async fn check(&self, url: &str) -> Result<(), CallError>;
     /// Calls. What [`check`](Self::check) would refuse is refused here too, whatever it said before.
     async fn post(&self, call: &OutgoingCall) -> Result<CallAnswer, CallError>;
+    /// How many hosts are left alone at the moment, since they could not be reached.
+    fn hosts_left_alone(&self) -> usize;
 }

@@ -18,6 +18,8 @@ pub trait Outbox: Send + Sync {
     async fn after(&self, position: i64, limit: u32) -> Result<Vec<EventBatch>, StoreError>;
     /// The positions of the oldest batch that is kept and of the newest that would be given, if there is any.
     async fn span(&self) -> Result<Option<Span>, StoreError>;
+    /// The consumers that have a cursor, and the position of the last batch that each has acted on, by name.
+    async fn cursors(&self) -> Result<Vec<(String, i64)>, StoreError>;
     /// Forgets batches of before a moment, at most `limit`, the oldest first; returns how many. Never the
     /// newest of all, and none that a consumer has yet to act on.
     async fn forget_before(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;

@@ -136,6 +136,7 @@ impl Ports {
             },
             jobs: Arc::new(jobs),
             job_bell: JobBell::default(),
+            meter: Arc::new(bellwether_domain::ports::Unmetered),
             limiter: Limiter::new(Arc::new(limiter)),
             session_memory: SessionMemory::default(),
             key_memory: KeyMemory::default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_domain::job::{Claim, Job, LEASE, Manner, Outcome};
-use bellwether_domain::ports::{Finished, StoreError};
+use bellwether_domain::ports::{Finished, JobEnd, StoreError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -154,7 +154,10 @@ impl Worker {
             };
             let Some(Held { job, .. }) = self.held.remove(&id) else { continue };
             match ended.map(|(_, outcome)| outcome) {
-                Ok(Ok(Verdict::Done(result))) => done.push(Finished { claim: job.claim(), result }),
+                Ok(Ok(Verdict::Done(result))) => {
+                    self.ctx.meter.job(job.kind, JobEnd::Done);
+                    done.push(Finished { claim: job.claim(), result });
+                }
                 Ok(Ok(Verdict::Later(at))) => self.postpone(&job, at).await,
                 Ok(Err(Failure::ForGood(error))) => self.give_up(&job, &error).await,
                 Ok(Err(Failure::ForNow(error))) => self.fail(&job, &error).await,
@@ -195,6 +198,7 @@ impl Worker {
     }
 
     async fn postpone(&self, job: &Job, until: Timestamp) {
+        self.ctx.meter.job(job.kind, JobEnd::Postponed);
         self.told(job, self.ctx.jobs.postpone(job.claim(), until, self.ctx.clock.now()).await);
     }
 
@@ -202,11 +206,13 @@ impl Worker {
         let (now, [.., random]) = (self.ctx.clock.now(), self.ctx.ids.fresh().next_uuid().into_bytes());
         let Outcome::Again(at) = job.after_failure(now, random) else { return self.give_up(job, error).await };
         tracing::warn!(job = %job.id, kind = job.kind.as_str(), attempt = job.attempts, %error, %at, "a job failed; it is tried again");
+        self.ctx.meter.job(job.kind, JobEnd::Failed);
         self.told(job, self.ctx.jobs.fail(job.claim(), error, Outcome::Again(at), now).await);
     }
 
     async fn give_up(&self, job: &Job, error: &str) {
         tracing::error!(job = %job.id, kind = job.kind.as_str(), attempt = job.attempts, %error, "a job was given up");
+        self.ctx.meter.job(job.kind, JobEnd::Dead);
         self.told(job, self.ctx.jobs.fail(job.claim(), error, Outcome::Dead, self.ctx.clock.now()).await);
     }
 

@@ -152,6 +152,17 @@ struct State {
     subscribers: Subscribers,
     books: Books,
     counts: HashMap<Counted, usize>,
+    /// How many were dropped since they did not take what they were sent.
+    slow: u64,
+}
+
+/// How many follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// How many streams there are.
+    pub streams: usize,
+    /// How many were ended since their clients did not take what they were sent.
+    pub slow: u64,
 }
 
 /// How somebody begins.
@@ -169,6 +180,13 @@ impl Live {
     #[must_use]
     pub fn new(ctx: Context) -> Self {
         Self { ctx: Arc::new(ctx), state: Arc::default(), starting: Arc::default() }
+    }
+
+    /// How many follow at the moment.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let state = self.lock();
+        Figures { streams: state.counts.values().sum(), slow: state.slow }
     }
 
     /// Follows these topics, after the event of that sequence or from now on. The first message says
@@ -469,6 +487,7 @@ impl State {
     }
 
     fn drop_subscriber(&mut self, number: u64, why: End) {
+        self.slow = self.slow.saturating_add(u64::from(why == End::Slow));
         for market in self.subscribers.remove(number, why) {
             self.books.forget(market);
         }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::exchange::{Limits, Moment, State, Stop};
 use bellwether_domain::ids::{ApiKeyId, FreshIds, MarketId, UserId};
-use bellwether_domain::ports::{AnswerKey, Decided, KeptAnswer, StoreError, UnitOfWork};
+use bellwether_domain::ports::{AnswerKey, Decided, GroupOf, KeptAnswer, StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use uuid::Uuid;
 
@@ -107,6 +107,7 @@ impl Script for Group {
 
 #[async_trait]
 impl Grouped for Request {
+    const OF: GroupOf = GroupOf::Orders;
     type Answer = Answered<Vec<Outcome>>;
 
     fn user(&self) -> UserId {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use bellwether_domain::ids::{DeliveryId, MarketId, WebhookId};
 use bellwether_domain::job::{Job, JobKind};
-use bellwether_domain::ports::{Changes, OutgoingCall, UnitOfWork};
+use bellwether_domain::ports::{CallEnd, CallError, Changes, OutgoingCall, UnitOfWork};
 use bellwether_domain::webhook::{Called, Delivery, DeliveryState, Webhook, WebhookState};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::atomically::{Script, Step, atomically};
@@ -95,7 +96,21 @@ async fn call(ctx: &Context, webhook: &Webhook, delivery: &Delivery) -> Called {
     let numbers = webhook.signing_numbers(now);
     let signature = ctx.webhooks.signer.sign(webhook.id, &numbers, &id, second, &delivery.body);
     let headers = vec![("webhook-id", id), ("webhook-timestamp", second.to_string()), ("webhook-signature", signature)];
-    ctx.webhooks.caller.post(&OutgoingCall { url: webhook.url.clone(), headers, body: delivery.body.clone() }).await
+    let (begun, outgoing) =
+        (Instant::now(), OutgoingCall { url: webhook.url.clone(), headers, body: delivery.body.clone() });
+    let called = ctx.webhooks.caller.post(&outgoing).await;
+    ctx.meter.webhook(end_of(&called), delivery.attempts > 0, begun.elapsed());
+    called
+}
+
+fn end_of(called: &Called) -> CallEnd {
+    match called {
+        Ok(answer) if (200..300).contains(&answer.status) => CallEnd::Taken,
+        Ok(_) => CallEnd::Refused,
+        Err(CallError::Failed(_)) => CallEnd::Failed,
+        Err(CallError::Forbidden(_)) => CallEnd::Forbidden,
+        Err(CallError::LeftAlone(_)) => CallEnd::LeftAlone,
+    }
 }
 
 /// Notes what came of a call.

@@ -50,6 +50,10 @@ impl Outbox for Happened {
         Ok(ends.map(|(first, last)| Span { oldest: first.position, newest: last.position }))
     }
 
+    async fn cursors(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn forget_before(&self, _: Timestamp, _: u32) -> Result<u64, StoreError> {
         Ok(0)
     }

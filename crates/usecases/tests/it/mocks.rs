@@ -316,6 +316,7 @@ pub fn context_with(
         webhooks: no_webhooks(),
         jobs: Arc::new(MockJobs::new()),
         job_bell: JobBell::default(),
+        meter: Arc::new(Unmetered),
         limiter: Limiter::new(Arc::new(Counting::default())),
         session_memory: SessionMemory::default(),
         key_memory: KeyMemory::default(),
