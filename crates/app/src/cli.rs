@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Config(ConfigAction),
     /// Check the set-up and say how to mend it.
     Doctor,
+    /// Print the OpenAPI document of the API.
+    Openapi,
 }
 
 /// Migrations.

@@ -49,6 +49,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Command::Replay(args) = command {
         return replay::run(args).await.map(|()| ExitCode::SUCCESS);
     }
+    if let Command::Openapi = command {
+        print_line(&format!("{:#}", bellwether_http::openapi()));
+        return Ok(ExitCode::SUCCESS);
+    }
     let settings = settings::Settings::load(&cli)?;
     let config = config::Config::read(&settings)?;
     match command {
@@ -63,7 +67,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             print_line(&settings.to_toml());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Replay(_) => Ok(ExitCode::SUCCESS),
+        Command::Replay(_) | Command::Openapi => Ok(ExitCode::SUCCESS),
     }
 }
 

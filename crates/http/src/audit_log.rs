@@ -25,7 +25,8 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(&shown)?.paged(paging.describe(&page, |entry| entry.event.id.0, call.sealer())))
 }
 
-fn filter(query: &Fields<'_>) -> Option<AuditFilter> {
+/// Reads which entries are wanted.
+pub(crate) fn filter(query: &Fields<'_>) -> Option<AuditFilter> {
     let actor = query.optional("actor", |n| n.id().map(UserId));
     let action = query.optional("action", |n| n.one_of(Action::ALL, Action::as_str));
     let target = query.optional("target", Node::id);

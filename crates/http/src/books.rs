@@ -44,13 +44,16 @@ pub(crate) fn outcome_name(query: &Fields<'_>) -> Option<Option<String>> {
     query.optional("outcome", |n| n.string().map(str::to_owned))
 }
 
+/// Reads of which outcome, and how deep.
+pub(crate) fn asked(query: &Fields<'_>) -> Option<(Option<String>, i64)> {
+    let depth = query.or("depth", DEPTH, |n| n.whole(1, DEEPEST));
+    Some((outcome_name(query)?, depth?))
+}
+
 /// `GET /markets/{id}/book`.
 pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let key = call.market_key()?;
-    let (name, depth) = call.query(|query| {
-        let depth = query.or("depth", DEPTH, |n| n.whole(1, DEEPEST));
-        Some((outcome_name(query)?, depth?))
-    })?;
+    let (name, depth) = call.query(asked)?;
     let shown = match key {
         MarketKey::Id(id) if name.is_none() && depth == DEPTH => {
             remembered(&call, book_key(id), |ctx| async move { book(&ctx, &key, None, depth).await }).await?

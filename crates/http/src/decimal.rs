@@ -1,9 +1,11 @@
 //! Decimals on the wire: strings or JSON numbers, always by their exact text and never through a
 //! float; and how they are written.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use bellwether_domain::money::{Credits, DecimalError, FeeRate, Price, parse_decimal};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 use crate::json::Json;
@@ -75,6 +77,21 @@ pub(crate) struct Shown<T>(pub(crate) T);
 impl<T: Display> Serialize for Shown<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
+    }
+}
+
+/// As it is by itself.
+impl<T: JsonSchema> JsonSchema for Shown<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) struct Reply {
     caching: Caching,
     is_replay: bool,
     successor: Option<String>,
+    is_bare: bool,
 }
 
 /// Since when answers of version 1 that version 2 has in another shape are deprecated (RFC 9745): the start
@@ -82,6 +83,7 @@ impl Reply {
             caching: Caching::NoStore,
             is_replay: false,
             successor: None,
+            is_bare: false,
         }
     }
 
@@ -147,6 +149,11 @@ impl Reply {
         Self { caching: Caching::Revalidate, ..self }
     }
 
+    /// Without the envelope: what it is, a standard says.
+    pub(crate) fn bare(self) -> Self {
+        Self { is_bare: true, ..self }
+    }
+
     /// In a shape that is deprecated; there is another at that path.
     pub(crate) fn superseded_by(self, path: String) -> Self {
         Self { successor: Some(path), ..self }
@@ -191,7 +198,11 @@ impl Responder for Reply {
         let Some(data) = self.data.filter(|_| status != StatusCode::NOT_MODIFIED) else {
             return response.insert_header((CONTENT_ENCODING, "identity")).finish();
         };
-        let body = request.extensions().get::<Stamp>().map(|stamp| success(&data, stamp, self.pagination.as_ref()));
+        let body = match request.extensions().get::<Stamp>() {
+            Some(_) if self.is_bare => Some(Ok(data)),
+            Some(stamp) => Some(success(&data, stamp, self.pagination.as_ref())),
+            None => None,
+        };
         match body {
             Some(Ok(body)) => {
                 if body.len() < WORTH_COMPRESSING {

@@ -14,10 +14,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bellwether_domain::money::{Credits, FeeRate, Price, Shares};
 use bellwether_domain::text::{Lines, clean};
 use jiff::Timestamp;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::decimal::{self, Complaint};
@@ -48,7 +50,7 @@ struct Collector {
 /// Reads an object. An unknown name is answered before any value that is not accepted.
 pub(crate) fn read<T>(json: &Json, place: Place, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Fault> {
     let faults = RefCell::new(Collector::default());
-    let value = Node { json, path: String::new(), faults: &faults }.object(reader);
+    let value = Node { json, path: String::new(), faults: &faults, sketch: None }.object(reader);
     let Collector { mut unknown, mut invalid } = faults.into_inner();
     unknown.truncate(MOST_FAULTS);
     invalid.truncate(MOST_FAULTS);
@@ -62,6 +64,18 @@ pub(crate) fn read<T>(json: &Json, place: Place, reader: impl FnOnce(&Fields<'_>
     }
 }
 
+/// What a reader would take, as a JSON Schema of an object. It is made by the reader itself, which is shown
+/// nothing and asked what it asks for: so it must ask for everything before it gives up.
+pub(crate) fn sketch<T>(reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Value {
+    let (faults, schema) = (RefCell::default(), Sketch::default());
+    let node = Node { json: &Json::Null, path: String::new(), faults: &faults, sketch: Some(Rc::clone(&schema)) };
+    let _ = node.object(reader);
+    Value::Object(schema.take())
+}
+
+/// A JSON Schema that comes to be.
+type Sketch = Rc<RefCell<Map<String, Value>>>;
+
 /// The members of an object, each taken by name. What is never taken is unknown.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
@@ -69,6 +83,7 @@ pub(crate) struct Fields<'a> {
     path: &'a str,
     faults: &'a RefCell<Collector>,
     taken: RefCell<Vec<&'static str>>,
+    sketch: Option<Sketch>,
 }
 
 /// A member that may be absent, and may be `null` where that means something: removal.
@@ -76,6 +91,16 @@ enum Member<'a> {
     Absent,
     Null,
     Given(Node<'a>),
+    /// Nothing is read, but it is written down what would be.
+    Asked(Node<'a>),
+}
+
+/// Whether a member must be there, or may be `null` to say something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Required,
+    Optional,
+    Nullable,
 }
 
 impl<'a> Fields<'a> {
@@ -83,6 +108,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn required<T>(&self, name: &'static str, read: impl FnOnce(&Node<'a>) -> Option<T>) -> Option<T> {
         match self.member(name) {
             Member::Given(node) => read(&node),
+            Member::Asked(node) => self.sketched(name, node, Presence::Required, read),
             Member::Absent | Member::Null => self.fail(name, "required", "is required"),
         }
     }
@@ -95,6 +121,7 @@ impl<'a> Fields<'a> {
     ) -> Option<Option<T>> {
         match self.member(name) {
             Member::Given(node) => read(&node).map(Some),
+            Member::Asked(node) => self.sketched(name, node, Presence::Optional, read).map(Some),
             Member::Absent | Member::Null => Some(None),
         }
     }
@@ -108,6 +135,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn kept<T>(&self, name: &'static str, read: impl FnOnce(&Node<'a>) -> Option<T>) -> Option<Option<T>> {
         match self.member(name) {
             Member::Given(node) => read(&node).map(Some),
+            Member::Asked(node) => self.sketched(name, node, Presence::Optional, read).map(Some),
             Member::Null => self.fail(name, "required", "cannot be removed"),
             Member::Absent => Some(None),
         }
@@ -122,6 +150,7 @@ impl<'a> Fields<'a> {
     ) -> Option<Option<T>> {
         match self.member(name) {
             Member::Given(node) => read(&node).map(Some),
+            Member::Asked(node) => self.sketched(name, node, Presence::Nullable, read).map(Some),
             Member::Null => Some(Some(empty)),
             Member::Absent => Some(None),
         }
@@ -130,11 +159,40 @@ impl<'a> Fields<'a> {
     /// A member in all its three states.
     fn member(&self, name: &'static str) -> Member<'a> {
         self.taken.borrow_mut().push(name);
+        let node = |json, sketch| Node { json, path: self.path_of(name), faults: self.faults, sketch };
+        if self.sketch.is_some() {
+            return Member::Asked(node(&Json::Null, Some(Sketch::default())));
+        }
         match self.members.get(name) {
             None => Member::Absent,
             Some(Json::Null) => Member::Null,
-            Some(json) => Member::Given(Node { json, path: self.path_of(name), faults: self.faults }),
+            Some(json) => Member::Given(node(json, None)),
         }
+    }
+
+    /// Writes down what a member is.
+    fn sketched<T>(
+        &self,
+        name: &'static str,
+        node: Node<'a>,
+        presence: Presence,
+        read: impl FnOnce(&Node<'a>) -> Option<T>,
+    ) -> Option<T> {
+        let value = read(&node);
+        let mut schema = Value::Object(node.sketch.map(|sketch| sketch.take()).unwrap_or_default());
+        if presence == Presence::Nullable {
+            schema = json!({ "anyOf": [schema, { "type": "null" }] });
+        }
+        let mut object = self.sketch.as_ref()?.borrow_mut();
+        if let Some(properties) = object.entry("properties").or_insert_with(|| json!({})).as_object_mut() {
+            properties.insert(name.to_owned(), schema);
+        }
+        if presence == Presence::Required
+            && let Some(required) = object.entry("required").or_insert_with(|| json!([])).as_array_mut()
+        {
+            required.push(Value::from(name));
+        }
+        value
     }
 
     /// Notes a fault of a member.
@@ -167,9 +225,23 @@ pub(crate) struct Node<'a> {
     json: &'a Json,
     path: String,
     faults: &'a RefCell<Collector>,
+    sketch: Option<Sketch>,
 }
 
 impl<'a> Node<'a> {
+    /// Whether nothing is to be read; then it is written down that this would be.
+    fn is_asked(&self, schema: impl FnOnce() -> Value) -> bool {
+        let Some(sketch) = &self.sketch else { return false };
+        if let Value::Object(schema) = schema() {
+            // What was said before is more than what it is made of.
+            let mut sketch = sketch.borrow_mut();
+            for (key, value) in schema {
+                sketch.entry(key).or_insert(value);
+            }
+        }
+        true
+    }
+
     /// Notes a fault of this value.
     pub(crate) fn fail<T>(&self, code: &'static str, message: impl Into<String>) -> Option<T> {
         let path = if self.path.is_empty() { "body" } else { &self.path };
@@ -193,8 +265,14 @@ impl<'a> Node<'a> {
 
     /// Its members, read by `reader`; those that it leaves are unknown.
     pub(crate) fn object<T>(&self, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Option<T> {
-        let Json::Object(members) = self.json else { return self.wrong_sort("an object") };
-        let fields = Fields { members, path: &self.path, faults: self.faults, taken: RefCell::default() };
+        let nothing = BTreeMap::new();
+        let members = match self.json {
+            Json::Object(members) => members,
+            _ if self.is_asked(|| json!({ "type": "object", "additionalProperties": false })) => &nothing,
+            _ => return self.wrong_sort("an object"),
+        };
+        let (taken, sketch) = (RefCell::default(), self.sketch.clone());
+        let fields = Fields { members, path: &self.path, faults: self.faults, taken, sketch };
         let value = reader(&fields);
         fields.note_unknown();
         value
@@ -202,38 +280,63 @@ impl<'a> Node<'a> {
 
     /// Its members whatever their names: for maps.
     pub(crate) fn entries(&self) -> Option<Vec<(&'a str, Node<'a>)>> {
+        if self.is_asked(|| json!({ "type": "object" })) {
+            return None;
+        }
         let Json::Object(members) = self.json else { return self.wrong_sort("an object") };
         let node = |(name, json): (&'a String, &'a Json)| {
-            (name.as_str(), Node { json, path: format!("{}.{name}", self.path), faults: self.faults })
+            (name.as_str(), Node { json, path: format!("{}.{name}", self.path), faults: self.faults, sketch: None })
         };
         Some(members.iter().map(node).collect())
     }
 
     /// Its items, each read by `reader`; so many at least and at most.
     pub(crate) fn list<T>(&self, least: usize, most: usize, reader: impl Fn(&Node<'a>) -> Option<T>) -> Option<Vec<T>> {
+        if let Some(sketch) = &self.sketch {
+            let item = Node { sketch: Some(Sketch::default()), ..self.clone() };
+            let _ = reader(&item);
+            let items = item.sketch.map(|sketch| sketch.take()).unwrap_or_default();
+            sketch.borrow_mut().extend([
+                ("type".to_owned(), json!("array")),
+                ("items".to_owned(), Value::Object(items)),
+                ("minItems".to_owned(), json!(least)),
+                ("maxItems".to_owned(), json!(most)),
+            ]);
+            return None;
+        }
         let Json::List(items) = self.json else { return self.wrong_sort("a list") };
         if !(least..=most).contains(&items.len()) {
             return self.fail("length", format!("must have {least} to {most} items"));
         }
-        let node = |(index, json)| Node { json, path: format!("{}[{index}]", self.path), faults: self.faults };
+        let node =
+            |(index, json)| Node { json, path: format!("{}[{index}]", self.path), faults: self.faults, sketch: None };
         // Every item is read before any is missed, so that all faults are found.
         let read: Vec<Option<T>> = items.iter().enumerate().map(node).map(|item| reader(&item)).collect();
         read.into_iter().collect()
     }
 
     /// Whether it is a list.
-    pub(crate) const fn is_list(&self) -> bool {
-        matches!(self.json, Json::List(_))
+    pub(crate) fn is_list(&self) -> bool {
+        // Who asks takes something else as well.
+        !self.is_asked(|| json!({ "type": ["array", "object"] })) && matches!(self.json, Json::List(_))
     }
 
     /// A string, as it is.
     pub(crate) fn string(&self) -> Option<&'a str> {
-        if let Json::Text(text) = self.json { Some(text) } else { self.wrong_sort("a string") }
+        match self.json {
+            Json::Text(text) => Some(text),
+            _ if self.is_asked(|| json!({ "type": "string" })) => None,
+            _ => self.wrong_sort("a string"),
+        }
     }
 
     /// `true` or `false`.
     pub(crate) fn boolean(&self) -> Option<bool> {
-        if let Json::Bool(value) = self.json { Some(*value) } else { self.wrong_sort("true or false") }
+        match self.json {
+            Json::Bool(value) => Some(*value),
+            _ if self.is_asked(|| json!({ "type": "boolean" })) => None,
+            _ => self.wrong_sort("true or false"),
+        }
     }
 
     /// A string that `parse` accepts.
@@ -243,11 +346,17 @@ impl<'a> Node<'a> {
 
     /// A text of so many characters, cleaned.
     pub(crate) fn text(&self, lines: Lines, least: usize, most: usize) -> Option<String> {
+        if self.is_asked(|| json!({ "type": "string", "minLength": least, "maxLength": most })) {
+            return None;
+        }
         self.parsed(|text| clean(text, lines, least, most))
     }
 
     /// One of the names in `all`.
     pub(crate) fn one_of<T: Copy>(&self, all: &[T], name_of: impl Fn(T) -> &'static str) -> Option<T> {
+        if self.is_asked(|| json!({ "type": "string", "enum": all.iter().map(|v| name_of(*v)).collect::<Vec<_>>() })) {
+            return None;
+        }
         let given = self.string()?;
         all.iter().copied().find(|v| name_of(*v) == given).or_else(|| {
             let names: Vec<&str> = all.iter().map(|v| name_of(*v)).collect();
@@ -257,12 +366,18 @@ impl<'a> Node<'a> {
 
     /// A UUID in its usual form.
     pub(crate) fn id(&self) -> Option<Uuid> {
+        if self.is_asked(|| json!({ "type": "string", "format": "uuid" })) {
+            return None;
+        }
         self.parsed(|text| parse_id(text).ok_or("must be an id of the form 0193a5e0-0000-7000-8000-000000000000"))
     }
 
     /// A moment as RFC 3339 writes it, cut to microseconds.
     pub(crate) fn time(&self) -> Option<Timestamp> {
         const FORM: &str = "must be a time such as 2030-01-31T12:00:00Z, from 1970 to 9999";
+        if self.is_asked(|| json!({ "type": "string", "format": "date-time" })) {
+            return None;
+        }
         self.parsed(|text| {
             let is_plain = text.len() <= 40 && text.is_ascii() && !text.contains('[');
             let time = text.parse::<Timestamp>().ok().filter(|t| is_plain && TIMES.contains(&t.as_second()));
@@ -272,11 +387,17 @@ impl<'a> Node<'a> {
 
     /// Money above zero.
     pub(crate) fn amount(&self) -> Option<Credits> {
+        if self.is_asked(|| decimal_schema("Credits above zero, at most three decimals")) {
+            return None;
+        }
         self.take(decimal::amount(self.json))
     }
 
     /// A price.
     pub(crate) fn price(&self) -> Option<Price> {
+        if self.is_asked(|| decimal_schema("0.001 to 0.999, at most three decimals")) {
+            return None;
+        }
         self.take(decimal::price(self.json))
     }
 
@@ -287,18 +408,32 @@ impl<'a> Node<'a> {
 
     /// A fee rate.
     pub(crate) fn rate(&self) -> Option<FeeRate> {
+        if self.is_asked(|| decimal_schema("0 to 0.1, at most four decimals")) {
+            return None;
+        }
         self.take(decimal::rate(self.json))
     }
 
     /// A part of one, in mills.
     pub(crate) fn part(&self) -> Option<u16> {
+        if self.is_asked(|| decimal_schema("0 to 1, at most three decimals")) {
+            return None;
+        }
         self.take(decimal::part(self.json))
     }
 
     /// A whole number.
     pub(crate) fn whole(&self, least: i64, most: i64) -> Option<i64> {
+        if self.is_asked(|| json!({ "type": ["integer", "string"], "minimum": least, "maximum": most })) {
+            return None;
+        }
         self.take(decimal::whole(self.json, least, most))
     }
+}
+
+/// A decimal, which may be text or a number.
+fn decimal_schema(about: &str) -> Value {
+    json!({ "type": ["string", "number"], "pattern": "^-?[0-9]+([.][0-9]+)?$", "description": about })
 }
 
 /// A UUID in its hyphenated form alone, which is the one that is answered.
@@ -325,6 +460,32 @@ mod tests {
             inner?;
             Some((amount?, tags?))
         })
+    }
+
+    #[test]
+    fn a_reader_tells_what_it_takes() {
+        let schema = sketch(|fields| {
+            let amount = fields.required("amount", Node::amount);
+            let tags = fields.optional("tags", |n| n.list(0, 3, |item| item.text(Lines::One, 1, 5)));
+            let inner = fields.removable("inner", None, |n| n.object(|f| f.required("at", Node::time)).map(Some));
+            let parts = fields.optional("parts", |n| if n.is_list() { None } else { n.entries().map(drop) });
+            (tags?, inner?, parts?);
+            amount
+        });
+        let text = json!({ "type": "string", "minLength": 1, "maxLength": 5 });
+        let inner = json!({
+            "type": "object", "additionalProperties": false, "required": ["at"],
+            "properties": { "at": { "type": "string", "format": "date-time" } },
+        });
+        assert_eq!(schema["required"], json!(["amount"]));
+        assert_eq!(schema["properties"]["amount"]["type"], json!(["string", "number"]));
+        assert_eq!(
+            schema["properties"]["tags"],
+            json!({ "type": "array", "items": text, "minItems": 0, "maxItems": 3 })
+        );
+        assert_eq!(schema["properties"]["inner"]["anyOf"][0], inner);
+        assert_eq!(schema["properties"]["parts"]["type"], json!(["array", "object"]));
+        assert_eq!(schema["additionalProperties"], json!(false));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::call::Call;
@@ -17,13 +18,14 @@ const SLOW: Duration = Duration::from_millis(250);
 /// From here on jobs are not done as quickly as they come.
 const MANY_DUE: u64 = 1000;
 
-#[derive(Serialize)]
-struct Health {
+/// How everything is.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Health {
     status: &'static str,
     checks: Checks,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Checks {
     database: Check,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +34,7 @@ struct Checks {
 }
 
 /// How the queue stands; each number is counted up to 10000 for each kind.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct JobsCheck {
     status: &'static str,
     /// How many are due and wait, or were left by who did them.
@@ -41,7 +43,7 @@ struct JobsCheck {
     dead: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Check {
     status: &'static str,
@@ -54,8 +56,9 @@ impl Check {
     }
 }
 
-#[derive(Serialize)]
-struct Probe {
+/// That it is so.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Probe {
     status: &'static str,
 }
 

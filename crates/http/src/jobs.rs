@@ -29,7 +29,13 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::ok(&shown)?.paged(paging.describe(&page, |job| job.id.0, call.sealer())))
 }
 
-fn filter(query: &Fields<'_>) -> Option<JobFilter> {
+/// Reads which kind of job is wanted.
+pub(crate) fn wanted(fields: &Fields<'_>) -> Option<JobKind> {
+    fields.required("kind", |n| n.one_of(&STARTED_BY_HAND, JobKind::as_str))
+}
+
+/// Reads which jobs are wanted.
+pub(crate) fn filter(query: &Fields<'_>) -> Option<JobFilter> {
     let kind = query.optional("kind", |n| n.one_of(&JobKind::ALL, JobKind::as_str));
     let state = query.optional("state", |n| n.one_of(&JobState::ALL, JobState::as_str));
     Some(JobFilter { kind: kind?, state: state? })
@@ -48,7 +54,7 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
 /// `POST /jobs`: 202, and where to look how far it is.
 pub(crate) async fn start(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let kind = call.command(|fields| fields.required("kind", |n| n.one_of(&STARTED_BY_HAND, JobKind::as_str))).await?;
+    let kind = call.command(wanted).await?;
     let ctx = call.ctx();
     let job = call.app().run(async move { jobs::start(&ctx, caller, kind).await }).await?;
     Ok(Reply::accepted(&JobWire::of(&job))?.located(location(&job)))

@@ -4,17 +4,19 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::call::Call;
 use crate::faults::Fault;
 
-#[derive(Serialize)]
-struct KeySetWire {
+/// All keys.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct KeySetWire {
     keys: Vec<KeyWire>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct KeyWire {
     kty: &'static str,
     crv: &'static str,

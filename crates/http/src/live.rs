@@ -12,6 +12,7 @@ use bellwether_usecases::{Caller, Error};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::auth::Bearer;
@@ -26,7 +27,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const HEARTBEAT_OF_HOLDS: Duration = Duration::from_secs(3);
 
 /// What a client wants to follow.
-struct Wish {
+pub(crate) struct Wish {
     topics: Topics,
     wants_me: bool,
     resume: Option<i64>,
@@ -34,7 +35,8 @@ struct Wish {
     cancels_on_disconnect: bool,
 }
 
-fn wish(query: &Fields<'_>) -> Option<Wish> {
+/// Reads what is wanted.
+pub(crate) fn wish(query: &Fields<'_>) -> Option<Wish> {
     let topics = query.required("channels", |n| n.parsed(channels));
     let resume = query.optional("resumeFrom", |n| n.whole(0, i64::MAX));
     let ticket = query.optional("ticket", |n| n.string().map(str::to_owned));
@@ -176,9 +178,9 @@ fn last_frame(end: End) -> Bytes {
 }
 
 /// A ticket as it is answered.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct TicketWire {
+pub(crate) struct TicketWire {
     ticket: String,
     expires_at: Timestamp,
 }

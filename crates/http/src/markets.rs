@@ -73,7 +73,8 @@ async fn page(
     Answer::page(paging.describe(&page, |market| market.id.0, sealer), view.show(&shown)?)
 }
 
-fn filter(query: &Fields<'_>) -> Option<MarketFilter> {
+/// Reads which markets are wanted.
+pub(crate) fn filter(query: &Fields<'_>) -> Option<MarketFilter> {
     let status = query.optional("status", |n| n.one_of(&MarketStatus::ALL, MarketStatus::as_str));
     let category = query.optional("category", market_body::label);
     let tag = query.optional("tag", market_body::label);

@@ -20,6 +20,7 @@ use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
 use bellwether_domain::webhook::Delivery;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -260,7 +261,7 @@ impl<K: Sorted> Paging<K> {
 }
 
 /// The `pagination` of an answer's `meta`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub(crate) enum Pagination {
     /// By page or offset.
@@ -279,6 +280,7 @@ pub(crate) enum Pagination {
         next_cursor: Option<String>,
     },
     /// As it was written before.
+    #[schemars(skip)]
     Known(Box<RawValue>),
     /// By cursor.
     Walk { limit: u32, has_more: bool, next_cursor: Option<String> },

@@ -4,6 +4,7 @@ use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::ports::{PositionInMarket, PositionSort};
 use bellwether_usecases::markets;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::call::Call;
@@ -15,17 +16,17 @@ use crate::wire::market_body;
 use crate::wire::position::PositionWire;
 
 /// What one holder would be paid.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct PayoutWire<'a> {
+pub(crate) struct PayoutWire<'a> {
     user_id: Shown<UserId>,
     amount: Shown<Credits>,
     position: PositionWire<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct PreviewWire<'a> {
+pub(crate) struct PreviewWire<'a> {
     market_id: Shown<MarketId>,
     total: Shown<Credits>,
     to_market_maker: Shown<Credits>,

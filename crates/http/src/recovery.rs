@@ -5,6 +5,7 @@ use bellwether_domain::ports::{CommonPasswords, OpaqueToken};
 use bellwether_domain::refusal::Refusal;
 use bellwether_usecases::limits;
 use bellwether_usecases::users::Password;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::call::Call;
@@ -13,25 +14,33 @@ use crate::faults::Fault;
 use crate::fields::{Fields, Node};
 use crate::wire::user_body::new_password;
 
-#[derive(Serialize)]
-struct Accepted {
+/// That something is on its way.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Accepted {
     message: &'static str,
 }
 
-fn token(node: &Node<'_>) -> Option<OpaqueToken> {
+/// Reads a token of a mail.
+pub(crate) fn token(node: &Node<'_>) -> Option<OpaqueToken> {
     node.string().map(|text| OpaqueToken::new(text.to_owned()))
 }
 
-fn new_credentials(fields: &Fields<'_>, common: &dyn CommonPasswords) -> Option<(OpaqueToken, Password)> {
+/// Reads a token and the password that shall be set.
+pub(crate) fn new_credentials(fields: &Fields<'_>, common: &dyn CommonPasswords) -> Option<(OpaqueToken, Password)> {
     let token = fields.required("token", token);
     // Whose password it will be is not known yet: the use case holds it against the name and the address.
     let password = fields.required("password", |node| new_password(node, &[], common));
     Some((token?, password?))
 }
 
+/// Reads an address.
+pub(crate) fn email(fields: &Fields<'_>) -> Option<String> {
+    fields.required("email", |node| node.string().map(str::to_owned))
+}
+
 /// `POST /auth/password/forgot`: the same answer for every address.
 pub(crate) async fn forgot(mut call: Call) -> Result<Reply, Fault> {
-    let email = call.command(|fields| fields.required("email", |node| node.string().map(str::to_owned))).await?;
+    let email = call.command(email).await?;
     let (ctx, from) = (call.ctx(), call.from());
     call.app().run(async move { limits::forgot_password(&ctx, from, &email).await }).await?;
     Reply::accepted(&Accepted { message: "if an account has this address, a mail to it is on its way" })

@@ -16,8 +16,8 @@ use futures_util::future::LocalBoxFuture;
 use crate::call::Call;
 use crate::faults::Fault;
 use crate::{
-    accounts, api_keys, audit_log, books, bots, events, health, jobs, keys, live, markets, orders, positions, previews,
-    recovery, sessions, sets, sockets, switches, trades, transfers, users, webhooks,
+    accounts, api_keys, audit_log, books, bots, events, health, jobs, keys, live, markets, openapi, orders, positions,
+    previews, recovery, sessions, sets, sockets, switches, trades, transfers, users, webhooks,
 };
 
 /// Who may use a route.
@@ -142,6 +142,7 @@ routes! {
     "/livez" { get health::alive: Public; }
     "/readyz" { get health::ready: Public; }
     "/.well-known/jwks.json" { get keys::show: Public; }
+    "/api/openapi.json" { get openapi::show: Public; }
     "/api/v1/health" { get health::health: Public; }
 
     "/api/v1/auth/login" { post sessions::log_in: Public; }

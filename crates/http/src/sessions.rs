@@ -6,6 +6,7 @@ use bellwether_domain::session::Session;
 use bellwether_usecases::limits;
 use bellwether_usecases::sessions::{self, SignedIn};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::call::Call;
@@ -16,9 +17,9 @@ use crate::fields::{Fields, Node};
 use crate::wire::user::UserWire;
 use crate::wire::user_body;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct SignedInWire<'a> {
+pub(crate) struct SignedInWire<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: i64,
@@ -38,9 +39,9 @@ fn signed_in(answer: &SignedIn) -> Result<Reply, Fault> {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct SessionWire<'a> {
+pub(crate) struct SessionWire<'a> {
     id: Shown<SessionId>,
     /// Whether it is the one that asks.
     current: bool,
@@ -76,8 +77,14 @@ fn opaque_token(node: &Node<'_>) -> Option<OpaqueToken> {
     node.string().map(|text| OpaqueToken::new(text.to_owned()))
 }
 
-fn refresh_token(fields: &Fields<'_>) -> Option<OpaqueToken> {
+/// Reads a refresh token.
+pub(crate) fn refresh_token(fields: &Fields<'_>) -> Option<OpaqueToken> {
     fields.required("refreshToken", opaque_token)
+}
+
+/// Reads a refresh token that may be missing.
+pub(crate) fn refresh_token_if_any(fields: &Fields<'_>) -> Option<Option<OpaqueToken>> {
+    fields.optional("refreshToken", opaque_token)
 }
 
 /// `POST /auth/refresh`.
@@ -89,7 +96,7 @@ pub(crate) async fn refresh(mut call: Call) -> Result<Reply, Fault> {
 
 /// `POST /auth/logout`: of the session of a refresh token, or else of the access token.
 pub(crate) async fn log_out(mut call: Call) -> Result<Reply, Fault> {
-    let token = call.command_or_nothing(|fields| fields.optional("refreshToken", opaque_token)).await?;
+    let token = call.command_or_nothing(refresh_token_if_any).await?;
     let ctx = call.ctx();
     match token {
         Some(token) => call.app().run(async move { sessions::log_out_by_token(&ctx, &token).await }).await?,

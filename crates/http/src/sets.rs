@@ -4,6 +4,7 @@ use bellwether_domain::exchange::{ExchangeSets, SetsWay};
 use bellwether_domain::money::Credits;
 use bellwether_usecases::Rendered;
 use bellwether_usecases::trading::{SetsDone, exchange_sets};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::call::Call;
@@ -43,9 +44,9 @@ async fn exchange(mut call: Call, way: SetsWay) -> Result<Reply, Fault> {
 }
 
 /// What was paid, and what there is afterwards.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct SetsWire<'a> {
+pub(crate) struct SetsWire<'a> {
     transfer: TransferWire<'a>,
     position_after: PositionWire<'a>,
     balance_after: Shown<Credits>,

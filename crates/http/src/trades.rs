@@ -34,15 +34,20 @@ pub(crate) async fn list_of_market(call: Call) -> Result<Reply, Fault> {
 /// `GET /trades`: the caller's own.
 pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let (market, order, wanted) = call.query(|query| {
+    let ((market, order), wanted) = call.query(|query| {
         let wanted = Wanted::<TradeSort>::read(query);
-        let market = query.optional("marketId", |n| n.id().map(MarketId));
-        let order = query.optional("orderId", |n| n.id().map(OrderId));
-        Some((market?, order?, wanted?))
+        Some((narrowed(query)?, wanted?))
     })?;
     let filter = TradeFilter { market, user: Some(caller.user), order };
     let paging = wanted.bind("trades", &filter, call.sealer())?;
     list_filtered(&call, filter, paging).await
+}
+
+/// Reads in which market, and of which order.
+pub(crate) fn narrowed(query: &Fields<'_>) -> Option<(Option<MarketId>, Option<OrderId>)> {
+    let market = query.optional("marketId", |n| n.id().map(MarketId));
+    let order = query.optional("orderId", |n| n.id().map(OrderId));
+    Some((market?, order?))
 }
 
 async fn list_filtered(call: &Call, filter: TradeFilter, paging: Paging<TradeSort>) -> Result<Reply, Fault> {
@@ -80,7 +85,7 @@ const CANDLES: i64 = 500;
 const MOST_CANDLES: i64 = 1_000;
 
 /// Which candles are asked for.
-struct Asked {
+pub(crate) struct Asked {
     outcome: Option<String>,
     interval_s: i64,
     from: Option<Timestamp>,
@@ -88,7 +93,8 @@ struct Asked {
     limit: i64,
 }
 
-fn asked(query: &Fields<'_>) -> Option<Asked> {
+/// Reads which candles are wanted.
+pub(crate) fn asked(query: &Fields<'_>) -> Option<Asked> {
     let outcome = outcome_name(query);
     let interval = query.or("interval", ("1h", 3_600), |n| n.one_of(&INTERVALS, |(name, _)| name));
     let from = query.optional("from", Node::time);

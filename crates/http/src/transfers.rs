@@ -9,7 +9,7 @@ use bellwether_usecases::transfers::{self, Pay};
 use crate::call::Call;
 use crate::envelope::Reply;
 use crate::faults::Fault;
-use crate::fields::{Place, read};
+use crate::fields::{Fields, Place, read};
 use crate::idempotency::{Need, reply};
 use crate::paging::Wanted;
 use crate::wire::account::{TransferBody, TransferWire, render_transfer};
@@ -68,12 +68,18 @@ pub(crate) async fn list_of_user(call: Call) -> Result<Reply, Fault> {
     list(&call, AccountId::of_user(user)).await
 }
 
+/// Reads of which kind, and for which market.
+pub(crate) fn narrowed(query: &Fields<'_>) -> Option<(Option<TransferKind>, Option<MarketId>)> {
+    let kind = query.optional("kind", |n| n.one_of(&TransferKind::ALL, TransferKind::as_str));
+    let market = query.optional("marketId", |n| n.id().map(MarketId));
+    Some((kind?, market?))
+}
+
 async fn list(call: &Call, account: AccountId) -> Result<Reply, Fault> {
     let (filter, wanted) = call.query(|query| {
         let wanted = Wanted::<TransferSort>::read(query);
-        let kind = query.optional("kind", |n| n.one_of(&TransferKind::ALL, TransferKind::as_str));
-        let market = query.optional("marketId", |n| n.id().map(MarketId));
-        Some((TransferFilter { account: Some(account), kind: kind?, market: market? }, wanted?))
+        let (kind, market) = narrowed(query)?;
+        Some((TransferFilter { account: Some(account), kind, market }, wanted?))
     })?;
     let paging = wanted.bind("transfers", &filter, call.sealer())?;
     let (lists, request) = (call.lists(), paging.request.clone());

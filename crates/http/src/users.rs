@@ -52,7 +52,8 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
     Ok(Reply::json(view.show(&shown)?).paged(pagination))
 }
 
-fn filter(query: &Fields<'_>) -> Option<UserFilter> {
+/// Reads which users are wanted.
+pub(crate) fn filter(query: &Fields<'_>) -> Option<UserFilter> {
     let role = query.optional("role", |n| n.one_of(&Role::ALL, Role::as_str));
     let status = query.optional("status", |n| n.one_of(&UserStatus::ALL, UserStatus::as_str));
     let created_after = query.optional("createdAfter", Node::time);

@@ -33,6 +33,7 @@ mod mail;
 mod makers;
 mod metrics;
 mod money;
+mod openapi;
 mod operations;
 mod orders;
 mod outages;

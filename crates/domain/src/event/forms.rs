@@ -7,10 +7,13 @@ use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId};
+use crate::ids::{
+    AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId,
+    WebhookId,
+};
 use crate::ledger::TransferKind;
 use crate::market::MarketStatus;
-use crate::money::{Credits, Price, Shares};
+use crate::money::{Credits, FeeRate, Price, Shares};
 use crate::order::{EndReason, OrderStatus, OrderType, Side};
 use crate::trade::Settlement;
 use crate::user::{Role, UserStatus};
@@ -107,7 +110,9 @@ fn unexpected<E: Error>(text: &str, wanted: &'static str) -> E {
     E::invalid_value(Unexpected::Str(text), &wanted)
 }
 
-ids! { AccountId, ApiKeyId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId, }
+ids! {
+    AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId, WebhookId,
+}
 names! { EndReason, MarketStatus, OrderStatus, OrderType, Role, Settlement, Side, TransferKind, UserStatus, }
 decimals! {
     Credits = "^-?[0-9]+[.][0-9]{3}$", "Credits, as decimal text";
@@ -123,6 +128,16 @@ impl Serialize for Shares {
 impl<'de> Deserialize<'de> for Shares {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         i64::deserialize(deserializer).map(Self::new)
+    }
+}
+
+impl JsonSchema for FeeRate {
+    fn schema_name() -> Cow<'static, str> {
+        "FeeRate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^0[.][0-9]{4}$", "description": "A rate, as decimal text" })
     }
 }
 

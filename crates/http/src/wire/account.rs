@@ -6,6 +6,7 @@ use bellwether_domain::money::Credits;
 use bellwether_domain::text::Lines;
 use bellwether_usecases::Rendered;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decimal::Shown;
@@ -15,7 +16,7 @@ use crate::fields::{Fields, Node};
 const MEMO: usize = 200;
 
 /// An account.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AccountWire<'a> {
     id: Shown<AccountId>,
@@ -44,7 +45,7 @@ impl<'a> AccountWire<'a> {
 }
 
 /// A transfer.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TransferWire<'a> {
     id: Shown<TransferId>,

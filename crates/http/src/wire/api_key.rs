@@ -6,6 +6,7 @@ use bellwether_domain::money::Credits;
 use bellwether_usecases::Rendered;
 use bellwether_usecases::api_keys::NewKey;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decimal::Shown;
@@ -15,7 +16,7 @@ use crate::fields::{Fields, Node};
 const MOST_OPEN_ORDERS: i64 = 1_000_000;
 
 /// A key. The key itself is in the answer that makes it, and never again.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ApiKeyWire<'a> {
     id: Shown<ApiKeyId>,

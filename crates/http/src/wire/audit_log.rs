@@ -3,6 +3,7 @@
 use bellwether_domain::audit_log::{Entry, Origin, Target};
 use bellwether_domain::ids::{EventId, UserId};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 use crate::decimal::Shown;
 
 /// An entry.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EntryWire<'a> {
     id: Shown<EventId>,
@@ -28,14 +29,14 @@ pub(crate) struct EntryWire<'a> {
     hash: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ActorWire {
     kind: &'static str,
     user_id: Option<Shown<UserId>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TargetWire {
     kind: &'static str,
     id: Shown<Uuid>,

@@ -3,13 +3,14 @@
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::BookLevel;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decimal::Shown;
 use crate::wire::trade::seen;
 
 /// One price of one side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct LevelWire {
     price: String,
     quantity: i64,
@@ -17,7 +18,7 @@ pub(crate) struct LevelWire {
 }
 
 /// A book. Both sides begin with their best price.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BookWire<'a> {
     market_id: Shown<MarketId>,

@@ -3,12 +3,13 @@
 use bellwether_domain::ids::JobId;
 use bellwether_domain::job::Job;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decimal::Shown;
 
 /// A job.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct JobWire<'a> {
     id: Shown<JobId>,

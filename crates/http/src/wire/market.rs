@@ -1,9 +1,9 @@
 //! Markets as they are answered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bellwether_domain::ids::{MarketId, UserId};
-use bellwether_domain::market::{Market, Outcome, OutcomeId, Proposal, Resolution, Weights};
+use bellwether_domain::market::{Market, MarketStatus, Outcome, OutcomeId, Proposal, Resolution, Weights};
 use bellwether_domain::money::{Credits, FeeRate, Price};
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::BestPrices;
@@ -11,6 +11,7 @@ use bellwether_domain::user::User;
 use bellwether_usecases::Rendered;
 use bellwether_usecases::markets::Opened;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -67,7 +68,7 @@ impl Best {
 }
 
 /// A market.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MarketWire<'a> {
     id: Shown<MarketId>,
@@ -77,6 +78,7 @@ pub(crate) struct MarketWire<'a> {
     category: Option<&'a str>,
     tags: &'a [String],
     outcomes: Vec<OutcomeWire<'a>>,
+    #[schemars(with = "MarketStatus")]
     status: &'static str,
     creator_id: Shown<UserId>,
     volume: Shown<Credits>,
@@ -96,7 +98,7 @@ pub(crate) struct MarketWire<'a> {
 }
 
 /// An outcome. Bid and ask are the book's, also where a market maker stands beside it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct OutcomeWire<'a> {
     name: &'a str,
@@ -106,16 +108,17 @@ struct OutcomeWire<'a> {
 }
 
 /// A market maker's endowment; `b` is its liquidity in shares.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct LiquidityWire {
     subsidy: Shown<Credits>,
     probabilities: Vec<Shown<Credits>>,
     b: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ProposalWire<'a> {
+    #[schemars(with = "BTreeMap<String, Credits>")]
     weights: WeightsWire<'a>,
     evidence_url: Option<&'a str>,
     proposed_by: Shown<UserId>,
@@ -125,11 +128,12 @@ struct ProposalWire<'a> {
     dispute_reason: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ResolutionWire<'a> {
     /// The outcome that gets everything, if one does.
     outcome: Option<&'a str>,
+    #[schemars(with = "BTreeMap<String, Credits>")]
     weights: WeightsWire<'a>,
     decided_by: Option<Shown<UserId>>,
     decided_at: Timestamp,
@@ -229,9 +233,9 @@ fn resolution<'a>(resolution: &'a Resolution, outcomes: &'a [Outcome]) -> Resolu
 }
 
 /// A market that was opened, and its opening order if there was one.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct OpenedWire<'a> {
+pub(crate) struct OpenedWire<'a> {
     #[serde(flatten)]
     market: MarketWire<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]

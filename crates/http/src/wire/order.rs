@@ -3,10 +3,11 @@
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::money::{Credits, Price};
-use bellwether_domain::order::Order;
+use bellwether_domain::order::{EndReason, Order, OrderStatus, OrderType, Side};
 use bellwether_usecases::Rendered;
 use bellwether_usecases::trading::{Outcome, Placed, Quote};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -45,15 +46,17 @@ pub(crate) const FIELDS: &[&str] = &[
 ];
 
 /// An order.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct OrderWire<'a> {
     id: Shown<OrderId>,
     market_id: Shown<MarketId>,
     user_id: Shown<UserId>,
     outcome: Option<&'a str>,
+    #[schemars(with = "Side")]
     side: &'static str,
     #[serde(rename = "type")]
+    #[schemars(with = "OrderType")]
     order_type: &'static str,
     price: Option<Shown<Price>>,
     max_spend: Option<Shown<Credits>>,
@@ -69,7 +72,9 @@ pub(crate) struct OrderWire<'a> {
     post_only: bool,
     self_trade_prevention: &'static str,
     client_order_id: Option<&'a str>,
+    #[schemars(with = "OrderStatus")]
     status: &'static str,
+    #[schemars(with = "Option<EndReason>")]
     end_reason: Option<&'static str>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -119,7 +124,7 @@ impl<'a> OrderWire<'a> {
 }
 
 /// What a command came to: the order and its fills.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct PlacedWire<'a> {
     order: OrderWire<'a>,
     fills: Vec<FillWire>,
@@ -133,7 +138,7 @@ impl<'a> PlacedWire<'a> {
 }
 
 /// What an order would do.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct QuoteWire<'a> {
     #[serde(flatten)]
@@ -163,7 +168,7 @@ pub(crate) fn render_placed(outcomes: &[Outcome]) -> Rendered {
 }
 
 /// One item of a batch's answer: what a request of its own would have been answered.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 enum BatchItem<'a> {
     Accepted {
@@ -177,8 +182,8 @@ enum BatchItem<'a> {
     },
 }
 
-#[derive(Serialize)]
-struct BatchWire<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BatchWire<'a> {
     accepted: usize,
     refused: usize,
     results: Vec<BatchItem<'a>>,
@@ -202,7 +207,7 @@ pub(crate) fn render_batch(outcomes: &[Outcome]) -> Rendered {
 }
 
 /// The orders that were cancelled at once.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct CancelledWire<'a> {
     cancelled: usize,
     orders: Vec<OrderWire<'a>>,

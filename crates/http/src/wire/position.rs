@@ -5,12 +5,13 @@ use bellwether_domain::market::Market;
 use bellwether_domain::money::Credits;
 use bellwether_domain::position::Position;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decimal::Shown;
 
 /// A user's position in a market.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PositionWire<'a> {
     market_id: Shown<MarketId>,
@@ -25,7 +26,7 @@ pub(crate) struct PositionWire<'a> {
 }
 
 /// Shares of one outcome.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct HoldingWire<'a> {
     market_id: Shown<MarketId>,

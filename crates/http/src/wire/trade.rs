@@ -7,6 +7,7 @@ use bellwether_domain::money::{Credits, Price, Shares};
 use bellwether_domain::ports::Candle;
 use bellwether_domain::trade::Trade;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decimal::Shown;
@@ -23,7 +24,7 @@ fn cost_seen(trade: &Trade, mirrored: bool) -> Credits {
 }
 
 /// A trade, as everybody sees it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TradeWire<'a> {
     id: Shown<TradeId>,
@@ -56,7 +57,7 @@ impl<'a> TradeWire<'a> {
 }
 
 /// A fill of an order, as the order's outcome sees it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FillWire {
     trade_id: Shown<TradeId>,
@@ -84,7 +85,7 @@ impl FillWire {
 
 /// A candle. Mirrored, the lowest price is the complement of the highest; the volume is the market's
 /// either way.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct CandleWire {
     start: Timestamp,
     open: String,

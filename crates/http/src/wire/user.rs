@@ -6,6 +6,7 @@ use bellwether_domain::ports::UserStatistics;
 use bellwether_domain::user::User;
 use bellwether_usecases::Rendered;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decimal::Shown;
@@ -26,7 +27,7 @@ pub(crate) const FIELDS: &[&str] = &[
 ];
 
 /// A user. The address is shown to itself and to administrators alone.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UserWire<'a> {
     id: Shown<UserId>,
@@ -73,7 +74,7 @@ pub(crate) fn fields_2() -> Vec<&'static str> {
 }
 
 /// A user in version 2 of the API: with how it has traded.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UserWire2<'a> {
     #[serde(flatten)]
@@ -81,7 +82,7 @@ pub(crate) struct UserWire2<'a> {
     statistics: StatisticsWire,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct StatisticsWire {
     trades: u64,
@@ -102,7 +103,7 @@ impl<'a> UserWire2<'a> {
 }
 
 /// A user within something else.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UserBrief<'a> {
     id: Shown<UserId>,

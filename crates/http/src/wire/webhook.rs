@@ -7,6 +7,7 @@ use bellwether_domain::webhook::{Delivery, LONGEST_DESCRIPTION, LONGEST_URL, MOS
 use bellwether_usecases::Rendered;
 use bellwether_usecases::webhooks::{Again, NewWebhook, WebhookPatch};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decimal::Shown;
@@ -16,7 +17,7 @@ use crate::fields::{Fields, Node};
 const MOST_EVENTS: usize = 50;
 
 /// A webhook.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WebhookWire<'a> {
     id: Shown<WebhookId>,
@@ -56,7 +57,7 @@ pub(crate) fn render_new_webhook(webhook: &Webhook) -> Rendered {
 }
 
 /// What a receiver checks signatures with: the newest first.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SecretWire<'a> {
     secret: &'a str,
@@ -65,7 +66,7 @@ pub(crate) struct SecretWire<'a> {
     previous: Option<PreviousWire<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PreviousWire<'a> {
     secret: &'a str,
     until: Option<Timestamp>,
@@ -81,7 +82,7 @@ impl<'a> SecretWire<'a> {
 }
 
 /// A message to a webhook.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeliveryWire<'a> {
     id: Shown<DeliveryId>,
@@ -100,7 +101,7 @@ pub(crate) struct DeliveryWire<'a> {
     body: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct AttemptWire<'a> {
     at: Timestamp,
