@@ -25,6 +25,7 @@ use bellwether_usecases::events::EventBell;
 use bellwether_usecases::jobs::{Auditing, CleaningUp, Handler, JobBell, Probing};
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::Delivery;
+use bellwether_usecases::scoring::Scoring;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::webhooks::{Delivering, WebhookPorts};
 use bellwether_usecases::{Context, Policy};
@@ -315,7 +316,14 @@ pub(crate) fn delivery(config: &Config, address: &str) -> anyhow::Result<Deliver
 
 /// Who does which jobs.
 pub(crate) fn handlers(delivery: Delivery) -> Vec<Arc<dyn Handler>> {
-    vec![Arc::new(delivery), Arc::new(Delivering), Arc::new(Auditing), Arc::new(CleaningUp), Arc::new(Probing)]
+    vec![
+        Arc::new(delivery),
+        Arc::new(Delivering),
+        Arc::new(Scoring),
+        Arc::new(Auditing),
+        Arc::new(CleaningUp),
+        Arc::new(Probing),
+    ]
 }
 
 /// What servers on one store tell each other at once. SQLite has one server.

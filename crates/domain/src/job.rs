@@ -26,6 +26,8 @@ pub enum JobKind {
     Mail,
     /// To send a webhook what it is to be told.
     Webhook,
+    /// To count what users did in markets that have paid.
+    Statistics,
     /// To check every invariant.
     Audit,
     /// To forget what was kept for long enough.
@@ -49,7 +51,7 @@ pub struct Manner {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Mail, Self::Webhook, Self::Audit, Self::CleanUp, Self::Probe];
+    pub const ALL: [Self; 6] = [Self::Mail, Self::Webhook, Self::Statistics, Self::Audit, Self::CleanUp, Self::Probe];
 
     /// The kind as it stands in the database.
     #[must_use]
@@ -57,6 +59,7 @@ impl JobKind {
         match self {
             Self::Mail => "mail",
             Self::Webhook => "webhook",
+            Self::Statistics => "statistics",
             Self::Audit => "audit",
             Self::CleanUp => "clean_up",
             Self::Probe => "probe",
@@ -76,6 +79,7 @@ impl JobKind {
         let (at_once, most_failures) = match self {
             Self::Mail => (4, 20),
             Self::Webhook => (32, 20),
+            Self::Statistics => (1, 20),
             Self::Audit => (1, 3),
             Self::CleanUp => (1, 5),
             Self::Probe => (512, 5),

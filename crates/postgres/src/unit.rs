@@ -12,7 +12,7 @@ use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Changes, Decided, EventCursors, Failures, Found, MailTokens, Markets, Orders,
-    Positions, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
@@ -102,6 +102,10 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn event_cursors(&mut self) -> &mut dyn EventCursors {
+        self
+    }
+
+    fn scores(&mut self) -> &mut dyn Scores {
         self
     }
 

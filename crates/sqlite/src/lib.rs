@@ -35,6 +35,7 @@ mod positions;
 mod queries;
 mod readers;
 mod schema;
+mod scores;
 mod sessions;
 mod sql;
 mod statistics;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, Changes, EventCursors, Failures, Found, MailTokens, Markets, Orders, Positions,
+    Accounts, Answers, ApiKeys, Changes, EventCursors, Failures, Found, MailTokens, Markets, Orders, Positions, Scores,
     Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 
@@ -102,6 +102,10 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 
     fn event_cursors(&mut self) -> &mut dyn EventCursors {
+        self
+    }
+
+    fn scores(&mut self) -> &mut dyn Scores {
         self
     }
 

@@ -10,8 +10,8 @@ use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, Changes, Decided, Direction,
-    EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Orders, Positions, Sessions, Store, StoreError,
-    UnitOfWork, Users, Wanted, Webhooks,
+    EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Orders, Positions, Scores, Sessions, StandingSort,
+    Store, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 use jiff::Timestamp;
 
@@ -66,6 +66,17 @@ fn front_page_keys() -> impl Iterator<Item = CacheKey> {
 pub fn candles_key(id: MarketId, outcome: Option<&str>, interval_s: i64, newest: Timestamp, count: u32) -> CacheKey {
     let (newest, outcome) = (newest.as_second(), outcome.unwrap_or_default());
     CacheKey::new(CacheKind::Candles, &format_args!("{id}/{interval_s}/{newest}/{count}/{outcome}"))
+}
+
+/// What is cached of a leaderboard: its first page, as long and as whole as who asks for nothing else gets it. Whatever
+/// changes a score or a user ends it.
+#[must_use]
+pub fn leaderboard_key(by: StandingSort) -> CacheKey {
+    let by = match by {
+        StandingSort::Profit => "profit",
+        StandingSort::Brier => "brier",
+    };
+    CacheKey::new(CacheKind::Leaderboard, by)
 }
 
 /// A store whose commits end what is cached of what they changed.
@@ -172,6 +183,10 @@ impl UnitOfWork for Unit {
         self.unit.event_cursors()
     }
 
+    fn scores(&mut self) -> &mut dyn Scores {
+        self.unit.scores()
+    }
+
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
         let found = self.unit.load(wanted).await?;
         self.versions.extend(found.markets.iter().map(|market| (market.id, market.version)));
@@ -182,6 +197,9 @@ impl UnitOfWork for Unit {
         self.stale.extend(stale(changes));
         if self.is_shown_in_lists(changes) {
             self.stale.extend(front_page_keys());
+        }
+        if !changes.scores.is_empty() || !changes.users.is_empty() {
+            self.stale.extend([StandingSort::Profit, StandingSort::Brier].map(leaderboard_key));
         }
         self.unit.write(changes).await
     }

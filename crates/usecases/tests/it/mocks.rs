@@ -104,6 +104,7 @@ pub struct Unit {
     pub api_keys: MockApiKeys,
     pub webhooks: MockWebhooks,
     pub event_cursors: MockEventCursors,
+    pub scores: MockScores,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
     pub durable: Option<Arc<Notify>>,
@@ -124,6 +125,7 @@ impl Unit {
         unit.expect_api_keys().return_var(Box::new(self.api_keys) as Box<dyn ApiKeys>);
         unit.expect_webhooks().return_var(Box::new(self.webhooks) as Box<dyn Webhooks>);
         unit.expect_event_cursors().return_var(Box::new(self.event_cursors) as Box<dyn EventCursors>);
+        unit.expect_scores().return_var(Box::new(self.scores) as Box<dyn Scores>);
         unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
         unit.expect_failures().return_var(Box::new(self.failures) as Box<dyn Failures>);
         Box::new(OneByOne(unit, self.durable))
@@ -182,6 +184,9 @@ impl UnitOfWork for OneByOne {
     }
     fn event_cursors(&mut self) -> &mut dyn EventCursors {
         self.0.event_cursors()
+    }
+    fn scores(&mut self) -> &mut dyn Scores {
+        self.0.scores()
     }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await
