@@ -110,7 +110,7 @@ async fn who_has_made_most_is_first_and_who_foretold_best_once_there_are_enough_
         for path in ["/leaderboard?sort=profit", "/leaderboard?fields=email"] {
             api.get(path, &ann).await.refused(400, "UNKNOWN_PARAMETER");
         }
-        api.get("/leaderboard?cursor=x", &ann).await.refused(400, "INVALID_CURSOR");
+        api.get("/leaderboard?cursor=x", &ann).await.refused(400, "BAD_CURSOR");
         api.request("GET", "/leaderboard").send().await.refused(401, "UNAUTHENTICATED");
     })
     .await;
