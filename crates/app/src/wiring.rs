@@ -25,6 +25,7 @@ use bellwether_usecases::events::EventBell;
 use bellwether_usecases::jobs::{Auditing, CleaningUp, Handler, JobBell, Probing};
 use bellwether_usecases::limits::Limiter;
 use bellwether_usecases::mail::Delivery;
+use bellwether_usecases::scoring::Scoring;
 use bellwether_usecases::sessions::SessionMemory;
 use bellwether_usecases::switches::Cancelling;
 use bellwether_usecases::webhooks::{Delivering, WebhookPorts};
@@ -340,6 +341,7 @@ pub(crate) fn handlers(delivery: Delivery) -> Vec<Arc<dyn Handler>> {
         Arc::new(delivery),
         Arc::new(Delivering),
         Arc::new(Cancelling),
+        Arc::new(Scoring),
         Arc::new(Auditing),
         Arc::new(CleaningUp),
         Arc::new(Probing),

@@ -97,6 +97,8 @@ actions! {
     MarketDeleted = "market.deleted",
     /// The keys that sign access tokens were rotated.
     KeysRotated = "keys.rotated",
+    /// Every invariant was checked.
+    Audited = "invariants.checked",
 }
 
 impl Action {
@@ -114,7 +116,7 @@ pub enum Actor {
     User(UserId),
     /// Somebody who did not sign in.
     Stranger,
-    /// Who runs the server, by its command line.
+    /// Who runs the server, by its command line, or the server by itself.
     System,
 }
 

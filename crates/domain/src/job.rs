@@ -28,6 +28,8 @@ pub enum JobKind {
     Webhook,
     /// To cancel the orders of somebody who was not heard of in time.
     CancelOrders,
+    /// To count what users did in markets that have paid.
+    Statistics,
     /// To check every invariant.
     Audit,
     /// To forget what was kept for long enough.
@@ -51,7 +53,8 @@ pub struct Manner {
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [Self::Mail, Self::Webhook, Self::CancelOrders, Self::Audit, Self::CleanUp, Self::Probe];
+    pub const ALL: [Self; 7] =
+        [Self::Mail, Self::Webhook, Self::CancelOrders, Self::Statistics, Self::Audit, Self::CleanUp, Self::Probe];
 
     /// The kind as it stands in the database.
     #[must_use]
@@ -60,6 +63,7 @@ impl JobKind {
             Self::Mail => "mail",
             Self::Webhook => "webhook",
             Self::CancelOrders => "cancel_orders",
+            Self::Statistics => "statistics",
             Self::Audit => "audit",
             Self::CleanUp => "clean_up",
             Self::Probe => "probe",
@@ -84,6 +88,7 @@ impl JobKind {
             Self::Mail => (4, 20),
             Self::Webhook => (32, 20),
             Self::CancelOrders => (8, 1000),
+            Self::Statistics => (1, 20),
             Self::Audit => (1, 3),
             Self::CleanUp => (1, 5),
             Self::Probe => (512, 5),

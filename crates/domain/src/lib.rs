@@ -2,7 +2,7 @@
 //!
 //! - Numbers and texts: [`money`], [`ids`], [`text`].
 //! - Things: [`user`], [`session`], [`api_key`], [`mail`], [`job`], [`ledger`], [`market`], [`order`], [`position`], [`trade`],
-//!   [`cancel_switch`], [`audit_log`], [`event`].
+//!   [`cancel_switch`], [`score`], [`audit_log`], [`event`].
 //! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
 //!   [`settlement`] (payouts), [`permissions`], [`password`].
 //! - [`ports`]: what the domain needs of the world, as traits.
@@ -28,6 +28,7 @@ pub mod permissions;
 pub mod ports;
 pub mod position;
 pub mod refusal;
+pub mod score;
 pub mod session;
 pub mod settlement;
 pub mod text;

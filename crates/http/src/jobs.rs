@@ -13,7 +13,7 @@ use crate::paging::Wanted;
 use crate::wire::job::{JobWire, location};
 
 /// What can be started by hand: it needs nothing to go by.
-const STARTED_BY_HAND: [JobKind; 3] = [JobKind::Audit, JobKind::CleanUp, JobKind::Probe];
+const STARTED_BY_HAND: [JobKind; 4] = [JobKind::Statistics, JobKind::Audit, JobKind::CleanUp, JobKind::Probe];
 
 /// `GET /jobs`.
 pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {

@@ -30,6 +30,7 @@ mod idempotency;
 mod jobs;
 mod json;
 mod keys;
+mod leaderboard;
 mod limits;
 mod live;
 mod markets;

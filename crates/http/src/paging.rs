@@ -14,8 +14,9 @@ use bellwether_domain::market::Market;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     AuditSort, DeliverySort, Direction, JobSort, MOST_COUNTED, MarketSort, OrderSort, Page, PageRequest,
-    PositionInMarket, PositionSort, Sealer, SortValue, Start, TradeSort, TransferSort, UserSort,
+    PositionInMarket, PositionSort, Sealer, SortValue, StandingSort, Start, TradeSort, TransferSort, UserSort,
 };
+use bellwether_domain::score::Standing;
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
 use bellwether_domain::webhook::Delivery;
@@ -115,6 +116,18 @@ impl Sorted for PositionSort {
     }
 }
 
+impl Sorted for StandingSort {
+    type Row = Standing;
+    const KEYS: &'static [(&'static str, Self)] = &[("profit", Self::Profit), ("brier", Self::Brier)];
+    const DEFAULT: (Self, Direction) = (Self::Profit, Direction::Descending);
+    fn value(self, row: &Standing) -> SortValue {
+        SortValue::Int(match self {
+            Self::Profit => row.score.profit.mills(),
+            Self::Brier => row.brier.unwrap_or_default(),
+        })
+    }
+}
+
 impl Sorted for AuditSort {
     type Row = Entry;
     const KEYS: &'static [(&'static str, Self)] = &[("createdAt", Self::CreatedAt)];
@@ -154,11 +167,17 @@ pub(crate) struct Wanted<K> {
 impl<K: Sorted> Wanted<K> {
     /// Reads `limit`, `page`, `offset`, `cursor` and `sort`.
     pub(crate) fn read(fields: &Fields<'_>) -> Option<Self> {
+        let sort = fields.or("sort", vec![K::DEFAULT], read_sort);
+        let wanted = Self::read_in(fields, Vec::new());
+        Some(Self { sort: sort?, ..wanted? })
+    }
+
+    /// Reads `limit`, `page`, `offset` and `cursor` of a list that has this order.
+    pub(crate) fn read_in(fields: &Fields<'_>, sort: Vec<(K, Direction)>) -> Option<Self> {
         let limit = fields.or("limit", DEFAULT_LIMIT, |n| n.whole(1, MOST));
         let page = fields.optional("page", |n| n.whole(1, LAST_OFFSET / MOST));
         let offset = fields.optional("offset", |n| n.whole(0, LAST_OFFSET));
         let cursor = fields.optional("cursor", |n| n.string().map(str::to_owned));
-        let sort = fields.or("sort", vec![K::DEFAULT], read_sort);
         let (limit, page, offset, cursor) = (limit?, page?, offset?, cursor?);
         let given = [page.is_some(), offset.is_some(), cursor.is_some()];
         if given.into_iter().filter(|is_given| *is_given).count() > 1 {
@@ -169,7 +188,7 @@ impl<K: Sorted> Wanted<K> {
             );
         }
         let offset = page.map(|page| (page - 1).saturating_mul(limit)).or(offset).unwrap_or(0);
-        Some(Self { limit, offset, cursor, sort: sort? })
+        Some(Self { limit, offset, cursor, sort })
     }
 
     /// Whether it is the first page, as long as who says nothing gets it, and counted.

@@ -16,8 +16,8 @@ use futures_util::future::LocalBoxFuture;
 use crate::call::Call;
 use crate::faults::Fault;
 use crate::{
-    accounts, api_keys, audit_log, books, bots, events, health, jobs, keys, live, markets, openapi, orders, positions,
-    previews, recovery, sessions, sets, sockets, switches, trades, transfers, users, webhooks,
+    accounts, api_keys, audit_log, books, bots, events, health, jobs, keys, leaderboard, live, markets, openapi,
+    orders, positions, previews, recovery, sessions, sets, sockets, switches, trades, transfers, users, webhooks,
 };
 
 /// Who may use a route.
@@ -269,6 +269,7 @@ routes! {
         delete orders::cancel: Needs(P::ChangeOrder);
     }
 
+    "/api/v1/leaderboard" { get leaderboard::show: Needs(P::ReadProfile); }
     "/api/v1/positions" { get positions::list: Needs(P::ReadPositions); }
     "/api/v1/trades" { get trades::list: Needs(P::ReadTrades); }
 

@@ -1,4 +1,4 @@
-//! The invariants 1 to 6, as far as SQL can check them.
+//! The invariants 1 to 6 and 10, as far as SQL can check them.
 //!
 //! Each check is a query for the rows that break it: the row's id and a sentence. Sums are
 //! `numeric`, which no sum leaves.
@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::sql::{Row, Sql};
 
 /// The invariant's number and the query for what breaks it.
-const CHECKS: [(u8, &str); 23] = [
+const CHECKS: [(u8, &str); 27] = [
     (1, BALANCES_ARE_TRANSFERS),
     (1, PAID_COUNTS),
     (1, CHAINS_END_IN_THE_LAST_HASH),
@@ -33,6 +33,10 @@ const CHECKS: [(u8, &str); 23] = [
     (6, NOBODY_LEFT_UNPAID),
     (6, PAID_ONCE),
     (6, PAID_EXACTLY),
+    (10, SCORES_ARE_POSITIONS),
+    (10, SCORES_ARE_OF_MARKETS),
+    (10, SCORES_OF_MARKETS_ARE_TRADES),
+    (10, COUNTED_TO_THE_END),
 ];
 
 /// Every breach that is found, at most `limit`. The caller holds the snapshot.
@@ -262,3 +266,51 @@ const PAID_EXACTLY: &str = "\
         || ' where ' || CASE WHEN settled_at IS NULL THEN 'nothing' ELSE coalesce(owed.mills::text, 'nothing') END || ' was due' \
     FROM owed LEFT JOIN paid ON paid.market_id = owed.market_id AND paid.to_account = owed.user_id \
     WHERE coalesce(paid.mills, 0) IS DISTINCT FROM CASE WHEN settled_at IS NULL THEN 0 ELSE owed.mills END";
+
+// What is kept of how users trade.
+
+const SCORES_ARE_POSITIONS: &str = "\
+    WITH counted AS MATERIALIZED (\
+        SELECT user_id, sum(received - spent) AS profit, count(*) AS number FROM positions WHERE counted GROUP BY user_id\
+    ) \
+    SELECT users.id, 'the user''s score is of ' || coalesce(scores.markets, 0) || ' markets with a profit of ' \
+        || coalesce(scores.profit, 0) || ' mills where ' || coalesce(number, 0) || ' are counted with ' || coalesce(counted.profit, 0) \
+    FROM users LEFT JOIN scores ON scores.user_id = users.id LEFT JOIN counted ON counted.user_id = users.id \
+    WHERE coalesce(scores.markets, 0) <> coalesce(number, 0) OR coalesce(scores.profit, 0) <> coalesce(counted.profit, 0)";
+
+const SCORES_ARE_OF_MARKETS: &str = "\
+    WITH sums AS MATERIALIZED (\
+        SELECT user_id, sum(trades) AS trades, sum(volume) AS volume, sum(judged_shares) AS shares, sum(missed) AS missed, \
+            sum(CASE WHEN judged_shares > 0 THEN 1 ELSE 0 END) AS judged \
+        FROM market_scores JOIN positions USING (market_id, user_id) WHERE counted GROUP BY user_id\
+    ) \
+    SELECT scores.user_id, 'the user''s score is not the sum of what is kept of its markets' \
+    FROM scores LEFT JOIN sums ON sums.user_id = scores.user_id \
+    WHERE scores.trades <> coalesce(sums.trades, 0) OR scores.volume <> coalesce(sums.volume, 0) \
+        OR scores.judged_shares <> coalesce(shares, 0) OR scores.missed <> coalesce(sums.missed, 0) \
+        OR judged_markets <> coalesce(judged, 0)";
+
+const SCORES_OF_MARKETS_ARE_TRADES: &str = "\
+    WITH made AS MATERIALIZED (\
+        SELECT market_id, user_id, count(*) AS trades, sum(cost) AS volume, coalesce(sum(scored), 0) AS shares, \
+            coalesce(sum(scored::numeric * miss * miss), 0) AS missed \
+        FROM (\
+            SELECT trades.market_id, taker_id AS user_id, cost, CASE WHEN status = 'resolved' THEN quantity END AS scored, \
+                price - weight AS miss \
+            FROM trades JOIN markets ON markets.id = trades.market_id \
+            JOIN outcomes ON outcomes.market_id = trades.market_id AND outcomes.outcome = trades.outcome \
+            UNION ALL \
+            SELECT market_id, maker_id, cost, NULL, NULL FROM trades WHERE maker_id <> taker_id\
+        ) AS sides WHERE market_id IN (SELECT market_id FROM countings WHERE done) GROUP BY market_id, user_id\
+    ) \
+    SELECT coalesce(made.user_id, kept.user_id), 'what is kept of the user in market ' || coalesce(made.market_id, kept.market_id)::text \
+        || ' is not what its trades come to' \
+    FROM made FULL JOIN (\
+        SELECT * FROM market_scores WHERE market_id IN (SELECT market_id FROM countings WHERE done)\
+    ) AS kept ON kept.market_id = made.market_id AND kept.user_id = made.user_id \
+    WHERE kept.trades IS DISTINCT FROM made.trades OR kept.volume IS DISTINCT FROM made.volume \
+        OR kept.judged_shares IS DISTINCT FROM made.shares OR kept.missed IS DISTINCT FROM made.missed";
+
+const COUNTED_TO_THE_END: &str = "\
+    SELECT user_id, 'the user''s position in market ' || market_id::text || ' is not counted, though the market is' \
+    FROM positions WHERE NOT counted AND market_id IN (SELECT market_id FROM countings WHERE done)";

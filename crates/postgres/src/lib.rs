@@ -29,6 +29,7 @@ mod reads;
 mod replicas;
 mod rows;
 mod schema;
+mod scores;
 mod sessions;
 mod sql;
 mod statistics;

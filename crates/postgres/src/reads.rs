@@ -15,10 +15,11 @@ use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, Link, MarketFilter,
     MarketKey, MarketSort, OrderFilter, OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort,
-    Queries, SessionOfUser, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter, UserSort,
-    UserStatistics, Violation,
+    Queries, SessionOfUser, StandingSort, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter,
+    UserSort, UserStatistics, Violation,
 };
 use bellwether_domain::position::Position;
+use bellwether_domain::score::Standing;
 use bellwether_domain::session::Session;
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
@@ -102,6 +103,8 @@ reads! {
     primary violations(limit: u32) -> Vec<Violation>;
     primary chains(after: Option<(AccountId, i64)>, limit: u32) -> Vec<Transfer>;
     replica statistics(user: UserId) -> UserStatistics;
+    replica standings(page: &PageRequest<StandingSort>) -> Page<Standing>;
+    primary markets_to_count(after: Option<MarketId>, limit: u32) -> Vec<MarketId>;
     replica audit_log(filter: &AuditFilter, page: &PageRequest<AuditSort>) -> Page<Entry>;
     primary audit_head() -> Head;
     primary audit_chain(after: i64, limit: u32) -> Vec<Link>;

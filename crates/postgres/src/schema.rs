@@ -192,6 +192,35 @@ pub(crate) const POSITIONS: Table = Table {
     types: Types { row: Some("position_row"), change: None },
 };
 
+/// Figures of users in markets; what is written is added.
+pub(crate) const MARKET_SCORES: Table = Table {
+    name: "market_scores",
+    columns: "market_id, user_id, trades, volume, judged_shares, missed",
+    kinds: "uuiiii",
+    changing_kinds: "",
+    changing: &[],
+    types: SELDOM_WRITTEN,
+};
+
+/// Scores of users; what is written is added.
+pub(crate) const SCORES: Table = Table {
+    name: "scores",
+    columns: "user_id, trades, volume, judged_shares, missed, profit, markets, judged_markets",
+    kinds: "uiiiiiii",
+    changing_kinds: "",
+    changing: &[],
+    types: SELDOM_WRITTEN,
+};
+
+pub(crate) const COUNTINGS: Table = Table {
+    name: "countings",
+    columns: "market_id, trades_through, users_through, done",
+    kinds: "uiub",
+    changing_kinds: "",
+    changing: &[],
+    types: SELDOM_WRITTEN,
+};
+
 pub(crate) const ANSWERS: Table = Table {
     name: "answers",
     columns: "user_id, route, key, fingerprint, status, location, body, created_at",

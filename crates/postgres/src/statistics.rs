@@ -6,23 +6,42 @@ use bellwether_domain::ports::{StoreError, UserStatistics};
 use crate::connection::Connection;
 use crate::sql::{Row, Sql};
 
-/// Every trade of the user once, and its positions. Only what it took in resolved markets is scored.
-const STATISTICS: &str = "\
-    SELECT trades, volume, profit, open_positions, score FROM \
-        (SELECT count(*) AS trades, coalesce(sum(cost), 0)::bigint AS volume, \
-            (sum(scored::numeric * miss * miss) / sum(scored))::double precision / 1000000.0 AS score FROM \
+/// From when on a trade may be one that is not counted.
+macro_rules! since {
+    () => {
+        "(SELECT min(markets.created_at) - interval '1 day' FROM positions JOIN markets ON markets.id = market_id \
+            WHERE user_id = ? AND NOT counted)"
+    };
+}
+
+/// What is kept of markets that have paid and are counted, and with it what the others come to: of the trades since the first
+/// of those was opened, or a day before by whatever clock, each whose position is not counted.
+const STATISTICS: &str = concat!(
+    "SELECT kept.trades + fresh.trades, kept.volume + fresh.volume, kept.profit + held.profit, open_positions, \
+        ((kept.missed + fresh.missed) / nullif(kept.scored + fresh.scored, 0))::double precision / 1000000.0 \
+    FROM (SELECT coalesce(sum(trades), 0)::bigint AS trades, coalesce(sum(volume), 0)::bigint AS volume, \
+            coalesce(sum(profit), 0)::bigint AS profit, coalesce(sum(judged_shares), 0) AS scored, coalesce(sum(missed), 0) AS missed \
+            FROM scores WHERE user_id = ?) AS kept, \
+        (SELECT count(*) AS trades, coalesce(sum(cost), 0)::bigint AS volume, coalesce(sum(scored), 0) AS scored, \
+            coalesce(sum(scored::numeric * miss * miss), 0) AS missed FROM \
             (SELECT cost, CASE WHEN status = 'resolved' THEN quantity END AS scored, price - weight AS miss \
                 FROM trades JOIN markets ON markets.id = trades.market_id \
                 JOIN outcomes ON outcomes.market_id = trades.market_id AND outcomes.outcome = trades.outcome \
-                WHERE taker_id = ? \
+                WHERE taker_id = ? AND trades.created_at >= ",
+    since!(),
+    " AND (SELECT NOT counted FROM positions WHERE positions.market_id = trades.market_id AND user_id = taker_id) \
             UNION ALL \
-            SELECT cost, NULL, NULL FROM trades WHERE maker_id = ? AND maker_id <> taker_id) AS traded) AS of_trades, \
+            SELECT cost, NULL, NULL FROM trades WHERE maker_id = ? AND maker_id <> taker_id AND created_at >= ",
+    since!(),
+    " AND (SELECT NOT counted FROM positions WHERE positions.market_id = trades.market_id AND user_id = maker_id)) \
+            AS traded) AS fresh, \
         (SELECT coalesce(sum(CASE WHEN settled_at IS NOT NULL THEN received - spent END), 0)::bigint AS profit, \
             count(CASE WHEN settled_at IS NULL AND (0 < ANY (free) OR 0 < ANY (held)) THEN 1 END) AS open_positions \
-            FROM positions WHERE user_id = ?) AS of_positions";
+            FROM positions WHERE user_id = ? AND NOT counted) AS held"
+);
 
 fn statistics(user: UserId) -> Sql {
-    Sql::new(STATISTICS).bind(user).bind(user).bind(user)
+    (0..6).fold(Sql::new(STATISTICS), |sql, _| sql.bind(user))
 }
 
 fn read(row: &mut Row) -> Result<UserStatistics, StoreError> {

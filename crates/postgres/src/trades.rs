@@ -68,6 +68,17 @@ pub(crate) async fn list(
     list.page(connection, page, keys, "a trade", read).await
 }
 
+/// The trades of a market after a sequence, in order.
+pub(crate) async fn of_market_after(
+    connection: &mut Connection,
+    market: MarketId,
+    sequence: i64,
+    limit: u32,
+) -> Result<Vec<Trade>, StoreError> {
+    let sql = Sql::new(TRADES.select()).then(" WHERE market_id = ? AND sequence > ? ORDER BY sequence LIMIT ?");
+    connection.read("a trade", sql.bind(market).bind(sequence).bind(limit), read).await
+}
+
 /// The candles of a book. `/` rounds towards zero; the correction puts moments before 1970 into the
 /// interval that they are in.
 const CANDLES: &str = "\

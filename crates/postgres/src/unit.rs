@@ -12,7 +12,7 @@ use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, CancelSwitches, Changes, Decided, EventCursors, Failures, Found, MailTokens, Markets,
-    Orders, Positions, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
@@ -106,6 +106,10 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
+        self
+    }
+
+    fn scores(&mut self) -> &mut dyn Scores {
         self
     }
 

@@ -11,14 +11,14 @@ use bellwether_domain::position::Position;
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, JOBS, MAIL_TOKENS, MARKET_COUNTERS,
-    MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS, Table, USERS,
-    WEBHOOK_DELIVERIES, WEBHOOKS,
+    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, COUNTINGS, JOBS, MAIL_TOKENS,
+    MARKET_COUNTERS, MARKET_SCORES, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SCORES,
+    SESSIONS, TRADES, TRANSFERS, Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::{Sql, Values};
 use crate::{
-    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, orders, outbox, positions, sessions,
-    trades, users, webhooks,
+    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, orders, outbox, positions, scores,
+    sessions, trades, users, webhooks,
 };
 
 /// A statement and how many rows it must change.
@@ -69,6 +69,7 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     delete_webhooks(&mut steps, &changes.deleted_webhooks);
     insert(&mut steps, &WEBHOOK_DELIVERIES, "", &changes.new_deliveries, webhooks::bind_delivery)?;
     update(&mut steps, &WEBHOOK_DELIVERIES, &changes.deliveries, webhooks::bind_delivery_change)?;
+    count(&mut steps, changes)?;
     put_jobs_aside(&mut steps, &changes.new_jobs)?;
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change)?;
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use)?;
@@ -240,6 +241,38 @@ fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[Mar
         let sql = sql.then(&format!("?){and}"));
         steps.push(Step { sql, table: table.name, rows: least.min(ids.len())..=usize::MAX });
     }
+}
+
+const COUNTING_EXISTS: &str = " ON CONFLICT (market_id) DO UPDATE SET trades_through = excluded.trades_through, \
+                               users_through = excluded.users_through, done = excluded.done";
+const ADD_OF_MARKET: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
+                             trades = market_scores.trades + excluded.trades, volume = market_scores.volume + excluded.volume, \
+                             judged_shares = market_scores.judged_shares + excluded.judged_shares, \
+                             missed = market_scores.missed + excluded.missed";
+const ADD: &str = " ON CONFLICT (user_id) DO UPDATE SET \
+                   trades = scores.trades + excluded.trades, volume = scores.volume + excluded.volume, \
+                   judged_shares = scores.judged_shares + excluded.judged_shares, missed = scores.missed + excluded.missed, \
+                   profit = scores.profit + excluded.profit, markets = scores.markets + excluded.markets, \
+                   judged_markets = scores.judged_markets + excluded.judged_markets";
+
+/// What was counted of markets that have paid.
+fn count(steps: &mut Vec<Step>, changes: &Changes) -> Result<(), StoreError> {
+    insert(steps, &COUNTINGS, COUNTING_EXISTS, &changes.countings, scores::bind_counting)?;
+    insert(steps, &MARKET_SCORES, ADD_OF_MARKET, &changes.market_scores, scores::bind_of_market)?;
+    insert(steps, &SCORES, ADD, &changes.scores, scores::bind)?;
+    let counted = &changes.counted_positions;
+    if !counted.is_empty() {
+        let sql =
+            Sql::new("UPDATE positions SET counted = true FROM ").unnest("uu", counted, |(market, user), row| {
+                row.add(*market).add(*user);
+            })?;
+        let sql = sql.then(
+            " AS new (market_id, user_id) \
+             WHERE positions.market_id = new.market_id AND positions.user_id = new.user_id AND NOT counted",
+        );
+        steps.push(Step::of_rows(sql, POSITIONS.name, counted.len()));
+    }
+    Ok(())
 }
 
 fn put_jobs_aside(steps: &mut Vec<Step>, new: &[Job]) -> Result<(), StoreError> {

@@ -36,6 +36,7 @@ mod positions;
 mod queries;
 mod readers;
 mod schema;
+mod scores;
 mod sessions;
 mod sql;
 mod statistics;

@@ -12,10 +12,11 @@ use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, Link, MarketFilter,
     MarketKey, MarketSort, OrderFilter, OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort,
-    Queries, SessionOfUser, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter, UserSort,
-    UserStatistics, Violation,
+    Queries, SessionOfUser, StandingSort, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter,
+    UserSort, UserStatistics, Violation,
 };
 use bellwether_domain::position::Position;
+use bellwether_domain::score::Standing;
 use bellwether_domain::session::Session;
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::User;
@@ -24,8 +25,8 @@ use jiff::Timestamp;
 use crate::sql::Sql;
 use crate::store::SqliteStore;
 use crate::{
-    accounts, api_keys, audit, audit_log, cancel_switches, due, mail_tokens, markets, orders, positions, sessions,
-    statistics, trades, users,
+    accounts, api_keys, audit, audit_log, cancel_switches, due, mail_tokens, markets, orders, positions, scores,
+    sessions, statistics, trades, users,
 };
 
 #[async_trait]
@@ -175,6 +176,15 @@ impl Queries for SqliteStore {
 
     async fn statistics(&self, user: UserId) -> Result<UserStatistics, StoreError> {
         self.readers.read(move |connection| statistics::of_user(connection, user)).await
+    }
+
+    async fn standings(&self, page: &PageRequest<StandingSort>) -> Result<Page<Standing>, StoreError> {
+        let page = page.clone();
+        self.readers.read(move |connection| scores::standings(connection, &page)).await
+    }
+
+    async fn markets_to_count(&self, after: Option<MarketId>, limit: u32) -> Result<Vec<MarketId>, StoreError> {
+        self.readers.read(move |connection| scores::markets_to_count(connection, after, limit)).await
     }
 
     async fn audit_log(&self, filter: &AuditFilter, page: &PageRequest<AuditSort>) -> Result<Page<Entry>, StoreError> {

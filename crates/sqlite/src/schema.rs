@@ -142,6 +142,25 @@ pub(crate) const POSITIONS: Table =
 pub(crate) const HOLDINGS: Table =
     Table { name: "holdings", columns: "market_id, user_id, outcome, quantity, held", width: 5, changing: &[] };
 
+/// Figures of users in markets; what is written is added.
+pub(crate) const MARKET_SCORES: Table = Table {
+    name: "market_scores",
+    columns: "market_id, user_id, trades, volume, judged_shares, missed",
+    width: 6,
+    changing: &[],
+};
+
+/// Scores of users; what is written is added.
+pub(crate) const SCORES: Table = Table {
+    name: "scores",
+    columns: "user_id, trades, volume, judged_shares, missed, profit, markets, judged_markets",
+    width: 8,
+    changing: &[],
+};
+
+pub(crate) const COUNTINGS: Table =
+    Table { name: "countings", columns: "market_id, trades_through, users_through, done", width: 4, changing: &[] };
+
 pub(crate) const ANSWERS: Table = Table {
     name: "answers",
     columns: "user_id, route, key, fingerprint, status, location, body, created_at",

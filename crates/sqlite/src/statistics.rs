@@ -6,24 +6,42 @@ use bellwether_domain::ports::{StoreError, UserStatistics};
 use crate::connection::Connection;
 use crate::sql::{Row, Sql};
 
-/// Every trade of the user once, and its positions. Only what it took in resolved markets is scored.
-const STATISTICS: &str = "\
-    SELECT trades, volume, profit, open_positions, score FROM \
-        (SELECT count(*) AS trades, coalesce(sum(cost), 0) AS volume, \
-            CASE WHEN total(scored) > 0 THEN total(scored * miss * miss) / total(scored) END / 1000000.0 AS score FROM \
+/// From when on a trade may be one that is not counted.
+macro_rules! since {
+    () => {
+        "(SELECT min(markets.created_at) - 86400000000 FROM positions JOIN markets ON markets.id = market_id \
+            WHERE user_id = ? AND counted = 0)"
+    };
+}
+
+/// What is kept of markets that have paid and are counted, and with it what the others come to: of the trades since the first
+/// of those was opened, or a day before by whatever clock, each whose position is not counted.
+const STATISTICS: &str = concat!(
+    "SELECT kept.trades + fresh.trades, kept.volume + fresh.volume, kept.profit + held.profit, open_positions, \
+        CASE WHEN kept.scored + fresh.scored > 0 THEN (kept.missed + fresh.missed) / (kept.scored + fresh.scored) END / 1000000.0 \
+    FROM (SELECT coalesce(sum(trades), 0) AS trades, coalesce(sum(volume), 0) AS volume, coalesce(sum(profit), 0) AS profit, \
+            total(judged_shares) AS scored, total(missed) AS missed FROM scores WHERE user_id = ?) AS kept, \
+        (SELECT count(*) AS trades, coalesce(sum(cost), 0) AS volume, total(scored) AS scored, \
+            total(scored * miss * miss) AS missed FROM \
             (SELECT cost, CASE WHEN status = 'resolved' THEN quantity END AS scored, price - weight AS miss \
                 FROM trades JOIN markets ON markets.id = trades.market_id \
                 JOIN outcomes ON outcomes.market_id = trades.market_id AND outcomes.outcome = trades.outcome \
-                WHERE taker_id = ? \
+                WHERE taker_id = ? AND trades.created_at >= ",
+    since!(),
+    " AND (SELECT counted = 0 FROM positions WHERE positions.market_id = trades.market_id AND user_id = taker_id) \
             UNION ALL \
-            SELECT cost, NULL, NULL FROM trades WHERE maker_id = ? AND maker_id <> taker_id) AS traded) AS of_trades, \
+            SELECT cost, NULL, NULL FROM trades WHERE maker_id = ? AND maker_id <> taker_id AND created_at >= ",
+    since!(),
+    " AND (SELECT counted = 0 FROM positions WHERE positions.market_id = trades.market_id AND user_id = maker_id)) \
+            AS traded) AS fresh, \
         (SELECT coalesce(sum(CASE WHEN settled_at IS NOT NULL THEN received - spent END), 0) AS profit, \
             count(CASE WHEN settled_at IS NULL AND EXISTS (SELECT 1 FROM holdings WHERE holdings.market_id = positions.market_id \
                     AND holdings.user_id = positions.user_id AND quantity > 0) THEN 1 END) AS open_positions \
-            FROM positions WHERE user_id = ?) AS of_positions";
+            FROM positions WHERE user_id = ? AND counted = 0) AS held"
+);
 
 fn statistics(user: UserId) -> Sql {
-    Sql::new(STATISTICS).bind(user).bind(user).bind(user)
+    (0..6).fold(Sql::new(STATISTICS), |sql, _| sql.bind(user))
 }
 
 fn read(row: &mut Row) -> Result<UserStatistics, StoreError> {

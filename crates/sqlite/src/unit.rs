@@ -10,7 +10,7 @@ use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, CancelSwitches, Changes, EventCursors, Failures, Found, MailTokens, Markets, Orders,
-    Positions, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 
 use crate::connection::Connection;
@@ -106,6 +106,10 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
+        self
+    }
+
+    fn scores(&mut self) -> &mut dyn Scores {
         self
     }
 

@@ -9,14 +9,14 @@ use bellwether_domain::ports::{Changes, StoreError};
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, HOLDINGS, JOBS, MAIL_TOKENS,
-    MARKET_COUNTERS, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SESSIONS, TRADES, TRANSFERS,
-    Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
+    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, COUNTINGS, HOLDINGS, JOBS,
+    MAIL_TOKENS, MARKET_COUNTERS, MARKET_SCORES, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS,
+    SCORES, SESSIONS, TRADES, TRANSFERS, Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::Values;
 use crate::{
-    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, orders, positions, sessions, trades,
-    users, webhooks,
+    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, orders, positions, scores, sessions,
+    trades, users, webhooks,
 };
 
 /// A statement, the rows of values that it runs for, and how many rows it must change in all.
@@ -61,6 +61,7 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
     delete_webhooks(&mut steps, &changes.deleted_webhooks);
     insert(&mut steps, &WEBHOOK_DELIVERIES, "", &changes.new_deliveries, webhooks::bind_delivery);
     update(&mut steps, &WEBHOOK_DELIVERIES, &changes.deliveries, webhooks::bind_delivery_change);
+    count(&mut steps, changes);
     insert(&mut steps, &JOBS, jobs::JOINS, &changes.new_jobs, jobs::bind);
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change);
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use);
@@ -178,6 +179,31 @@ fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
     delete(steps, &OUTCOMES, "market_id", "", ids, 0);
     delete(steps, &MARKET_COUNTERS, "market_id", "", ids, ids.len());
     delete(steps, &MARKETS, "id", "", ids, ids.len());
+}
+
+const COUNTING_EXISTS: &str = " ON CONFLICT (market_id) DO UPDATE SET trades_through = excluded.trades_through, \
+                               users_through = excluded.users_through, done = excluded.done";
+const ADD_OF_MARKET: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
+                             trades = trades + excluded.trades, volume = volume + excluded.volume, \
+                             judged_shares = judged_shares + excluded.judged_shares, missed = missed + excluded.missed";
+const ADD: &str = " ON CONFLICT (user_id) DO UPDATE SET \
+                   trades = trades + excluded.trades, volume = volume + excluded.volume, \
+                   judged_shares = judged_shares + excluded.judged_shares, missed = missed + excluded.missed, \
+                   profit = profit + excluded.profit, markets = markets + excluded.markets, \
+                   judged_markets = judged_markets + excluded.judged_markets";
+
+/// What was counted of markets that have paid.
+fn count(steps: &mut Vec<Step>, changes: &Changes) {
+    insert(steps, &COUNTINGS, COUNTING_EXISTS, &changes.countings, scores::bind_counting);
+    insert(steps, &MARKET_SCORES, ADD_OF_MARKET, &changes.market_scores, scores::bind_of_market);
+    insert(steps, &SCORES, ADD, &changes.scores, scores::bind);
+    let counted = &changes.counted_positions;
+    if !counted.is_empty() {
+        let text = "UPDATE positions SET counted = 1 WHERE market_id = ? AND user_id = ? AND counted = 0";
+        push(steps, text.to_owned(), &POSITIONS, counted, |(market, user), row| {
+            row.add(*market).add(*user);
+        });
+    }
 }
 
 /// Deletes rows of these markets, `least` or more.

@@ -86,6 +86,11 @@ pub async fn keys_rotated(ctx: &Context, compromised: bool) -> Result<(), Error>
     atomically(ctx, KeysRotated { compromised }).await
 }
 
+/// Tells that every invariant was checked, and how many breaches were found.
+pub(crate) async fn audited(ctx: &Context, violations: usize) -> Result<(), Error> {
+    atomically(ctx, Audited { violations }).await
+}
+
 /// Counts that somebody did not know the password of a user, or of an address that nobody has. The first
 /// of its kind is told at once, how many there were when their window is over.
 pub(crate) async fn sign_in_failed(ctx: &Context, user: Option<UserId>) -> Result<(), Error> {
@@ -111,6 +116,22 @@ impl Script for KeysRotated {
         let after = Some(json!({ "compromised": self.compromised }).to_string());
         let rotated = Event { after, ..event(ctx, Actor::System, Action::KeysRotated, None) };
         unit.write(&Changes { events: vec![rotated], ..Changes::default() }).await?;
+        Ok(Step::Commit(()))
+    }
+}
+
+struct Audited {
+    violations: usize,
+}
+
+#[async_trait]
+impl Script for Audited {
+    type Output = ();
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<()>, Error> {
+        let after = Some(json!({ "violations": self.violations }).to_string());
+        let audited = Event { after, ..event(ctx, Actor::System, Action::Audited, None) };
+        unit.write(&Changes { events: vec![audited], ..Changes::default() }).await?;
         Ok(Step::Commit(()))
     }
 }

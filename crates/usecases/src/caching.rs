@@ -10,8 +10,8 @@ use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, CancelSwitches, Changes, Decided,
-    Direction, EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Meter, Orders, Positions, Sessions,
-    Store, StoreError, UnitOfWork, Unmetered, Users, Wanted, Webhooks,
+    Direction, EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Meter, Orders, Positions, Scores,
+    Sessions, StandingSort, Store, StoreError, UnitOfWork, Unmetered, Users, Wanted, Webhooks,
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -67,6 +67,17 @@ fn front_page_keys() -> impl Iterator<Item = CacheKey> {
 pub fn candles_key(id: MarketId, outcome: Option<&str>, interval_s: i64, newest: Timestamp, count: u32) -> CacheKey {
     let (newest, outcome) = (newest.as_second(), outcome.unwrap_or_default());
     CacheKey::new(CacheKind::Candles, &format_args!("{id}/{interval_s}/{newest}/{count}/{outcome}"))
+}
+
+/// What is cached of a leaderboard: its first page, as long and as whole as who asks for nothing else gets it. Whatever
+/// changes a score or a user ends it.
+#[must_use]
+pub fn leaderboard_key(by: StandingSort) -> CacheKey {
+    let by = match by {
+        StandingSort::Profit => "profit",
+        StandingSort::Brier => "brier",
+    };
+    CacheKey::new(CacheKind::Leaderboard, by)
 }
 
 /// A store whose commits end what is cached of what they changed.
@@ -186,6 +197,10 @@ impl UnitOfWork for Unit {
         self.unit.cancel_switches()
     }
 
+    fn scores(&mut self) -> &mut dyn Scores {
+        self.unit.scores()
+    }
+
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
         let found = self.unit.load(wanted).await?;
         self.versions.extend(found.markets.iter().map(|market| (market.id, market.version)));
@@ -196,6 +211,9 @@ impl UnitOfWork for Unit {
         self.stale.extend(stale(changes));
         if self.is_shown_in_lists(changes) {
             self.stale.extend(front_page_keys());
+        }
+        if !changes.scores.is_empty() || !changes.users.is_empty() {
+            self.stale.extend([StandingSort::Profit, StandingSort::Brier].map(leaderboard_key));
         }
         self.unit.write(changes).await
     }

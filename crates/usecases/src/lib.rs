@@ -1,7 +1,7 @@
 //! One imperative for each thing that can be done, over ports only.
 //!
 //! Each use case validates, loads under lock, lets the domain decide, saves and commits:
-//! [`users`], [`bots`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`jobs`], [`webhooks`], [`transfers`], [`markets`], [`trading`], [`settling`], [`audit_log`] that tells
+//! [`users`], [`bots`], [`sessions`], [`api_keys`], [`recovery`], [`mail`], [`jobs`], [`webhooks`], [`transfers`], [`markets`], [`trading`], [`settling`], [`scoring`], [`audit_log`] that tells
 //! of it, [`events`] and [`live`] streams that others follow, and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
@@ -27,6 +27,7 @@ pub mod markets;
 pub mod recovery;
 pub mod relay;
 mod remembered;
+pub mod scoring;
 pub mod sessions;
 pub mod settling;
 pub mod switches;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bellwether_domain::event::{Event, MarketData};
 use bellwether_domain::exchange::{State, Stop};
 use bellwether_domain::ids::{AccountId, MarketId, OrderId, UserId};
+use bellwether_domain::job::JobKind;
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::{EndReason, Order, OrderStatus};
 use bellwether_domain::ports::{
@@ -16,12 +17,13 @@ use bellwether_domain::ports::{
 };
 use bellwether_domain::position::Position;
 use bellwether_domain::refusal::Refusal;
+use bellwether_domain::score::Counting;
 use bellwether_domain::settlement::{self, Accounts};
 use jiff::Timestamp;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::markets::decide;
-use crate::{Context, Error};
+use crate::{Context, Error, scoring};
 
 /// How many rows one unit of work ends or pays.
 pub(crate) const BATCH: u32 = 500;
@@ -105,6 +107,7 @@ pub(crate) async fn settle_soon(ctx: &Context, market: MarketId) {
 async fn settle_some(ctx: &Context, market: MarketId) -> Result<bool, Error> {
     for _ in 0..SOON {
         if atomically(ctx, SettleStep { market }).await? {
+            ctx.job_bell.ring(JobKind::Statistics);
             return Ok(true);
         }
     }
@@ -229,7 +232,11 @@ async fn finish(ctx: &Context, unit: &mut dyn UnitOfWork, mut market: Market) ->
     let accounts = changed(&before, accounts);
     let news = vec![Event::MarketPaid(MarketData::of(&market))];
     let at = market.settled_at;
-    unit.write(&Changes { accounts, markets: vec![market], transfers, news, at, ..Changes::default() }).await?;
+    // What everybody did there is counted from here on.
+    let countings = vec![Counting::of(market.id)];
+    let new_jobs = vec![scoring::job(ctx, ctx.clock.now())];
+    let markets = vec![market];
+    unit.write(&Changes { accounts, markets, transfers, news, at, countings, new_jobs, ..Changes::default() }).await?;
     Ok(Step::Commit(true))
 }
 

@@ -25,6 +25,7 @@ mod idempotency;
 mod independence;
 mod instances;
 mod jobs;
+mod leaderboard;
 mod life;
 mod limits;
 mod lists;

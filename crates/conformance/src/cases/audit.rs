@@ -8,6 +8,7 @@ use bellwether_domain::money::Credits;
 use bellwether_domain::order::{Backing, Side};
 use bellwether_domain::ports::{Changes, Violation};
 use bellwether_domain::position::Position;
+use bellwether_domain::score::{Counting, Figures, MarketScore, Score};
 
 use crate::fixtures::{self, Draft, at, mills, nth, shares};
 use crate::scene::{self, Scene};
@@ -343,4 +344,45 @@ pub async fn a_transfer_that_moved_nothing_is_found(world: World) -> anyhow::Res
     world.write(&Changes { transfers: vec![transfer], ..Changes::default() }).await?;
     named(&world, "a transfer that moved nothing", 1).await?;
     Ok(())
+}
+
+/// What is kept of how users trade: a score that its positions or its trades do not come to, figures of a market
+/// that its trades do not come to, a position that was passed over.
+pub async fn scores_that_are_not_what_trades_and_positions_come_to_are_found(world: World) -> anyhow::Result<()> {
+    let scene = scene::set(&world).await?;
+    super::scores::count(&world, scene.settled).await?;
+    let user = *nth(&scene.users, 0)?;
+    let score = |by: i64| Score { user, figures: Figures::default(), profit: mills(by), markets: 0, judged_markets: 0 };
+    let scores = |score: Score| Changes { scores: vec![score], ..Changes::default() };
+    found(&world, "a profit out of nothing", 10, scores(score(1)), scores(score(-1))).await?;
+    let markets = |by: i64| scores(Score { markets: by, ..score(0) });
+    found(&world, "a market that was counted twice", 10, markets(1), markets(-1)).await?;
+    let judged = |by: i64| scores(Score { judged_markets: by, ..score(0) });
+    found(&world, "a forecast out of nothing", 10, judged(1), judged(-1)).await?;
+    let figures = |by: i64| {
+        [
+            Figures { trades: by, ..Figures::default() },
+            Figures { volume: mills(by), ..Figures::default() },
+            Figures { judged_shares: by, ..Figures::default() },
+            Figures { missed: by, ..Figures::default() },
+        ]
+    };
+    for (bad, good) in figures(1).into_iter().zip(figures(-1)) {
+        let of_user = |figures| scores(Score { figures, ..score(0) });
+        found(&world, "figures out of nothing", 10, of_user(bad), of_user(good)).await?;
+        let of_market = |figures| {
+            let market_score = MarketScore { market: scene.settled, user, figures };
+            Changes {
+                market_scores: vec![market_score],
+                scores: vec![Score { figures, ..score(0) }],
+                ..Changes::default()
+            }
+        };
+        found(&world, "figures that the trades do not come to", 10, of_market(bad), of_market(good)).await?;
+    }
+    let done = |is_done| {
+        let counting = Counting { is_done, ..Counting::of(scene.in_payout) };
+        Changes { countings: vec![counting], ..Changes::default() }
+    };
+    found(&world, "a market that was not counted to the end", 10, done(true), done(false)).await
 }

@@ -18,6 +18,7 @@ pub mod paging;
 pub mod positions;
 pub mod races;
 pub mod round_trips;
+pub mod scores;
 pub mod sessions;
 pub mod statements;
 pub mod units;
@@ -105,6 +106,12 @@ macro_rules! each_case {
                 of_administrators_who_remove_each_other_one_stays,
                 emails_are_found_by_their_key_in_any_script,
                 statistics_are_what_trades_and_positions_come_to,
+            }
+            scores {
+                what_is_counted_of_a_market_leaves_the_statistics_as_they_were,
+                nothing_is_counted_twice,
+                standings_come_in_order_without_those_who_may_not_act,
+                a_walk_along_the_standings_misses_nobody,
             }
             books {
                 a_book_comes_best_price_first_then_by_sequence,
@@ -225,6 +232,7 @@ macro_rules! each_case {
                 an_audit_of_sums_beyond_64_bits_is_exact,
                 an_audit_of_volumes_and_shares_beyond_64_bits_is_exact,
                 a_transfer_that_moved_nothing_is_found,
+                scores_that_are_not_what_trades_and_positions_come_to_are_found,
             }
             statements {
                 the_statements_of_a_write_do_not_grow_with_its_rows,

@@ -229,6 +229,7 @@ fn rows_of_all(dialect: Dialect, rows: u64) -> Vec<String> {
     all.extend(markets(dialect, rows));
     all.extend(trading(dialect, rows));
     all.extend(positions(dialect, rows));
+    all.extend(scores(dialect, rows));
     all.extend(the_rest(dialect, rows));
     all.extend(telling(dialect, rows));
     all
@@ -445,6 +446,7 @@ fn positions(sql: Dialect, rows: u64) -> Vec<String> {
         ("spent", format!("(i * 104729) % {rows}")),
         ("received", "0".to_owned()),
         ("settled_at", format!("CASE WHEN i % 3 = 0 THEN {} END", sql.time("i"))),
+        ("counted", "(i % 3 = 0)".to_owned()),
     ];
     match sql {
         Dialect::Postgres => {
@@ -468,6 +470,41 @@ fn positions(sql: Dialect, rows: u64) -> Vec<String> {
             ]
         }
     }
+}
+
+/// Everybody has one, in no order of what people are ranked by.
+fn scores(sql: Dialect, rows: u64) -> Vec<String> {
+    let sums = |score: &str| {
+        [
+            ("trades", "1".to_owned()),
+            ("volume", "1000".to_owned()),
+            ("judged_shares", "100".to_owned()),
+            ("missed", format!("(i * {score}) % 25000000")),
+        ]
+    };
+    let mut of_users = vec![("user_id", sql.id(USER, "i"))];
+    of_users.extend(sums("104729"));
+    of_users.extend([
+        ("profit", format!("(i * 7919) % {rows} - {rows} / 2")),
+        ("markets", "1 + i % 20".to_owned()),
+        ("judged_markets", "i % 20".to_owned()),
+    ]);
+    let mut of_markets = vec![
+        ("market_id", sql.id(MARKET, "CASE WHEN i % 2 = 0 THEN i ELSE 1 END")),
+        ("user_id", sql.id(USER, "CASE WHEN i % 2 = 0 THEN 1 ELSE i END")),
+    ];
+    of_markets.extend(sums("7919"));
+    let countings = [
+        ("market_id", sql.id(MARKET, "i")),
+        ("trades_through", "0".to_owned()),
+        ("users_through", sql.id(USER, "0")),
+        ("done", "(i % 100 > 0)".to_owned()),
+    ];
+    vec![
+        sql.insert("scores", &of_users, rows),
+        sql.insert("market_scores", &of_markets, rows),
+        sql.insert("countings", &countings, rows),
+    ]
 }
 
 fn the_rest(sql: Dialect, rows: u64) -> Vec<String> {

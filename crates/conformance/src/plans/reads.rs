@@ -13,11 +13,12 @@ use bellwether_domain::market::{MarketStatus, OutcomeId};
 use bellwether_domain::money::Credits;
 use bellwether_domain::order::{OrderStatus, Side};
 use bellwether_domain::ports::{
-    AnswerKey, AuditFilter, AuditSort, BookRequest, CandleRequest, DeliveryFilter, DeliverySort, Direction, Finished,
-    JobFilter, JobSort, Jobs, MOST_COUNTED, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort, Outbox,
-    PageRequest, PositionFilter, PositionSort, Queries, SortValue, Start, Store, StoreError, TradeFilter, TradeSort,
-    TransferFilter, TransferSort, UnitOfWork, UserFilter, UserSort, Wanted, WebhookLog,
+    AnswerKey, AuditFilter, AuditSort, BookRequest, CandleRequest, Changes, DeliveryFilter, DeliverySort, Direction,
+    Finished, JobFilter, JobSort, Jobs, MOST_COUNTED, MarketFilter, MarketKey, MarketSort, OrderFilter, OrderSort,
+    Outbox, PageRequest, PositionFilter, PositionSort, Queries, SortValue, StandingSort, Start, Store, StoreError,
+    TradeFilter, TradeSort, TransferFilter, TransferSort, UnitOfWork, UserFilter, UserSort, Wanted, WebhookLog,
 };
+use bellwether_domain::score::{Counting, Figures, MarketScore, Score};
 use bellwether_domain::text::Slug;
 use bellwether_domain::user::{Role, UserStatus};
 use bellwether_domain::webhook::DeliveryState;
@@ -366,6 +367,17 @@ impl Reads<'_> {
         self.ask("Queries.candles", || queries.candles(&request)).await?;
         self.ask("Queries.due_work", || queries.due_work(to, 100)).await?;
         self.ask("Queries.statistics", || queries.statistics(places.user(3))).await?;
+        let sorts = Self::each_way(&[
+            (StandingSort::Profit, "profit", SortValue::Int(0)),
+            (StandingSort::Brier, "brier", SortValue::Int(100_000)),
+        ]);
+        for (sort_name, sort) in &sorts {
+            let what = format!("Queries.standings {sort_name}");
+            self.pages(&what, sort, async |page| queries.standings(&page).await).await?;
+        }
+        self.ask("Queries.markets_to_count", || queries.markets_to_count(None, PAGE)).await?;
+        let after = Some(places.market(500));
+        self.ask("Queries.markets_to_count after", || queries.markets_to_count(after, PAGE)).await?;
         self.ask("Queries.chains", || queries.chains(None, PAGE)).await?;
         let after = Some((places.busy_account(), 500));
         self.ask("Queries.chains after", || queries.chains(after, PAGE)).await?;
@@ -460,6 +472,13 @@ impl Reads<'_> {
             .await?;
         self.in_a_unit("Positions.load", async |unit| unit.positions().load(&wanted.positions).await).await?;
         self.in_a_unit("Positions.unsettled", async |unit| unit.positions().unsettled(market, 100).await).await?;
+        self.in_a_unit("Scores.counting", async |unit| unit.scores().counting(market).await).await?;
+        self.in_a_unit("Scores.trades_after", async |unit| unit.scores().trades_after(market, 500, PAGE).await).await?;
+        let user = places.user(500);
+        self.in_a_unit("Scores.positions_after", async |unit| unit.scores().positions_after(market, user, PAGE).await)
+            .await?;
+        let counted = counted(places);
+        self.in_a_unit("Scores.written", async |unit| unit.write(&counted).await).await?;
         self.in_a_unit("ApiKeys.usages", async |unit| unit.api_keys().usages(&wanted.key_usages).await).await?;
         self.in_a_unit("Answers.find", async |unit| unit.answers().find(&wanted.answers).await).await?;
         let old = places.middle()?;
@@ -544,6 +563,19 @@ fn transfer_filters(places: Places) -> Vec<(&'static str, TransferFilter)> {
         ("account market", TransferFilter { market: Some(places.busy_market()), ..own.clone() }),
         ("account market=none", TransferFilter { market: Some(places.market(500)), ..own }),
     ]
+}
+
+/// What counting a market writes. The busy user has a position in that market, which is not counted.
+fn counted(places: Places) -> Changes {
+    let (market, user) = (places.market(2), places.busy_user());
+    let figures = Figures { trades: 1, ..Figures::default() };
+    Changes {
+        countings: vec![Counting::of(market)],
+        market_scores: vec![MarketScore { market, user, figures }],
+        scores: vec![Score { user, figures, profit: Credits::ZERO, markets: 1, judged_markets: 0 }],
+        counted_positions: vec![(market, user)],
+        ..Changes::default()
+    }
 }
 
 fn wanted(places: Places) -> anyhow::Result<Wanted> {

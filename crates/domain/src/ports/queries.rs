@@ -17,6 +17,7 @@ use crate::market::{Market, MarketStatus, OutcomeId};
 use crate::money::{Credits, Price, Shares};
 use crate::order::{Order, OrderStatus, Side};
 use crate::position::Position;
+use crate::score::Standing;
 use crate::session::Session;
 use crate::text::Slug;
 use crate::trade::Trade;
@@ -375,10 +376,21 @@ pub struct UserStatistics {
     pub brier_score: Option<f64>,
 }
 
+/// By what users are ranked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandingSort {
+    /// By what they received less what they spent.
+    Profit,
+    /// By how well the prices foretold that they took. Only who took shares in
+    /// [`LEAST_JUDGED`](crate::score::LEAST_JUDGED) markets that were resolved.
+    Brier,
+}
+
 /// A broken invariant: which, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The number of the invariant in the domain's list, 1..=8; 9 is the chain of the audit log.
+    /// The number of the invariant in the domain's list, 1..=8; 9 is the chain of the audit log, and 10 that what is
+    /// kept of how users trade is what their trades and positions come to.
     pub invariant: u8,
     /// What is broken, in a sentence.
     pub message: String,
@@ -470,13 +482,17 @@ pub trait Queries: Send + Sync {
     /// sender may stand there more than once.
     async fn due_cancel_switches(&self, now: Timestamp, limit: u32) -> Result<Vec<Sender>, StoreError>;
 
-    /// Every breach of the invariants 1 to 6 that the store can find by itself, at most `limit`,
+    /// Every breach of the invariants 1 to 6 and 10 that the store can find by itself, at most `limit`,
     /// read in one snapshot.
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError>;
     /// Transfers in order of payer and number, after that payer and number; for the check of the chains.
     async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError>;
     /// How a user has traded, in one query; all zero for one that has not, or that there is not.
     async fn statistics(&self, user: UserId) -> Result<UserStatistics, StoreError>;
+    /// The users who may act and of whom something is counted, ranked by one thing.
+    async fn standings(&self, page: &PageRequest<StandingSort>) -> Result<Page<Standing>, StoreError>;
+    /// Markets that have paid everybody and are not counted to the end, in id order after that one, at most `limit`.
+    async fn markets_to_count(&self, after: Option<MarketId>, limit: u32) -> Result<Vec<MarketId>, StoreError>;
     /// A list of entries of the audit log.
     async fn audit_log(&self, filter: &AuditFilter, page: &PageRequest<AuditSort>) -> Result<Page<Entry>, StoreError>;
     /// The end of the audit log's chain.

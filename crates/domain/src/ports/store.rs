@@ -17,6 +17,7 @@ use crate::market::{Market, OutcomeId};
 use crate::money::Price;
 use crate::order::{Order, Side};
 use crate::position::Position;
+use crate::score::{Counting, MarketScore, PaidPosition, Score};
 use crate::session::{RefreshToken, Session};
 use crate::trade::Trade;
 use crate::user::User;
@@ -105,6 +106,8 @@ pub trait UnitOfWork: Send {
     fn event_cursors(&mut self) -> &mut dyn EventCursors;
     /// Dead-man switches.
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches;
+    /// What is kept of how users trade.
+    fn scores(&mut self) -> &mut dyn Scores;
     /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is
     /// read under the locks of what stands before. The same as asking one after the other, which is
     /// what this does by itself; an adapter for which each question is a round trip asks all at once.
@@ -294,6 +297,14 @@ pub struct Changes {
     pub cancel_switches: Vec<CancelSwitch>,
     /// Dead-man switches that are over; some may be gone already.
     pub deleted_cancel_switches: Vec<SwitchId>,
+    /// How far the counting of markets is: written whole.
+    pub countings: Vec<Counting>,
+    /// What is *added* to the figures of users in markets, one for each pair.
+    pub market_scores: Vec<MarketScore>,
+    /// What is *added* to the scores of users, one for each.
+    pub scores: Vec<Score>,
+    /// Positions that are counted in those scores. [`StoreError::Corrupt`] where one was before.
+    pub counted_positions: Vec<(MarketId, UserId)>,
 }
 
 /// Users, for decisions.
@@ -485,4 +496,22 @@ pub trait EventCursors: Send {
     async fn lock(&mut self, consumer: &str, start: i64) -> Result<Option<i64>, StoreError>;
     /// Moves a cursor that this unit has locked.
     async fn advance(&mut self, consumer: &str, position: i64) -> Result<(), StoreError>;
+}
+
+/// What is kept of how users trade, for whoever counts it. The caller holds the lock of the market, which guards
+/// how far its counting is.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait Scores: Send {
+    /// How far the counting of a market is; none where it has not paid everybody.
+    async fn counting(&mut self, market: MarketId) -> Result<Option<Counting>, StoreError>;
+    /// The trades of a market after that sequence, in order, at most `limit`.
+    async fn trades_after(&mut self, market: MarketId, sequence: i64, limit: u32) -> Result<Vec<Trade>, StoreError>;
+    /// The positions of a market of users after that id, in order, at most `limit`.
+    async fn positions_after(
+        &mut self,
+        market: MarketId,
+        user: UserId,
+        limit: u32,
+    ) -> Result<Vec<PaidPosition>, StoreError>;
 }

@@ -10,6 +10,7 @@ pub(crate) mod market_body;
 pub(crate) mod order;
 pub(crate) mod order_body;
 pub(crate) mod position;
+pub(crate) mod score;
 pub(crate) mod trade;
 pub(crate) mod user;
 pub(crate) mod user_body;

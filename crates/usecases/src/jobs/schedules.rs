@@ -29,7 +29,10 @@ impl Schedule {
     #[must_use]
     pub fn all(audit_at: Option<SignedDuration>) -> Vec<Self> {
         let often = Rhythm::Every(SignedDuration::from_mins(10));
-        let mut all = vec![Self { name: "clean_up", kind: JobKind::CleanUp, rhythm: often }];
+        let mut all = vec![
+            Self { name: "clean_up", kind: JobKind::CleanUp, rhythm: often },
+            Self { name: "statistics", kind: JobKind::Statistics, rhythm: often },
+        ];
         all.extend(audit_at.map(|at| Self { name: "audit", kind: JobKind::Audit, rhythm: Rhythm::DailyAt(at) }));
         all
     }

@@ -6,7 +6,7 @@ use bellwether_domain::webhook::DELIVERIES_KEPT;
 
 use super::{Failure, Handler, Verdict};
 use crate::audit::audit;
-use crate::audit_log::tell_of_failures;
+use crate::audit_log::{audited, tell_of_failures};
 use crate::events::forget_old_events;
 use crate::forgetting::{self, Old};
 use crate::idempotency::forget_old_answers;
@@ -17,7 +17,8 @@ use crate::{Context, Error};
 /// The most broken invariants that an audit tells of.
 const MOST_VIOLATIONS: u32 = 100;
 
-/// Checks every invariant; what is broken is logged as an error, and counted in what came of the job.
+/// Checks every invariant; what is broken is logged as an error, and counted in what came of the job and in the
+/// audit log.
 #[derive(Debug, Clone, Copy)]
 pub struct Auditing;
 
@@ -32,10 +33,15 @@ impl Handler for Auditing {
         for violation in &violations {
             tracing::error!(invariant = %violation.invariant, subject = ?violation.subject, message = %violation.message, "the audit found a broken invariant");
         }
+        audited(ctx, violations.len()).await?;
         let Some(first) = violations.first() else {
             return Ok(Verdict::Done(Some("every invariant holds".to_owned())));
         };
         let count = violations.len();
+        tracing::warn!(
+            count,
+            "the audit found broken invariants; do not write to this database before it is known why"
+        );
         Ok(Verdict::Done(Some(format!("{count} violations, the first: {}: {}", first.invariant, first.message))))
     }
 }

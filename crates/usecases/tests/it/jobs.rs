@@ -159,7 +159,7 @@ async fn who_is_told_to_stop_takes_nothing_more_and_ends_what_it_began() {
 async fn a_process_asks_once_for_each_slot() {
     let mut queue = MockJobs::new();
     let nightly = SignedDuration::from_hours(3);
-    queue.expect_begin_slot().times(2).returning(move |name, slot, not_believed_from, job| {
+    queue.expect_begin_slot().times(3).returning(move |name, slot, not_believed_from, job| {
         assert!(slot <= now() && slot > now() - SignedDuration::from_hours(24) && not_believed_from > now());
         assert_eq!((job.kind.as_str(), job.is_kept), (name, name == "audit"));
         Ok(name == "audit")

@@ -24,6 +24,7 @@ mod notices;
 mod orders;
 mod recovery;
 mod relay;
+mod scoring;
 mod sessions;
 mod sets;
 mod settling;

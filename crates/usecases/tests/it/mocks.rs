@@ -105,6 +105,7 @@ pub struct Unit {
     pub webhooks: MockWebhooks,
     pub event_cursors: MockEventCursors,
     pub cancel_switches: MockCancelSwitches,
+    pub scores: MockScores,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
     pub durable: Option<Arc<Notify>>,
@@ -126,6 +127,7 @@ impl Unit {
         unit.expect_webhooks().return_var(Box::new(self.webhooks) as Box<dyn Webhooks>);
         unit.expect_event_cursors().return_var(Box::new(self.event_cursors) as Box<dyn EventCursors>);
         unit.expect_cancel_switches().return_var(Box::new(self.cancel_switches) as Box<dyn CancelSwitches>);
+        unit.expect_scores().return_var(Box::new(self.scores) as Box<dyn Scores>);
         unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
         unit.expect_failures().return_var(Box::new(self.failures) as Box<dyn Failures>);
         Box::new(OneByOne(unit, self.durable))
@@ -187,6 +189,9 @@ impl UnitOfWork for OneByOne {
     }
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
         self.0.cancel_switches()
+    }
+    fn scores(&mut self) -> &mut dyn Scores {
+        self.0.scores()
     }
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.0.write(changes).await

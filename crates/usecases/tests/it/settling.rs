@@ -1,11 +1,13 @@
 //! What time makes due.
 
 use bellwether_domain::ids::{AccountId, MarketId};
+use bellwether_domain::job::JobKind;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::{Market, MarketStatus, OutcomeId, Resolution, Weights};
 use bellwether_domain::money::{Credits, Shares};
 use bellwether_domain::ports::{DueWork, MockPasswordHasher, MockQueries, MockTokenSigner, StoreError};
 use bellwether_domain::position::Position;
+use bellwether_domain::score::Counting;
 use bellwether_usecases::Error;
 use bellwether_usecases::settling::{settle_market, tick};
 
@@ -50,7 +52,12 @@ async fn a_decided_market_pays_its_positions_and_then_ends() {
             unit.unit
                 .expect_write()
                 .times(1)
-                .withf(|c| c.markets[0].settled_at.is_some() && c.transfers.is_empty())
+                .withf(|c| {
+                    c.markets[0].settled_at.is_some()
+                        && c.transfers.is_empty()
+                        && c.countings == [Counting::of(market_id(1))]
+                        && c.new_jobs[0].kind == JobKind::Statistics
+                })
                 .returning(|_| Ok(()));
         }
         unit.accounts.expect_lock().returning(move |_| Ok(vec![account(1, 0), account(2, 0), collateral.clone()]));

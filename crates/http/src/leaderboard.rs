@@ -1,0 +1,52 @@
+//! Who trades best.
+
+use bellwether_domain::ports::{Direction, Queries, Sealer, StandingSort};
+use bellwether_usecases::caching::leaderboard_key;
+
+use crate::call::Call;
+use crate::envelope::Reply;
+use crate::faults::Fault;
+use crate::paging::{Paging, Wanted};
+use crate::remembered::{Answer, remembered};
+use crate::wire::score::{FIELDS, StandingWire};
+use crate::wire::view::View;
+
+/// By what, as it is asked for, and which end is the best.
+const BY: [(&str, StandingSort, Direction); 2] =
+    [("profit", StandingSort::Profit, Direction::Descending), ("brier", StandingSort::Brier, Direction::Ascending)];
+
+/// `GET /leaderboard`: the same for everybody who may see users.
+pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
+    call.caller().await?;
+    let [profit, _] = BY;
+    let (by, wanted, view) = call.query(|query| {
+        let by = query.or("by", profit, |n| n.one_of(&BY, |(name, ..)| name));
+        let view = View::read(query, FIELDS, &[]);
+        let (_, by, best) = by?;
+        Some((by, Wanted::<StandingSort>::read_in(query, vec![(by, best)])?, view?))
+    })?;
+    let is_front = wanted.is_front() && view.is_plain();
+    let paging = wanted.bind("leaderboard", &(), call.sealer())?;
+    let app = call.app().clone();
+    if is_front {
+        let load = |ctx: bellwether_usecases::Context| async move {
+            page(&*ctx.queries, &paging, &view, app.sealer()).await.map(Some)
+        };
+        let reply = remembered(&call, leaderboard_key(by), load).await?;
+        return reply.ok_or_else(|| Fault::internal("a leaderboard was remembered as not there"));
+    }
+    let lists = call.lists();
+    let load = async move { page(&*lists, &paging, &view, app.sealer()).await };
+    call.app().run(load).await.map(Answer::reply)
+}
+
+async fn page(
+    queries: &dyn Queries,
+    paging: &Paging<StandingSort>,
+    view: &View,
+    sealer: &dyn Sealer,
+) -> Result<Answer, Fault> {
+    let page = queries.standings(&paging.request).await?;
+    let shown: Vec<StandingWire<'_>> = page.items.iter().map(StandingWire::of).collect();
+    Answer::page(paging.describe(&page, |standing| standing.score.user.0, sealer), view.show(&shown)?)
+}
