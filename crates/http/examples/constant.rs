@@ -15,6 +15,7 @@ use bellwether_domain::audit_log::Origin;
 use bellwether_domain::ports::{
     MockCache, MockCaller, MockCommonPasswords, MockJobs, MockOpaqueTokens, MockOutbox, MockPasswordHasher,
     MockQueries, MockSealer, MockStore, MockTokenSigner, MockWebhookLog, MockWebhookSigner, Quota, RateLimiter,
+    Unmetered,
 };
 use bellwether_http::{HttpOptions, enclosed};
 use bellwether_local::LocalLimiter;
@@ -121,6 +122,7 @@ fn app(limiter: Arc<dyn RateLimiter>) -> bellwether_http::App {
         limiter: Limiter::new(limiter),
         session_memory: SessionMemory::default(),
         key_memory: KeyMemory::default(),
+        meter: Arc::new(Unmetered),
         policy,
         origin: Origin::default(),
     };

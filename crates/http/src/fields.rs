@@ -469,7 +469,9 @@ mod tests {
             let tags = fields.optional("tags", |n| n.list(0, 3, |item| item.text(Lines::One, 1, 5)));
             let inner = fields.removable("inner", None, |n| n.object(|f| f.required("at", Node::time)).map(Some));
             let parts = fields.optional("parts", |n| if n.is_list() { None } else { n.entries().map(drop) });
-            (tags?, inner?, parts?);
+            tags?;
+            inner?;
+            parts?;
             amount
         });
         let text = json!({ "type": "string", "minLength": 1, "maxLength": 5 });

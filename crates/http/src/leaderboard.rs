@@ -6,6 +6,7 @@ use bellwether_usecases::caching::leaderboard_key;
 use crate::call::Call;
 use crate::envelope::Reply;
 use crate::faults::Fault;
+use crate::fields::Fields;
 use crate::paging::{Paging, Wanted};
 use crate::remembered::{Answer, remembered};
 use crate::wire::score::{FIELDS, StandingWire};
@@ -18,13 +19,7 @@ const BY: [(&str, StandingSort, Direction); 2] =
 /// `GET /leaderboard`: the same for everybody who may see users.
 pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     call.caller().await?;
-    let [profit, _] = BY;
-    let (by, wanted, view) = call.query(|query| {
-        let by = query.or("by", profit, |n| n.one_of(&BY, |(name, ..)| name));
-        let view = View::read(query, FIELDS, &[]);
-        let (_, by, best) = by?;
-        Some((by, Wanted::<StandingSort>::read_in(query, vec![(by, best)])?, view?))
-    })?;
+    let (by, wanted, view) = call.query(asked)?;
     let is_front = wanted.is_front() && view.is_plain();
     let paging = wanted.bind("leaderboard", &(), call.sealer())?;
     let app = call.app().clone();
@@ -38,6 +33,15 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let lists = call.lists();
     let load = async move { page(&*lists, &paging, &view, app.sealer()).await };
     call.app().run(load).await.map(Answer::reply)
+}
+
+/// By what, which page, and which fields.
+pub(crate) fn asked(query: &Fields<'_>) -> Option<(StandingSort, Wanted<StandingSort>, View)> {
+    let [profit, _] = BY;
+    let by = query.or("by", profit, |n| n.one_of(&BY, |(name, ..)| name));
+    let view = View::read(query, FIELDS, &[]);
+    let (_, by, best) = by?;
+    Some((by, Wanted::read_in(query, vec![(by, best)])?, view?))
 }
 
 async fn page(

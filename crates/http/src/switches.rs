@@ -3,16 +3,19 @@
 use bellwether_domain::cancel_switch::TIMEOUTS_S;
 use bellwether_usecases::switches::{self, Standing};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::call::Call;
 use crate::envelope::Reply;
 use crate::faults::Fault;
+use crate::fields::Fields;
 
 /// How a trader's switches stand.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CancelSwitches")]
 #[serde(rename_all = "camelCase")]
-struct StandingWire {
+pub(crate) struct SwitchesWire {
     timeout_seconds: Option<i64>,
     cancel_at: Option<Timestamp>,
     fired_at: Option<Timestamp>,
@@ -20,7 +23,7 @@ struct StandingWire {
     server_time: Timestamp,
 }
 
-impl From<Standing> for StandingWire {
+impl From<Standing> for SwitchesWire {
     fn from(standing: Standing) -> Self {
         let Standing { timeout_s, due_at, fired_at, streams, now } = standing;
         Self { timeout_seconds: timeout_s, cancel_at: due_at, fired_at, streams, server_time: now }
@@ -33,23 +36,25 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     call.no_query()?;
     let ctx = call.ctx();
     let standing = call.app().run(async move { switches::show(&ctx, caller).await }).await?;
-    Reply::ok(&StandingWire::from(standing))
+    Reply::ok(&SwitchesWire::from(standing))
+}
+
+/// After how many seconds; none for 0.
+pub(crate) fn timeout(fields: &Fields<'_>) -> Option<Option<i64>> {
+    fields.required("timeoutSeconds", |node| match node.whole(0, *TIMEOUTS_S.end())? {
+        0 => Some(None),
+        timeout if TIMEOUTS_S.contains(&timeout) => Some(Some(timeout)),
+        _ => node.fail("range", "must be 5 to 3600 seconds, or 0 to switch it off"),
+    })
 }
 
 /// `PUT /orders/cancel-after`: a timeout of 0 switches it off.
 pub(crate) async fn set(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let timeout = call.command(|fields| {
-        fields.required("timeoutSeconds", |node| match node.whole(0, *TIMEOUTS_S.end())? {
-            0 => Some(None),
-            timeout if TIMEOUTS_S.contains(&timeout) => Some(Some(timeout)),
-            _ => node.fail("range", "must be 5 to 3600 seconds, or 0 to switch it off"),
-        })
-    });
-    let timeout_s = timeout.await?;
+    let timeout_s = call.command(timeout).await?;
     let ctx = call.ctx();
     let standing = call.app().run(async move { switches::set_timer(&ctx, caller, timeout_s).await }).await?;
-    Reply::ok(&StandingWire::from(standing))
+    Reply::ok(&SwitchesWire::from(standing))
 }
 
 /// `DELETE /orders/cancel-after`.

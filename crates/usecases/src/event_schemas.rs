@@ -161,9 +161,10 @@ fn message(kind: &Kind, form: Form, generator: &mut SchemaGenerator) -> Value {
         (told, required)
     } else {
         let sequence = json!({ "type": "integer", "format": "int64", "description": place });
+        let id = live::is_answer(kind.name).then(|| json!({ "description": "That of what is answered" }));
         let mut told = json!({ "sequence": sequence, "type": name, "version": version, "at": time, "data": data });
-        if live::is_answer(kind.name) {
-            told["id"] = json!({ "description": "That of what is answered" });
+        if let (Some(id), Some(told)) = (id, told.as_object_mut()) {
+            told.insert("id".to_owned(), id);
         }
         let has_place = |field: &&str| *field != "sequence" || !live::is_without_place(kind.name);
         let fields = ["sequence", "type", "version", "at", "data"];

@@ -373,7 +373,7 @@ impl Reads<'_> {
         ]);
         for (sort_name, sort) in &sorts {
             let what = format!("Queries.standings {sort_name}");
-            self.pages(&what, sort, async |page| queries.standings(&page).await).await?;
+            self.pages(&what, sort, async |page| queries.standings(page).await).await?;
         }
         self.ask("Queries.markets_to_count", || queries.markets_to_count(None, PAGE)).await?;
         let after = Some(places.market(500));

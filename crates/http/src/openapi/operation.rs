@@ -120,7 +120,7 @@ impl Operation {
     }
 
     /// Its data are a page of a list.
-    pub(super) fn as_page(self) -> Self {
+    pub(super) fn into_page(self) -> Self {
         let content = match self.content {
             Content::Data(schema) => Content::Page(schema),
             other => other,

@@ -1,5 +1,6 @@
 //! What each route takes and answers: readers and types that the handlers use themselves.
 
+use bellwether_domain::cancel_switch::Sender;
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::order::OrderStatus;
 use bellwether_domain::ports::{
@@ -22,6 +23,7 @@ use crate::previews::PreviewWire;
 use crate::recovery::Accepted;
 use crate::sessions::{SessionWire, SignedInWire};
 use crate::sets::SetsWire;
+use crate::switches::SwitchesWire;
 use crate::wire::account::{AccountWire, TransferBody, TransferWire};
 use crate::wire::api_key::{ApiKeyWire, new_key};
 use crate::wire::audit_log::EntryWire;
@@ -30,14 +32,16 @@ use crate::wire::job::JobWire;
 use crate::wire::market::{self, MarketWire, OpenedWire};
 use crate::wire::order::{self, BatchWire, CancelledWire, OrderWire, PlacedWire, QuoteWire};
 use crate::wire::position::PositionWire;
+use crate::wire::score::StandingWire;
 use crate::wire::trade::{CandleWire, TradeWire};
 use crate::wire::user::{self, UserWire, UserWire2};
 use crate::wire::view::View;
 use crate::wire::webhook::{self, DeliveryWire, SecretWire, WebhookWire};
 use crate::wire::{market_body, order_body, user_body};
-use crate::{events, jobs, keys, markets, recovery, sessions};
+use crate::{events, jobs, keys, leaderboard, markets, recovery, sessions, switches};
 
 const NOBODY: UserId = UserId(Uuid::nil());
+const NO_SENDER: Sender = Sender { user: NOBODY, key: None };
 const NOTHING: OrderId = OrderId(Uuid::nil());
 
 struct NoPasswords;
@@ -73,6 +77,7 @@ fn of_service(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Opera
             let keys = g.subschema_for::<keys::KeySetWire>();
             op("The keys that access tokens can be checked by").plain(200, "application/jwk-set+json", keys)
         }
+        ("GET", "/leaderboard") => op("Who trades best").query(leaderboard::asked).page::<StandingWire<'_>>(g),
         ("GET", "/api/openapi.json") => {
             op("This document").plain(200, "application/json", json_schema!({ "type": "object" })).tagged()
         }
@@ -227,7 +232,7 @@ fn of_markets(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Opera
                 let _ = Wanted::<PositionSort>::read(f);
                 verdict
             });
-            preview.ok::<PreviewWire<'_>>(g).as_page()
+            preview.ok::<PreviewWire<'_>>(g).into_page()
         }
         ("POST", "/markets/{id}/split") => sets(op("Make complete sets of shares out of credits"), g),
         ("POST", "/markets/{id}/merge") => sets(op("Make credits out of complete sets of shares"), g),
@@ -249,7 +254,7 @@ fn of_orders(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operat
     let op = Operation::new;
     Some(match (method, path) {
         ("POST", "/orders") => {
-            let place = op("Place an order").body(|f| order_body::place_order(f, NOBODY));
+            let place = op("Place an order").body(|f| order_body::place_order(f, NO_SENDER));
             place.keyed(Need::Required).created::<PlacedWire<'_>>(g)
         }
         ("GET", "/orders") => orders(op("One's own orders"), g),
@@ -258,10 +263,10 @@ fn of_orders(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operat
             cancel.ok::<CancelledWire<'_>>(g)
         }
         ("POST", "/orders/quote") => {
-            op("What an order would do").body(|f| order_body::place_order(f, NOBODY)).ok::<QuoteWire<'_>>(g)
+            op("What an order would do").body(|f| order_body::place_order(f, NO_SENDER)).ok::<QuoteWire<'_>>(g)
         }
         ("POST", "/orders/batch") => {
-            let batch = op("Place several orders").body(|f| order_body::batch(f, NOBODY)).keyed(Need::Required);
+            let batch = op("Place several orders").body(|f| order_body::batch(f, NO_SENDER)).keyed(Need::Required);
             batch.ok::<BatchWire<'_>>(g)
         }
         ("GET", "/orders/{id}") => op("An order").viewed(order::FIELDS, &[]).ok::<OrderWire<'_>>(g).tagged(),
@@ -269,6 +274,11 @@ fn of_orders(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operat
             op("Amend an order").body(|f| order_body::amend_order(f, NOTHING, NOBODY)).ok::<PlacedWire<'_>>(g)
         }
         ("DELETE", "/orders/{id}") => op("Cancel an order").ok::<OrderWire<'_>>(g),
+        ("GET", "/orders/cancel-after") => op("When one's orders are cancelled").ok::<SwitchesWire>(g),
+        ("PUT", "/orders/cancel-after") => {
+            op("Cancel one's orders unless one is heard of in time").body(switches::timeout).ok::<SwitchesWire>(g)
+        }
+        ("DELETE", "/orders/cancel-after") => op("Let one's orders stand again"),
         ("GET", "/positions") => positions(op("One's own positions"), g),
         ("GET", "/trades") => {
             op("One's own trades").paged::<TradeSort, _>(crate::trades::narrowed).page::<TradeWire<'_>>(g)

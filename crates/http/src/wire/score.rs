@@ -3,6 +3,7 @@
 use bellwether_domain::ids::UserId;
 use bellwether_domain::money::Credits;
 use bellwether_domain::score::Standing;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::decimal::Shown;
@@ -12,7 +13,7 @@ pub(crate) const FIELDS: &[&str] =
     &["userId", "displayName", "profit", "brierScore", "trades", "volume", "markets", "judgedMarkets"];
 
 /// A place.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StandingWire<'a> {
     user_id: Shown<UserId>,

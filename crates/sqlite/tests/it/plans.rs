@@ -14,7 +14,7 @@ use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_que
 
 /// What is read whole: what a statement makes itself, and tables of a few rows. Accounts are walked in the order
 /// of their ids, which is the table's own.
-const MADE_OR_SMALL: [&str; 14] = [
+const MADE_OR_SMALL: [&str; 15] = [
     "CONSTANT ROW",
     "(subquery",
     "few",
