@@ -34,6 +34,7 @@ mod limits;
 mod live;
 mod markets;
 mod middleware;
+mod order_groups;
 mod orders;
 mod paging;
 mod positions;

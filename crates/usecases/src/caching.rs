@@ -10,8 +10,8 @@ use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, CancelSwitches, Changes, Decided,
-    Direction, EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Orders, Positions, Sessions, Store,
-    StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Direction, EventCursors, Failures, Found, MailTokens, MarketSort, Markets, OrderGroups, Orders, Positions,
+    Sessions, Store, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 use jiff::Timestamp;
 
@@ -170,6 +170,10 @@ impl UnitOfWork for Unit {
 
     fn event_cursors(&mut self) -> &mut dyn EventCursors {
         self.unit.event_cursors()
+    }
+
+    fn order_groups(&mut self) -> &mut dyn OrderGroups {
+        self.unit.order_groups()
     }
 
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {

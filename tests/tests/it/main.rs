@@ -32,6 +32,7 @@ mod mail;
 mod makers;
 mod money;
 mod operations;
+mod order_groups;
 mod orders;
 mod outages;
 mod passwords;
