@@ -203,6 +203,7 @@ fn order(
         valid_until: None,
         reduce_only: false,
         placed_by: None,
+        group: None,
     })
 }
 

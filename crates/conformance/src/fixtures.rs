@@ -159,6 +159,7 @@ pub(crate) fn order(
         created_at: at(0)?,
         updated_at: at(0)?,
         placed_by: None,
+        group: None,
     };
     order.reserved = order.reserve_for(order.remaining)?;
     Ok(order)

@@ -184,6 +184,7 @@ fn order(market: MarketId, user: UserId, buys: bool, price: u64, quantity: u64) 
         valid_until: None,
         reduce_only: false,
         placed_by: None,
+        group: None,
     }
 }
 

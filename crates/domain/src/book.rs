@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::ids::{OrderId, UserId};
+use crate::ids::{OrderGroupId, OrderId, UserId};
 use crate::money::{Price, Shares};
 use crate::order::{Backing, Order, Side};
 
@@ -47,6 +47,8 @@ pub struct Resting {
     pub backing: Backing,
     /// Until when it is good.
     pub expires_at: Option<Timestamp>,
+    /// The group that it is in.
+    pub group: Option<OrderGroupId>,
 }
 
 /// How far a side is known.
@@ -113,6 +115,7 @@ impl BookSide {
             remaining: order.remaining,
             backing: order.backing,
             expires_at: order.expires_at,
+            group: order.group,
         };
         self.orders.insert(rank, resting);
         Some(rank)

@@ -43,6 +43,8 @@ id!(/// A message to a webhook.
     DeliveryId);
 id!(/// A dead-man switch.
     SwitchId);
+id!(/// A group of orders.
+    OrderGroupId);
 id!(/// An event of the audit log.
     EventId);
 

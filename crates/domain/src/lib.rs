@@ -1,7 +1,7 @@
 //! What Bellwether knows about prediction markets, as plain Rust without I/O.
 //!
 //! - Numbers and texts: [`money`], [`ids`], [`text`].
-//! - Things: [`user`], [`session`], [`api_key`], [`mail`], [`job`], [`ledger`], [`market`], [`order`], [`position`], [`trade`],
+//! - Things: [`user`], [`session`], [`api_key`], [`mail`], [`job`], [`ledger`], [`market`], [`order`], [`order_group`], [`position`], [`trade`],
 //!   [`cancel_switch`], [`score`], [`audit_log`], [`event`].
 //! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
 //!   [`settlement`] (payouts), [`permissions`], [`password`].
@@ -23,6 +23,7 @@ pub mod mail;
 pub mod market;
 pub mod money;
 pub mod order;
+pub mod order_group;
 pub mod password;
 pub mod permissions;
 pub mod ports;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::ids::{ApiKeyId, MarketId, OrderId, UserId};
+use crate::ids::{ApiKeyId, MarketId, OrderGroupId, OrderId, UserId};
 use crate::market::OutcomeId;
 use crate::money::{Credits, Overflow, Price, Shares};
 
@@ -129,6 +129,8 @@ named!(
         UserDeactivated = "user_deactivated",
         /// Whoever placed it was not heard of in time: see [`cancel_switch`](crate::cancel_switch).
         Disconnected = "disconnected",
+        /// The cap of its group was reached: see [`order_group`](crate::order_group).
+        GroupFull = "group_full",
     }
 );
 
@@ -233,6 +235,8 @@ pub struct Order {
     pub updated_at: Timestamp,
     /// The API key that placed it; none where its user was signed in.
     pub placed_by: Option<ApiKeyId>,
+    /// The group that it is in.
+    pub group: Option<OrderGroupId>,
 }
 
 impl Order {
@@ -294,6 +298,8 @@ pub struct PlaceOrder {
     pub reduce_only: bool,
     /// The API key that sends it; none where its user is signed in.
     pub placed_by: Option<ApiKeyId>,
+    /// The group that it shall be in.
+    pub group: Option<OrderGroupId>,
 }
 
 /// An outcome by its name, or by its place where that is known already.

@@ -6,6 +6,7 @@
 use thiserror::Error;
 
 use crate::api_key::Scope;
+use crate::ids::MarketId;
 use crate::job::JobState;
 use crate::ledger::LedgerError;
 use crate::market::MarketStatus;
@@ -180,6 +181,27 @@ pub enum Refusal {
         required: Shares,
         /// What is available.
         available: Shares,
+    },
+    /// No such group of orders, or not for this caller to know.
+    #[error("there is no such order group")]
+    OrderGroupNotFound,
+    /// The group is for another market.
+    #[error("the order group is for another market: {market}")]
+    OrderGroupOfOtherMarket {
+        /// For which.
+        market: MarketId,
+    },
+    /// The group's cap was reached.
+    #[error("the order group has been filled up to its cap of {cap} shares; reset it first")]
+    OrderGroupFull {
+        /// The cap.
+        cap: Shares,
+    },
+    /// Too many groups of orders.
+    #[error("at most {limit} order groups are allowed; delete some first")]
+    TooManyOrderGroups {
+        /// How many there may be.
+        limit: usize,
     },
     /// To oneself.
     #[error("a transfer must go to somebody else")]

@@ -378,6 +378,10 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::NothingToReduce => (CONFLICT, "NOTHING_TO_REDUCE"),
         R::ExpiryInThePast => (INVALID, "EXPIRY_IN_THE_PAST"),
         R::SpendWithoutCash => (INVALID, "SPEND_WITHOUT_CASH"),
+        R::OrderGroupNotFound => (NOT_FOUND, "ORDER_GROUP_NOT_FOUND"),
+        R::OrderGroupOfOtherMarket { .. } => (INVALID, "ORDER_GROUP_OF_OTHER_MARKET"),
+        R::OrderGroupFull { .. } => (CONFLICT, "ORDER_GROUP_FULL"),
+        R::TooManyOrderGroups { .. } => (CONFLICT, "TOO_MANY_ORDER_GROUPS"),
         R::OrderNotOpen(_) => (CONFLICT, "ORDER_NOT_OPEN"),
         R::QuantityBelowFilled { .. } => (CONFLICT, "QUANTITY_BELOW_FILLED"),
         R::BadAmendment(_) => (INVALID, "BAD_AMENDMENT"),
@@ -415,6 +419,10 @@ fn facts(refusal: &Refusal) -> Option<Value> {
             json!({ "challengeUntil": until.to_string() })
         }
         Refusal::FillOrKill { fillable } => json!({ "fillable": fillable.count() }),
+        Refusal::OrderGroupOfOtherMarket { market } => {
+            json!({ "field": "orderGroupId", "marketId": market.to_string() })
+        }
+        Refusal::OrderGroupFull { cap } => json!({ "fillCap": cap.count() }),
         Refusal::OrderNotOpen(status) => json!({ "status": status.as_str() }),
         Refusal::QuantityBelowFilled { filled } => json!({ "filled": filled.count() }),
         Refusal::TooManyOpenOrders { limit } | Refusal::TooManyFills { limit } => json!({ "limit": limit }),

@@ -37,6 +37,7 @@ mod markets;
 mod metrics;
 mod middleware;
 mod openapi;
+mod order_groups;
 mod orders;
 mod paging;
 mod positions;

@@ -17,7 +17,8 @@ use crate::call::Call;
 use crate::faults::Fault;
 use crate::{
     accounts, api_keys, audit_log, books, bots, events, health, jobs, keys, leaderboard, live, markets, openapi,
-    orders, positions, previews, recovery, sessions, sets, sockets, switches, trades, transfers, users, webhooks,
+    order_groups, orders, positions, previews, recovery, sessions, sets, sockets, switches, trades, transfers, users,
+    webhooks,
 };
 
 /// Who may use a route.
@@ -270,6 +271,17 @@ routes! {
     }
 
     "/api/v1/leaderboard" { get leaderboard::show: Needs(P::ReadProfile); }
+
+    "/api/v1/order-groups" {
+        post order_groups::create: Needs(P::ChangeOrder);
+        get order_groups::list: Needs(P::ReadOrders);
+    }
+    "/api/v1/order-groups/{id}" {
+        get order_groups::show: Needs(P::ReadOrders);
+        delete order_groups::delete: Needs(P::ChangeOrder);
+    }
+    "/api/v1/order-groups/{id}/reset" { post order_groups::reset: Needs(P::ChangeOrder); }
+
     "/api/v1/positions" { get positions::list: Needs(P::ReadPositions); }
     "/api/v1/trades" { get trades::list: Needs(P::ReadTrades); }
 

@@ -21,6 +21,7 @@ mod mail_tokens;
 mod markets;
 mod migrations;
 mod notices;
+mod order_groups;
 mod orders;
 mod outbox;
 mod positions;

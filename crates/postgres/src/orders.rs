@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use bellwether_domain::ids::{ApiKeyId, MarketId, OrderId, UserId};
+use bellwether_domain::ids::{ApiKeyId, MarketId, OrderGroupId, OrderId, UserId};
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::{Price, Shares};
 use bellwether_domain::order::{
@@ -50,7 +50,8 @@ pub(crate) fn bind(order: &Order, row: &mut Values) {
         .add(order.sequence)
         .add(order.created_at)
         .add(order.updated_at)
-        .add(order.placed_by);
+        .add(order.placed_by)
+        .add(order.group);
 }
 
 /// The columns of an order that change.
@@ -105,6 +106,7 @@ fn read(row: &mut Row) -> Result<Order, StoreError> {
         created_at: row.time()?,
         updated_at: row.time()?,
         placed_by: row.opt_id()?.map(ApiKeyId),
+        group: row.opt_id()?.map(OrderGroupId),
     })
 }
 

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use bellwether_domain::api_key::ApiKey;
 use bellwether_domain::audit_log::{Entry, Head};
 use bellwether_domain::cancel_switch::{CancelSwitch, Sender};
-use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, MarketId, OrderGroupId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::mail::MailToken;
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
+use bellwether_domain::order_group::OrderGroup;
 use bellwether_domain::ports::{
     AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, Link, MarketFilter,
     MarketKey, MarketSort, OrderFilter, OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort,
@@ -98,6 +99,8 @@ reads! {
     primary position(user: UserId, market: MarketId) -> Option<Position>;
     replica positions(filter: &PositionFilter, page: &PageRequest<PositionSort>) -> Page<PositionInMarket>;
     primary due_work(now: Timestamp, limit: u32) -> DueWork;
+    primary order_group(id: OrderGroupId) -> Option<OrderGroup>;
+    primary order_groups_of(user: UserId) -> Vec<OrderGroup>;
     primary cancel_switches_of(sender: Sender) -> Vec<CancelSwitch>;
     primary due_cancel_switches(now: Timestamp, limit: u32) -> Vec<Sender>;
     primary violations(limit: u32) -> Vec<Violation>;

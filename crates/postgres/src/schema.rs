@@ -148,8 +148,8 @@ pub(crate) const ORDERS: Table = Table {
     name: "orders",
     columns: "id, market_id, user_id, outcome, side, order_type, price, max_spend, backing, quantity, filled, remaining, \
               reserved, cost, fee, time_in_force, expires_at, post_only, self_trade_prevention, client_order_id, counted_by, \
-              status, end_reason, book, book_side, book_price, sequence, created_at, updated_at, placed_by",
-    kinds: "uuuittiitiiiiiitzbttuttitiizzu",
+              status, end_reason, book, book_side, book_price, sequence, created_at, updated_at, placed_by, group_id",
+    kinds: "uuuittiitiiiiiitzbttuttitiizzuu",
     changing_kinds: "uiiiiiiiizuttiiz",
     changing: &[
         "id",
@@ -295,6 +295,16 @@ pub(crate) const WEBHOOK_DELIVERIES: Table = Table {
     kinds: "uuituttizziitzz",
     changing_kinds: "utizziitz",
     changing: &["id", "state", "attempts", "next_at", "attempted_at", "took_ms", "status", "said", "pending_since"],
+    types: SELDOM_WRITTEN,
+};
+
+/// Written by orders that are in one alone.
+pub(crate) const ORDER_GROUPS: Table = Table {
+    name: "order_groups",
+    columns: "id, user_id, market_id, fill_cap, window_s, filled, recent, full_at, created_at, updated_at",
+    kinds: "uuuiiitzzz",
+    changing_kinds: "uitzz",
+    changing: &["id", "filled", "recent", "full_at", "updated_at"],
     types: SELDOM_WRITTEN,
 };
 

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use bellwether_domain::ids::{
-    AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderId, SessionId, SwitchId, TradeId, TransferId,
-    UserId, WebhookId,
+    AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderGroupId, OrderId, SessionId, SwitchId, TradeId,
+    TransferId, UserId, WebhookId,
 };
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::{Credits, Price, Shares};
@@ -160,6 +160,7 @@ values! {
     OrderId => |v| v.0.into(),
     TradeId => |v| v.0.into(),
     TransferId => |v| v.0.into(),
+    OrderGroupId => |v| v.0.into(),
     SessionId => |v| v.0.into(),
     SwitchId => |v| v.0.into(),
     JobId => |v| v.0.into(),

@@ -12,7 +12,7 @@ use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, CancelSwitches, Changes, Decided, EventCursors, Failures, Found, MailTokens, Markets,
-    Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
@@ -20,7 +20,7 @@ use crate::connection::{Commit, Connection, Failure};
 use crate::error::store_error;
 use crate::replicas::{RecentWrites, concerned};
 use crate::sql::Sql;
-use crate::{accounts, answers, api_keys, audit_log, markets, orders, positions, users, write};
+use crate::{accounts, answers, api_keys, audit_log, markets, order_groups, orders, positions, users, write};
 
 /// A [`UnitOfWork`] on PostgreSQL.
 pub struct PgUnitOfWork {
@@ -105,6 +105,10 @@ impl UnitOfWork for PgUnitOfWork {
         self
     }
 
+    fn order_groups(&mut self) -> &mut dyn OrderGroups {
+        self
+    }
+
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
         self
     }
@@ -128,6 +132,8 @@ impl UnitOfWork for PgUnitOfWork {
                 Kind::Markets => loaded.markets = markets::found(rows)?,
                 Kind::Orders => loaded.orders = orders::found(rows)?,
                 Kind::Books => loaded.books = orders::found_books(rows, &wanted.books)?,
+                Kind::OrderGroups => loaded.order_groups = order_groups::found(rows)?,
+                Kind::GroupedOrders => loaded.grouped_orders = orders::found(rows)?,
                 Kind::ClientIds => loaded.with_client_ids = orders::found(rows)?,
                 Kind::OpenCounts => loaded.open_counts = orders::found_counts(rows)?,
                 Kind::Accounts => loaded.accounts = accounts::found(rows)?,
@@ -186,6 +192,8 @@ enum Kind {
     Markets,
     Orders,
     Books,
+    OrderGroups,
+    GroupedOrders,
     ClientIds,
     OpenCounts,
     Accounts,
@@ -210,6 +218,10 @@ fn queries(wanted: &Wanted) -> Result<(Vec<Sql>, Vec<Kind>), StoreError> {
     }
     if !wanted.books.is_empty() {
         queries.push((orders::wanted_books(&wanted.books)?, Kind::Books));
+    }
+    if !wanted.order_groups.is_empty() {
+        queries.push((order_groups::wanted(&wanted.order_groups), Kind::OrderGroups));
+        queries.push((order_groups::wanted_orders(&wanted.order_groups), Kind::GroupedOrders));
     }
     if !wanted.client_ids.is_empty() {
         queries.push((orders::wanted_client_ids(&wanted.client_ids)?, Kind::ClientIds));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use bellwether_domain::ids::{MarketId, SwitchId, WebhookId};
+use bellwether_domain::ids::{MarketId, OrderGroupId, SwitchId, WebhookId};
 use bellwether_domain::job::Job;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, StoreError};
@@ -12,13 +12,13 @@ use bellwether_domain::position::Position;
 use crate::connection::Connection;
 use crate::schema::{
     ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, COUNTINGS, JOBS, MAIL_TOKENS,
-    MARKET_COUNTERS, MARKET_SCORES, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS, SCORES,
-    SESSIONS, TRADES, TRANSFERS, Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
+    MARKET_COUNTERS, MARKET_SCORES, MARKET_TAGS, MARKETS, ORDER_GROUPS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS,
+    SCORES, SESSIONS, TRADES, TRANSFERS, Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::{Sql, Values};
 use crate::{
-    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, orders, outbox, positions, scores,
-    sessions, trades, users, webhooks,
+    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, order_groups, orders, outbox, positions,
+    scores, sessions, trades, users, webhooks,
 };
 
 /// A statement and how many rows it must change.
@@ -74,6 +74,9 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change)?;
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use)?;
     insert(&mut steps, &API_KEY_SPENDING, SPENDING_EXISTS, &changes.key_spending, api_keys::bind_spending)?;
+    delete_order_groups(&mut steps, &changes.deleted_order_groups);
+    insert(&mut steps, &ORDER_GROUPS, "", &changes.new_order_groups, order_groups::bind)?;
+    update(&mut steps, &ORDER_GROUPS, &changes.order_groups, order_groups::bind_change)?;
     delete_cancel_switches(&mut steps, &changes.deleted_cancel_switches);
     insert(&mut steps, &CANCEL_SWITCHES, cancel_switches::EXISTS, &changes.cancel_switches, cancel_switches::bind)?;
     // Last, so that what fails before draws no position.
@@ -226,6 +229,7 @@ const NOTHING_LEFT: &str = "\
 /// Ended orders and empty positions go with their market. Whatever else there is refuses, since the counters
 /// stay then: a trade, an order that still rests, a share. Accounts stay, since the ledger forgets nothing.
 fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
+    delete(steps, &ORDER_GROUPS, "market_id", "", ids, 0);
     delete(steps, &MARKET_TAGS, "market_id", "", ids, 0);
     delete(steps, &POSITIONS, "market_id", " AND 0 = ALL (free) AND 0 = ALL (held)", ids, 0);
     delete(steps, &ORDERS, "market_id", " AND status <> 'open'", ids, 0);
@@ -289,6 +293,14 @@ fn delete_webhooks(steps: &mut Vec<Step>, ids: &[WebhookId]) {
     if !ids.is_empty() {
         let sql = Sql::new("DELETE FROM webhooks WHERE id = ANY(").ids(ids.iter().map(|id| id.0)).then("?)");
         steps.push(Step { sql, table: WEBHOOKS.name, rows: ids.len()..=ids.len() });
+    }
+}
+
+/// Their orders stay.
+fn delete_order_groups(steps: &mut Vec<Step>, ids: &[OrderGroupId]) {
+    if !ids.is_empty() {
+        let sql = Sql::new("DELETE FROM order_groups WHERE id = ANY(").ids(ids.iter().map(|id| id.0)).then("?)");
+        steps.push(Step { sql, table: ORDER_GROUPS.name, rows: ids.len()..=ids.len() });
     }
 }
 

@@ -30,6 +30,7 @@ mod lists;
 mod mail_tokens;
 mod markets;
 mod migrations;
+mod order_groups;
 mod orders;
 mod outbox;
 mod positions;

@@ -4,11 +4,12 @@ use async_trait::async_trait;
 use bellwether_domain::api_key::ApiKey;
 use bellwether_domain::audit_log::{Entry, Head};
 use bellwether_domain::cancel_switch::{CancelSwitch, Sender};
-use bellwether_domain::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, MarketId, OrderGroupId, OrderId, SessionId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Transfer};
 use bellwether_domain::mail::MailToken;
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
+use bellwether_domain::order_group::OrderGroup;
 use bellwether_domain::ports::{
     AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, Link, MarketFilter,
     MarketKey, MarketSort, OrderFilter, OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort,
@@ -25,8 +26,8 @@ use jiff::Timestamp;
 use crate::sql::Sql;
 use crate::store::SqliteStore;
 use crate::{
-    accounts, api_keys, audit, audit_log, cancel_switches, due, mail_tokens, markets, orders, positions, scores,
-    sessions, statistics, trades, users,
+    accounts, api_keys, audit, audit_log, cancel_switches, due, mail_tokens, markets, order_groups, orders, positions,
+    scores, sessions, statistics, trades, users,
 };
 
 #[async_trait]
@@ -154,6 +155,14 @@ impl Queries for SqliteStore {
 
     async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
         self.readers.read(move |connection| connection.snapshot(|connection| due::work(connection, now, limit))).await
+    }
+
+    async fn order_group(&self, id: OrderGroupId) -> Result<Option<OrderGroup>, StoreError> {
+        self.readers.read(move |connection| Ok(order_groups::by_ids(connection, &[id])?.pop())).await
+    }
+
+    async fn order_groups_of(&self, user: UserId) -> Result<Vec<OrderGroup>, StoreError> {
+        self.readers.read(move |connection| order_groups::of_user(connection, user)).await
     }
 
     async fn cancel_switches_of(&self, sender: Sender) -> Result<Vec<CancelSwitch>, StoreError> {

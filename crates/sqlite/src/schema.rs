@@ -106,8 +106,8 @@ pub(crate) const ORDERS: Table = Table {
     name: "orders",
     columns: "id, market_id, user_id, outcome, side, order_type, price, max_spend, backing, quantity, filled, remaining, \
               reserved, cost, fee, time_in_force, expires_at, post_only, self_trade_prevention, client_order_id, counted_by, \
-              status, end_reason, book, book_side, book_price, sequence, created_at, updated_at, placed_by",
-    width: 30,
+              status, end_reason, book, book_side, book_price, sequence, created_at, updated_at, placed_by, group_id",
+    width: 31,
     changing: &[
         "id",
         "price",
@@ -222,6 +222,14 @@ pub(crate) const WEBHOOK_DELIVERIES: Table = Table {
               created_at, pending_since",
     width: 15,
     changing: &["id", "state", "attempts", "next_at", "attempted_at", "took_ms", "status", "said", "pending_since"],
+};
+
+/// Written by orders that are in one alone.
+pub(crate) const ORDER_GROUPS: Table = Table {
+    name: "order_groups",
+    columns: "id, user_id, market_id, fill_cap, window_s, filled, recent, full_at, created_at, updated_at",
+    width: 10,
+    changing: &["id", "filled", "recent", "full_at", "updated_at"],
 };
 
 /// Written whole, whether new or changed.

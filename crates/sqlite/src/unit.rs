@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, CancelSwitches, Changes, EventCursors, Failures, Found, MailTokens, Markets, Orders,
-    Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Accounts, Answers, ApiKeys, CancelSwitches, Changes, EventCursors, Failures, Found, MailTokens, Markets,
+    OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 
 use crate::connection::Connection;
 use crate::error::Trouble;
 use crate::writer::Transaction;
-use crate::{accounts, answers, api_keys, audit_log, markets, orders, outbox, positions, users, write};
+use crate::{accounts, answers, api_keys, audit_log, markets, order_groups, orders, outbox, positions, users, write};
 
 /// A [`UnitOfWork`] on SQLite.
 pub struct SqliteUnitOfWork {
@@ -105,6 +105,10 @@ impl UnitOfWork for SqliteUnitOfWork {
         self
     }
 
+    fn order_groups(&mut self) -> &mut dyn OrderGroups {
+        self
+    }
+
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
         self
     }
@@ -158,6 +162,8 @@ fn load(connection: &mut Connection, wanted: &Wanted) -> Result<Found, StoreErro
         markets: markets::by_ids(connection, &wanted.lock_markets)?,
         orders: orders::by_ids(connection, &wanted.orders)?,
         books: orders::books(connection, &wanted.books)?,
+        order_groups: order_groups::by_ids(connection, &wanted.order_groups)?,
+        grouped_orders: order_groups::open_orders(connection, &wanted.order_groups)?,
         with_client_ids: orders::with_client_ids(connection, &wanted.client_ids)?,
         open_counts: orders::count_open(connection, &wanted.open_counts)?,
         accounts: accounts::by_ids(connection, &wanted.lock_accounts)?,

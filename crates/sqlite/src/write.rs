@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use bellwether_domain::ids::{MarketId, SwitchId, WebhookId};
+use bellwether_domain::ids::{MarketId, OrderGroupId, SwitchId, WebhookId};
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, StoreError};
 
 use crate::connection::Connection;
 use crate::schema::{
     ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, COUNTINGS, HOLDINGS, JOBS,
-    MAIL_TOKENS, MARKET_COUNTERS, MARKET_SCORES, MARKET_TAGS, MARKETS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS,
-    SCORES, SESSIONS, TRADES, TRANSFERS, Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
+    MAIL_TOKENS, MARKET_COUNTERS, MARKET_SCORES, MARKET_TAGS, MARKETS, ORDER_GROUPS, ORDERS, OUTCOMES, POSITIONS,
+    REFRESH_TOKENS, SCORES, SESSIONS, TRADES, TRANSFERS, Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::Values;
 use crate::{
-    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, orders, positions, scores, sessions,
-    trades, users, webhooks,
+    accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, order_groups, orders, positions, scores,
+    sessions, trades, users, webhooks,
 };
 
 /// A statement, the rows of values that it runs for, and how many rows it must change in all.
@@ -66,6 +66,9 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
     update(&mut steps, &API_KEYS, &changes.api_keys, api_keys::bind_change);
     update(&mut steps, &API_KEY_USES, &changes.api_key_uses, api_keys::bind_use);
     insert(&mut steps, &API_KEY_SPENDING, SPENDING_EXISTS, &changes.key_spending, api_keys::bind_spending);
+    delete_order_groups(&mut steps, &changes.deleted_order_groups);
+    insert(&mut steps, &ORDER_GROUPS, "", &changes.new_order_groups, order_groups::bind);
+    update(&mut steps, &ORDER_GROUPS, &changes.order_groups, order_groups::bind_change);
     delete_cancel_switches(&mut steps, &changes.deleted_cancel_switches);
     insert(&mut steps, &CANCEL_SWITCHES, cancel_switches::EXISTS, &changes.cancel_switches, cancel_switches::bind);
     steps
@@ -172,6 +175,7 @@ fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) {
 /// order that still rests or a share, refuses by its reference. Accounts stay, since the ledger
 /// forgets nothing.
 fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
+    delete(steps, &ORDER_GROUPS, "market_id", "", ids, 0);
     delete(steps, &MARKET_TAGS, "market_id", "", ids, 0);
     delete(steps, &HOLDINGS, "market_id", " AND quantity = 0", ids, 0);
     delete(steps, &POSITIONS, "market_id", "", ids, 0);
@@ -223,6 +227,15 @@ fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[Mar
 fn delete_webhooks(steps: &mut Vec<Step>, ids: &[WebhookId]) {
     if !ids.is_empty() {
         push(steps, "DELETE FROM webhooks WHERE id = ?".to_owned(), &WEBHOOKS, ids, |id, row| {
+            row.add(*id);
+        });
+    }
+}
+
+/// Their orders stay.
+fn delete_order_groups(steps: &mut Vec<Step>, ids: &[OrderGroupId]) {
+    if !ids.is_empty() {
+        push(steps, "DELETE FROM order_groups WHERE id = ?".to_owned(), &ORDER_GROUPS, ids, |id, row| {
             row.add(*id);
         });
     }

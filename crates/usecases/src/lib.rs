@@ -24,6 +24,7 @@ pub mod limits;
 pub mod live;
 pub mod mail;
 pub mod markets;
+pub mod order_groups;
 pub mod recovery;
 pub mod relay;
 mod remembered;

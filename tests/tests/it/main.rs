@@ -36,6 +36,7 @@ mod metrics;
 mod money;
 mod openapi;
 mod operations;
+mod order_groups;
 mod orders;
 mod outages;
 mod passwords;

@@ -13,6 +13,7 @@ pub mod filters;
 pub mod jobs;
 pub mod ledger;
 pub mod mail_tokens;
+pub mod order_groups;
 pub mod outbox;
 pub mod paging;
 pub mod positions;
@@ -154,6 +155,10 @@ macro_rules! each_case {
                 what_waits_for_another_try_keeps_its_market_waiting_alone,
                 what_was_sent_is_sent_again_and_forgotten_in_batches,
                 the_statements_for_webhooks_do_not_grow_with_their_number,
+            }
+            order_groups {
+                groups_round_trip_and_are_deleted,
+                the_open_orders_of_groups_are_found,
             }
             cancel_switches {
                 switches_round_trip_and_those_of_keys_are_apart,

@@ -1,7 +1,7 @@
 //! What is written is read back the same: every field, at its extremes and where it is missing.
 
 use anyhow::ensure;
-use bellwether_domain::ids::{AccountId, ApiKeyId, MarketId, TradeId, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, ApiKeyId, MarketId, OrderGroupId, TradeId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Owner, Reference, TransferKind};
 use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Proposal, Resolution, Weights};
 use bellwether_domain::money::{Credits, FeeRate, Price};
@@ -306,6 +306,7 @@ pub async fn orders_round_trip(world: World) -> anyhow::Result<()> {
         order.time_in_force = *nth(TimeInForce::ALL, number % 4)?;
         order.self_trade_prevention = *nth(SelfTradePrevention::ALL, number % 3)?;
         order.post_only = number % 2 == 0;
+        order.group = (number % 3 == 1).then(|| OrderGroupId(world.id()));
         order.placed_by = (number % 3 == 0).then(|| ApiKeyId(world.id()));
         order.expires_at = Some(*nth(&times()?, number % 7)?);
         order.max_spend = Some(Credits::MAX);

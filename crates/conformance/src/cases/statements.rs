@@ -250,6 +250,7 @@ impl Loads {
             lock_accounts: self.accounts.clone(),
             positions: self.pairs.clone(),
             key_usages: Vec::new(),
+            order_groups: Vec::new(),
         }
     }
 }

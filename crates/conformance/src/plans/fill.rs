@@ -5,7 +5,7 @@
 //! invariants of the ledger: nothing here is ever audited.
 
 use bellwether_domain::ids::{
-    AccountId, ApiKeyId, DeliveryId, JobId, MarketId, OrderId, SessionId, TransferId, UserId, WebhookId,
+    AccountId, ApiKeyId, DeliveryId, JobId, MarketId, OrderGroupId, OrderId, SessionId, TransferId, UserId, WebhookId,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -35,6 +35,7 @@ const JOB: u32 = 8;
 const ENTRY: u32 = 9;
 const WEBHOOK: u32 = 10;
 const DELIVERY: u32 = 11;
+const GROUP: u32 = 12;
 
 /// Where something is in a store that was filled.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,12 @@ pub struct Places {
 impl Places {
     fn id(kind: u32, number: u64) -> Uuid {
         Uuid::from_u128((u128::from(kind) << 96) | (0x7000 << 64) | (0x8000 << 48) | u128::from(number))
+    }
+
+    /// A group of orders.
+    #[must_use]
+    pub fn group(self) -> OrderGroupId {
+        OrderGroupId(Self::id(GROUP, 77))
     }
 
     /// To whom half of everything belongs.
@@ -545,6 +552,16 @@ fn the_rest(sql: Dialect, rows: u64) -> Vec<String> {
         ("count", "1".to_owned()),
         ("last_at", at),
     ];
+    let groups = [
+        ("id", sql.id(GROUP, "i")),
+        ("user_id", sql.id(USER, &half_of_all())),
+        ("market_id", sql.id(MARKET, &half_of_all())),
+        ("fill_cap", "100".to_owned()),
+        ("filled", "0".to_owned()),
+        ("recent", text("")),
+        ("created_at", sql.time("i")),
+        ("updated_at", sql.time("i")),
+    ];
     let switches = [
         ("id", sql.id(USER, "i")),
         ("user_id", sql.id(USER, "i")),
@@ -553,6 +570,7 @@ fn the_rest(sql: Dialect, rows: u64) -> Vec<String> {
         ("due_at", sql.time("i")),
     ];
     vec![
+        sql.insert("order_groups", &groups, rows / 10),
         sql.insert("cancel_switches", &switches, rows / 10),
         sql.insert("answers", &answers, rows),
         sql.insert("jobs", &jobs, rows),

@@ -351,6 +351,8 @@ impl Reads<'_> {
         self.ask("Queries.best_prices", || queries.best_prices(&markets)).await?;
         self.ask("Queries.order", || queries.order(places.order())).await?;
         let sender = Sender { user: busy, key: None };
+        self.ask("Queries.order_group", || queries.order_group(places.group())).await?;
+        self.ask("Queries.order_groups_of", || queries.order_groups_of(busy)).await?;
         self.ask("Queries.cancel_switches_of", || queries.cancel_switches_of(sender)).await?;
         self.ask("Queries.due_cancel_switches", || queries.due_cancel_switches(end, 100)).await?;
         self.ask("Queries.position", || queries.position(busy, places.market(0))).await
@@ -511,6 +513,10 @@ impl Reads<'_> {
         self.in_a_unit("EventCursors.lock", async |unit| unit.event_cursors().lock("a consumer", 0).await).await?;
         self.in_a_unit("EventCursors.advance", async |unit| unit.event_cursors().advance("a consumer", 1).await)
             .await?;
+        let groups = [places.group()];
+        self.in_a_unit("OrderGroups.load", async |unit| unit.order_groups().load(&groups).await).await?;
+        self.in_a_unit("OrderGroups.open_orders", async |unit| unit.order_groups().open_orders(&groups).await).await?;
+        self.in_a_unit("OrderGroups.count_of", async |unit| unit.order_groups().count_of(user).await).await?;
         Ok(())
     }
 }
@@ -592,6 +598,7 @@ fn wanted(places: Places) -> anyhow::Result<Wanted> {
         lock_accounts: vec![places.busy_account()],
         positions: vec![(user, places.market(0))],
         key_usages: vec![places.key()],
+        order_groups: vec![places.group()],
     })
 }
 

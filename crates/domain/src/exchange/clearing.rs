@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::Stop;
 use super::plan::MakerDeal;
 use super::state::{Draft, State};
-use crate::ids::{AccountId, FreshIds, OrderId, TradeId, TransferId, UserId};
+use crate::ids::{AccountId, FreshIds, OrderGroupId, OrderId, TradeId, TransferId, UserId};
 use crate::ledger::{self, Posting, Reference, TransferKind};
 use crate::market::OutcomeId;
 use crate::money::{Credits, Price, Shares};
@@ -159,20 +159,31 @@ impl Clearing<'_> {
         row.filled = row.filled.plus(quantity)?;
         row.updated_at = now;
         add_own_cost(row, quantity, cost)?;
+        let group = row.group;
         if !row.remaining.is_positive() {
             let done = row.filled == row.quantity;
             let (status, reason) =
                 if done { (OrderStatus::Filled, None) } else { (OrderStatus::Cancelled, Some(EndReason::SelfTrade)) };
             row.end(status, reason, now);
         }
-        Ok(())
+        self.fill_group(group, quantity)
+    }
+
+    /// Counts a fill of an order for its group.
+    fn fill_group(&mut self, group: Option<OrderGroupId>, quantity: Shares) -> Result<(), Stop> {
+        match group {
+            Some(group) => Ok(self.draft.group(self.state, group)?.fill(quantity, self.now)?),
+            None => Ok(()),
+        }
     }
 
     fn fill_taker(&mut self, order: OrderId, quantity: Shares, cost: Credits, fee: Credits) -> Result<(), Stop> {
         let row = self.draft.order(self.state, order)?;
         row.filled = row.filled.plus(quantity)?;
         row.fee = row.fee.plus(fee)?;
-        Ok(add_own_cost(row, quantity, cost)?)
+        add_own_cost(row, quantity, cost)?;
+        let group = row.group;
+        self.fill_group(group, quantity)
     }
 
     /// Moves cash and shares between the two sides of a fill.

@@ -6,6 +6,7 @@
 //! work: [`State::into_changes`] gives everything that they changed, each row once.
 
 mod clearing;
+mod groups;
 mod keys;
 mod plan;
 mod reduce;
@@ -27,6 +28,7 @@ use crate::order::{
     AmendOrder, Backing, EndReason, Life, MarketBound, Order, OrderStatus, OrderType, OutcomeSpec, PlaceOrder, Side,
     Terms, TimeInForce, book_price, book_side,
 };
+use crate::order_group::OrderGroup;
 use crate::position::Position;
 use crate::refusal::Refusal;
 use crate::trade::Trade;
@@ -189,6 +191,7 @@ impl State {
                 budget: None,
                 self_trade_prevention: old.self_trade_prevention,
                 fee_rate: market.fee_rate,
+                group: old.group,
             };
             self.execute(&mut draft, old.id, &incoming, ids, moment)?;
         }
@@ -206,6 +209,7 @@ impl State {
         let sequence = draft.market.next_sequence();
         let (mut order, incoming) = new_order(command, market, OrderId(ids.next_uuid()), sequence, moment.now)?;
         self.check_client_id(&order)?;
+        self.check_group(command, moment.now)?;
         order.counted_by = moment.limits.key;
         let id = order.id;
         draft.orders.insert(id, order);
@@ -225,8 +229,7 @@ impl State {
         moment: Moment,
     ) -> Result<(), Stop> {
         self.check_means(draft, incoming)?;
-        let state = self.markets.get(&draft.market.id).ok_or(Stop::NotLoaded("market"))?;
-        let plan = plan::plan(state, incoming, moment.now, moment.limits.max_fills)?;
+        let plan = plan::plan(self, incoming, draft.market.id, moment)?;
         check_terms(draft.order(self, id)?, &plan, incoming)?;
         let before = draft.account(self, AccountId::of_user(incoming.user))?.available();
         let mut clearing = Clearing { state: self, draft, ids, now: moment.now };
@@ -234,6 +237,7 @@ impl State {
             clear_step(&mut clearing, id, *step).map_err(|stop| name_shortfall(stop, before))?;
         }
         self.rest_or_end(&mut clearing, id, &plan, moment).map_err(|stop| name_shortfall(stop, before))?;
+        self.end_full_groups(&mut clearing)?;
         debug_assert_eq!(draft.market.maker.as_ref().map(|m| &m.lmsr), plan.lmsr.as_ref(), "clearing follows the plan");
         Ok(())
     }
@@ -269,7 +273,8 @@ impl State {
         let order = clearing.draft.order(self, id)?.clone();
         let may_rest =
             order.order_type == OrderType::Limit && matches!(order.time_in_force, TimeInForce::Gtc | TimeInForce::Gtd);
-        if may_rest && plan.remaining.is_positive() && !plan.stopped_by_self_trade {
+        let is_group_full = order.group.and_then(|id| clearing.draft.groups.get(&id)).is_some_and(OrderGroup::is_full);
+        if may_rest && plan.remaining.is_positive() && !plan.stopped_by_self_trade && !is_group_full {
             self.check_open_count(&order, moment)?;
             clearing.hold(&order, plan.remaining)?;
             let row = clearing.draft.order(self, id)?;
@@ -287,7 +292,11 @@ impl State {
         if row.filled == row.quantity {
             row.end(OrderStatus::Filled, None, moment.now);
         } else {
-            let reason = if plan.stopped_by_self_trade { EndReason::SelfTrade } else { EndReason::TimeInForce };
+            let reason = match (plan.stopped_by_self_trade, is_group_full) {
+                (true, _) => EndReason::SelfTrade,
+                (false, true) => EndReason::GroupFull,
+                (false, false) => EndReason::TimeInForce,
+            };
             row.end(OrderStatus::Cancelled, Some(reason), moment.now);
         }
         Ok(())
@@ -450,6 +459,7 @@ fn new_order(
         created_at: now,
         updated_at: now,
         placed_by: command.placed_by,
+        group: command.group,
     };
     let incoming = Incoming {
         user: command.user,
@@ -461,6 +471,7 @@ fn new_order(
         budget: parts.max_spend,
         self_trade_prevention: command.self_trade_prevention,
         fee_rate: market.fee_rate,
+        group: command.group,
     };
     Ok((order, incoming))
 }

@@ -10,16 +10,18 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::HashMap;
 use jiff::Timestamp;
 
-use super::Stop;
-use super::state::MarketState;
+use super::state::{MarketState, State};
+use super::{Moment, Stop};
 use crate::book::{Rank, Resting};
-use crate::ids::{OrderId, UserId};
+use crate::ids::{MarketId, OrderGroupId, OrderId, UserId};
 use crate::lmsr::Lmsr;
 use crate::market::OutcomeId;
 use crate::money::{Credits, FeeRate, Overflow, Price, Shares};
 use crate::order::{Backing, SelfTradePrevention, Side, unit_cost};
+use crate::order_group::OrderGroup;
 use crate::refusal::Refusal;
 
 /// What matching needs to know of an incoming order. Outcome, side and limit are the book's.
@@ -35,6 +37,8 @@ pub(super) struct Incoming {
     pub(super) budget: Option<Credits>,
     pub(super) self_trade_prevention: SelfTradePrevention,
     pub(super) fee_rate: FeeRate,
+    /// The group that it is in.
+    pub(super) group: Option<OrderGroupId>,
 }
 
 /// One step of a plan, in the order in which they happen.
@@ -149,23 +153,26 @@ impl Plan {
 }
 
 /// Plans an incoming order.
-pub(super) fn plan(state: &MarketState, incoming: &Incoming, now: Timestamp, max_fills: u32) -> Result<Plan, Stop> {
+pub(super) fn plan(state: &State, incoming: &Incoming, market: MarketId, moment: Moment) -> Result<Plan, Stop> {
+    let (now, max_fills) = (moment.now, moment.limits.max_fills);
     let mut planner = Planner {
-        state,
+        state: state.markets.get(&market).ok_or(Stop::NotLoaded("market"))?,
+        groups: Groups { known: &state.groups, left: BTreeMap::new(), now },
         incoming,
         now,
         max_fills,
         walks: BTreeMap::new(),
-        lmsr: state.market.maker.as_ref().map(|m| m.lmsr.clone()),
+        lmsr: None,
         steps: Vec::new(),
         remaining: incoming.quantity,
         budget: incoming.budget,
         stopped: false,
     };
+    planner.lmsr = planner.state.market.maker.as_ref().map(|m| m.lmsr.clone());
     loop {
         planner.take()?;
         // A sweep moves the maker's price back towards the taker, who may then take more.
-        if !planner.sweep_all()? || planner.is_done() {
+        if !planner.sweep_all()? || planner.is_done()? {
             break;
         }
     }
@@ -184,8 +191,41 @@ struct Walk {
     taken: i64,
 }
 
+/// How much of each group's cap is left in this plan.
+struct Groups<'a> {
+    known: &'a HashMap<OrderGroupId, OrderGroup>,
+    left: BTreeMap<OrderGroupId, Shares>,
+    now: Timestamp,
+}
+
+impl Groups<'_> {
+    /// How much of so many shares of an order may be filled.
+    fn within(&mut self, group: Option<OrderGroupId>, quantity: Shares) -> Result<Shares, Stop> {
+        let Some(id) = group else { return Ok(quantity) };
+        let left = match self.left.get(&id) {
+            Some(left) => *left,
+            None => self.known.get(&id).ok_or(Stop::NotLoaded("order group"))?.left(self.now),
+        };
+        Ok(quantity.min(left))
+    }
+
+    /// Whether nothing of a group may be filled any more.
+    fn is_full(&mut self, group: Option<OrderGroupId>) -> Result<bool, Stop> {
+        Ok(!self.within(group, Shares::new(1))?.is_positive())
+    }
+
+    /// Counts a fill.
+    fn fill(&mut self, group: Option<OrderGroupId>, quantity: Shares) -> Result<(), Stop> {
+        let Some(id) = group else { return Ok(()) };
+        let left = self.within(group, Shares::new(i64::MAX))?.minus(quantity)?;
+        self.left.insert(id, left);
+        Ok(())
+    }
+}
+
 struct Planner<'a> {
     state: &'a MarketState,
+    groups: Groups<'a>,
     incoming: &'a Incoming,
     now: Timestamp,
     max_fills: u32,
@@ -198,8 +238,9 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn is_done(&self) -> bool {
-        self.stopped || !self.remaining.is_positive() || self.budget.is_some_and(|b| !b.is_positive())
+    fn is_done(&mut self) -> Result<bool, Stop> {
+        let is_out = !self.remaining.is_positive() || self.budget.is_some_and(|b| !b.is_positive());
+        Ok(self.stopped || is_out || self.groups.is_full(self.incoming.group)?)
     }
 
     fn push(&mut self, step: Step) -> Result<(), Stop> {
@@ -220,6 +261,11 @@ impl Planner<'_> {
             };
             if resting.expires_at.is_some_and(|at| at <= self.now) {
                 self.push(Step::Expire { order: resting.id })?;
+                self.pass(book, side, rank);
+                continue;
+            }
+            // What else of it is open is cancelled when this plan is cleared.
+            if self.groups.is_full(resting.group)? {
                 self.pass(book, side, rank);
                 continue;
             }
@@ -245,7 +291,7 @@ impl Planner<'_> {
     /// The taker takes what it can within its limits.
     fn take(&mut self) -> Result<(), Stop> {
         let Incoming { book, side, limit, .. } = *self.incoming;
-        while !self.is_done() {
+        while !self.is_done()? {
             let best = self.peek(book, side.opposite(), limit)?;
             if self.take_from_maker(best.map_or(limit, |(_, resting)| resting.price))? {
                 self.sweep_others()?;
@@ -263,7 +309,8 @@ impl Planner<'_> {
     fn take_from_maker(&mut self, until: Price) -> Result<bool, Stop> {
         let Incoming { book, side, backing, .. } = *self.incoming;
         let Some(lmsr) = &self.lmsr else { return Ok(false) };
-        let mut quantity = within_reach(lmsr, book, side, until).min(self.remaining.count());
+        let most = self.groups.within(self.incoming.group, self.remaining)?;
+        let mut quantity = within_reach(lmsr, book, side, until).min(most.count());
         if let Some(budget) = self.budget {
             quantity = self.affordable(lmsr, quantity, budget, until)?;
         }
@@ -274,6 +321,7 @@ impl Planner<'_> {
         let deal = MakerDeal::new(lmsr, book, side, backing, quantity, until)?;
         self.spend(quantity, deal.cost, deal.cash)?;
         self.make_deal(deal, None)?;
+        self.groups.fill(self.incoming.group, quantity)?;
         self.remaining = self.remaining.minus(quantity)?;
         Ok(true)
     }
@@ -303,7 +351,8 @@ impl Planner<'_> {
         if resting.user == user {
             return self.meet_own(best);
         }
-        let mut quantity = self.remaining.min(resting.remaining);
+        let mut quantity = self.groups.within(resting.group, self.remaining.min(resting.remaining))?;
+        quantity = self.groups.within(self.incoming.group, quantity)?;
         if let Some(budget) = self.budget {
             quantity = quantity.min(self.affordable_at(resting.price, budget)?);
         }
@@ -313,6 +362,8 @@ impl Planner<'_> {
         let paid = Credits::from_mills(quantity.count().checked_mul(unit_cost(side, resting.price)).ok_or(Overflow)?);
         self.spend(quantity, resting.price.cost(quantity)?, paid)?;
         self.push(Step::Fill { order: resting.id, quantity, price: resting.price })?;
+        self.groups.fill(resting.group, quantity)?;
+        self.groups.fill(self.incoming.group, quantity)?;
         self.consume(book, side.opposite(), best, quantity);
         self.remaining = self.remaining.minus(quantity)?;
         Ok(true)
@@ -411,12 +462,13 @@ impl Planner<'_> {
         let (_, resting) = best;
         let Some(lmsr) = &self.lmsr else { return Ok(false) };
         let reach = within_reach(lmsr, book, side, resting.price);
-        let quantity = resting.remaining.min(Shares::new(reach));
+        let quantity = self.groups.within(resting.group, resting.remaining.min(Shares::new(reach)))?;
         if !quantity.is_positive() {
             return Ok(false);
         }
         let deal = MakerDeal::new(lmsr, book, side, resting.backing, quantity, resting.price)?;
         self.make_deal(deal, Some(resting.id))?;
+        self.groups.fill(resting.group, quantity)?;
         self.consume(book, side, best, quantity);
         Ok(true)
     }

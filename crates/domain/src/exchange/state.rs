@@ -8,10 +8,11 @@ use foldhash::{HashMap, HashSet};
 use crate::api_key::KeyUsage;
 use crate::book::BookSide;
 use crate::event::{BookData, Event, LevelData, OrderData, TradeData};
-use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, UserId};
+use crate::ids::{AccountId, ApiKeyId, MarketId, OrderGroupId, OrderId, UserId};
 use crate::ledger::{Account, Transfer};
 use crate::market::{Market, OutcomeId};
 use crate::order::{BookPlace, Order, OrderStatus, Side};
+use crate::order_group::OrderGroup;
 use crate::ports::Changes;
 use crate::position::Position;
 use crate::trade::Trade;
@@ -60,6 +61,7 @@ pub struct State {
     pub(super) open_counts: HashMap<(MarketId, UserId), u64>,
     pub(super) client_ids: HashMap<(UserId, String), OrderId>,
     pub(super) keys: HashMap<ApiKeyId, KeyUsage>,
+    pub(super) groups: HashMap<OrderGroupId, OrderGroup>,
     changed: Changed,
 }
 
@@ -71,6 +73,7 @@ struct Changed {
     orders: HashSet<OrderId>,
     positions: HashSet<(MarketId, UserId)>,
     spending: HashSet<ApiKeyId>,
+    groups: HashSet<OrderGroupId>,
     trades: Vec<Trade>,
     transfers: Vec<Transfer>,
     /// What each command did, in their order.
@@ -123,6 +126,12 @@ impl State {
         self.keys.insert(usage.key.id, usage);
     }
 
+    /// Adds a group of orders: one that a command names, or that an order that may be filled is in. All of its open orders
+    /// must be added too.
+    pub fn add_group(&mut self, group: OrderGroup) {
+        self.groups.insert(group.id, group);
+    }
+
     /// A limited API key, as it is used now.
     #[must_use]
     pub fn key(&self, id: ApiKeyId) -> Option<&KeyUsage> {
@@ -166,6 +175,7 @@ impl State {
             markets: sorted(changed.markets).filter_map(|id| self.markets.remove(&id)).map(|s| s.market).collect(),
             positions: sorted(changed.positions).filter_map(|id| self.positions.remove(&id)).collect(),
             key_spending: sorted(changed.spending).filter_map(|id| self.keys.remove(&id)).map(|u| u.spending).collect(),
+            order_groups: sorted(changed.groups).filter_map(|id| self.groups.remove(&id)).collect(),
             trades: changed.trades,
             transfers: changed.transfers,
             news: changed.news.into_iter().chain(book_changes).collect(),
@@ -216,7 +226,7 @@ impl State {
     /// Makes a draft's changes part of the state, with what they come to for API keys.
     pub(super) fn adopt(&mut self, draft: Draft, usages: Vec<KeyUsage>) {
         self.tell(&draft);
-        let Draft { market, accounts, orders, new_order, positions, trades, transfers, requeued, .. } = draft;
+        let Draft { market, accounts, orders, new_order, positions, trades, transfers, requeued, groups } = draft;
         let market_id = market.id;
         if let Some(state) = self.markets.get_mut(&market_id) {
             state.market = market;
@@ -251,6 +261,8 @@ impl State {
             self.changed.positions.insert((market_id, user));
             self.positions.insert((market_id, user), position);
         }
+        self.changed.groups.extend(groups.keys());
+        self.groups.extend(groups);
         for usage in usages {
             if self.keys.get(&usage.key.id).is_some_and(|before| before.spending != usage.spending) {
                 self.changed.spending.insert(usage.key.id);
@@ -301,6 +313,7 @@ pub(super) struct Draft {
     /// The amended order as it stood before, to be taken out of its old place.
     pub(super) requeued: Option<Order>,
     pub(super) positions: BTreeMap<UserId, Position>,
+    pub(super) groups: BTreeMap<OrderGroupId, OrderGroup>,
     pub(super) trades: Vec<Trade>,
     pub(super) transfers: Vec<Transfer>,
 }
@@ -314,6 +327,7 @@ impl Draft {
             new_order: None,
             requeued: None,
             positions: BTreeMap::new(),
+            groups: BTreeMap::new(),
             trades: Vec::new(),
             transfers: Vec::new(),
         }
@@ -322,6 +336,11 @@ impl Draft {
     /// A copy of an account, to be changed.
     pub(super) fn account<'a>(&'a mut self, state: &State, id: AccountId) -> Result<&'a mut Account, Stop> {
         copy_of(&mut self.accounts, &state.accounts, id).ok_or(Stop::NotLoaded("account"))
+    }
+
+    /// A copy of a group, to be changed.
+    pub(super) fn group<'a>(&'a mut self, state: &State, id: OrderGroupId) -> Result<&'a mut OrderGroup, Stop> {
+        copy_of(&mut self.groups, &state.groups, id).ok_or(Stop::NotLoaded("order group"))
     }
 
     /// A copy of an order, to be changed.

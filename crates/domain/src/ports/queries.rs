@@ -10,12 +10,13 @@ use super::StoreError;
 use crate::api_key::ApiKey;
 use crate::audit_log::{Action, Entry, Head};
 use crate::cancel_switch::{CancelSwitch, Sender};
-use crate::ids::{AccountId, MarketId, OrderId, SessionId, TransferId, UserId};
+use crate::ids::{AccountId, MarketId, OrderGroupId, OrderId, SessionId, TransferId, UserId};
 use crate::ledger::{Account, Transfer, TransferKind};
 use crate::mail::MailToken;
 use crate::market::{Market, MarketStatus, OutcomeId};
 use crate::money::{Credits, Price, Shares};
 use crate::order::{Order, OrderStatus, Side};
+use crate::order_group::OrderGroup;
 use crate::position::Position;
 use crate::score::Standing;
 use crate::session::Session;
@@ -476,6 +477,10 @@ pub trait Queries: Send + Sync {
     /// Work that is due at `now`, at most `limit` of each sort.
     async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError>;
 
+    /// A group of orders.
+    async fn order_group(&self, id: OrderGroupId) -> Result<Option<OrderGroup>, StoreError>;
+    /// The groups of a user, the oldest first.
+    async fn order_groups_of(&self, user: UserId) -> Result<Vec<OrderGroup>, StoreError>;
     /// The dead-man switches of a sender of orders, in id order.
     async fn cancel_switches_of(&self, sender: Sender) -> Result<Vec<CancelSwitch>, StoreError>;
     /// Whose dead-man switches have passed their deadline at `now`, those who wait longest first, at most so many switches; a

@@ -9,13 +9,14 @@ use crate::api_key::{ApiKey, KeySpending, KeyUsage};
 use crate::audit_log::{Event, FailedSignIns, FailureKey};
 use crate::cancel_switch::{CancelSwitch, Sender};
 use crate::event;
-use crate::ids::{AccountId, ApiKeyId, MarketId, OrderId, SessionId, SwitchId, UserId, WebhookId};
+use crate::ids::{AccountId, ApiKeyId, MarketId, OrderGroupId, OrderId, SessionId, SwitchId, UserId, WebhookId};
 use crate::job::Job;
 use crate::ledger::{Account, Transfer};
 use crate::mail::MailToken;
 use crate::market::{Market, OutcomeId};
 use crate::money::Price;
 use crate::order::{Order, Side};
+use crate::order_group::OrderGroup;
 use crate::position::Position;
 use crate::score::{Counting, MarketScore, PaidPosition, Score};
 use crate::session::{RefreshToken, Session};
@@ -104,6 +105,8 @@ pub trait UnitOfWork: Send {
     fn api_keys(&mut self) -> &mut dyn ApiKeys;
     /// How far those who act on events have come.
     fn event_cursors(&mut self) -> &mut dyn EventCursors;
+    /// Groups of orders.
+    fn order_groups(&mut self) -> &mut dyn OrderGroups;
     /// Dead-man switches.
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches;
     /// What is kept of how users trade.
@@ -127,6 +130,10 @@ pub trait UnitOfWork: Send {
         }
         if !wanted.books.is_empty() {
             found.books = self.orders().book(&wanted.books).await?;
+        }
+        if !wanted.order_groups.is_empty() {
+            found.order_groups = self.order_groups().load(&wanted.order_groups).await?;
+            found.grouped_orders = self.order_groups().open_orders(&wanted.order_groups).await?;
         }
         if !wanted.client_ids.is_empty() {
             found.with_client_ids = self.orders().with_client_ids(&wanted.client_ids).await?;
@@ -186,6 +193,8 @@ pub struct Wanted {
     pub orders: Vec<OrderId>,
     /// Sides of books to load: [`Orders::book`].
     pub books: Vec<BookRequest>,
+    /// Groups of orders to load, with their open orders: [`OrderGroups::load`] and [`OrderGroups::open_orders`].
+    pub order_groups: Vec<OrderGroupId>,
     /// Client order ids to look for: [`Orders::with_client_ids`].
     pub client_ids: Vec<(UserId, String)>,
     /// Open orders to count: [`Orders::count_open`].
@@ -211,6 +220,10 @@ pub struct Found {
     pub orders: Vec<Order>,
     /// The best orders of each side, in the order of the requests.
     pub books: Vec<Vec<Order>>,
+    /// Groups of orders, in id order.
+    pub order_groups: Vec<OrderGroup>,
+    /// The open orders of those groups, in id order.
+    pub grouped_orders: Vec<Order>,
     /// Orders with the client order ids, in no certain order.
     pub with_client_ids: Vec<Order>,
     /// Numbers of open orders, in the order of the pairs.
@@ -293,6 +306,12 @@ pub struct Changes {
     pub api_key_uses: Vec<(ApiKeyId, Timestamp)>,
     /// What was spent by API keys: written whole, one for each key.
     pub key_spending: Vec<KeySpending>,
+    /// Groups of orders that were made.
+    pub new_order_groups: Vec<OrderGroup>,
+    /// Groups of orders that changed.
+    pub order_groups: Vec<OrderGroup>,
+    /// Groups of orders that are deleted. Their orders stay.
+    pub deleted_order_groups: Vec<OrderGroupId>,
     /// Dead-man switches that are new or changed: written whole.
     pub cancel_switches: Vec<CancelSwitch>,
     /// Dead-man switches that are over; some may be gone already.
@@ -474,6 +493,18 @@ pub trait ApiKeys: Send {
     /// Those that exist, in id order, with what they have spent and what their open orders come to. The
     /// caller holds the locks of their users' accounts, which guard both.
     async fn usages(&mut self, ids: &[ApiKeyId]) -> Result<Vec<KeyUsage>, StoreError>;
+}
+
+/// Groups of orders, for decisions. Their market's row lock guards them and their orders.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait OrderGroups: Send {
+    /// Loads those that exist, in id order.
+    async fn load(&mut self, ids: &[OrderGroupId]) -> Result<Vec<OrderGroup>, StoreError>;
+    /// All open orders of these groups, in id order.
+    async fn open_orders(&mut self, ids: &[OrderGroupId]) -> Result<Vec<Order>, StoreError>;
+    /// How many groups a user has. Their owner's row lock guards that.
+    async fn count_of(&mut self, user: UserId) -> Result<u64, StoreError>;
 }
 
 /// Dead-man switches, for decisions.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bellwether_domain::exchange::crosses_maker;
-use bellwether_domain::ids::AccountId;
+use bellwether_domain::ids::{AccountId, OrderId};
 use bellwether_domain::ledger::Owner;
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::order::{Backing, Order, Side};
@@ -18,6 +18,7 @@ pub fn check(world: &World) {
     sets_are_backed(world);
     fills_have_two_sides(world);
     nothing_crosses(world);
+    caps_hold(world);
     told::check(world);
 }
 
@@ -135,6 +136,29 @@ fn fills_have_two_sides(world: &World) {
     for market in world.markets.values() {
         let expected = volume.get(&market.id.0).copied().unwrap_or_default();
         assert_eq!((market.volume.mills(), market.trade_count), expected, "5: volume");
+    }
+}
+
+/// A group counts each fill of its orders, is never filled beyond its cap, and has nothing open once it is full.
+fn caps_hold(world: &World) {
+    for (group, from) in world.groups.values() {
+        let is_in = |id: &OrderId| world.orders[id].group == Some(group.id);
+        let fills = |from: usize| {
+            world.trades[from..]
+                .iter()
+                .filter(|trade| is_in(&trade.taker_order) || trade.maker_order.as_ref().is_some_and(is_in))
+        };
+        let filled: i64 = fills(*from).map(|trade| trade.quantity.count()).sum();
+        assert_eq!(group.filled.count(), filled, "{group:?}");
+        let (mut counted, cap) = (filled, group.fill_cap.count());
+        if let Some(window_s) = group.window_s {
+            let inside = fills(*from).filter(|trade| world.now.duration_since(trade.created_at).as_secs() < window_s);
+            counted = inside.map(|trade| trade.quantity.count()).sum();
+        }
+        assert!(counted <= cap, "{counted} shares where {cap} are allowed: {group:?}");
+        assert_eq!(group.window_s.is_none() && filled == cap, group.window_s.is_none() && group.is_full(), "{group:?}");
+        let open = world.orders.values().filter(|order| order.is_open() && order.group == Some(group.id)).count();
+        assert!(open == 0 || !group.is_full(), "{open} orders are open: {group:?}");
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod examples;
+mod groups;
 mod invariants;
 mod keys;
 mod lmsr;

@@ -6,6 +6,7 @@ use bellwether_domain::market::Weights;
 use bellwether_domain::money::{Credits, Shares};
 use bellwether_domain::order::{AmendOrder, Backing, Life, MarketBound, PlaceOrder, SelfTradePrevention, Side, Terms};
 use bellwether_domain::position::Holding;
+use bellwether_domain::refusal::Refusal;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
@@ -24,6 +25,10 @@ enum Act {
         stp: SelfTradePrevention,
         expires_in_s: Option<i64>,
         reduce_only: bool,
+        grouped: bool,
+    },
+    Reset {
+        nth: usize,
     },
     Amend {
         nth: usize,
@@ -80,21 +85,20 @@ fn act() -> impl Strategy<Value = Act> {
         Just(SelfTradePrevention::Decrement)
     ];
     let backing = prop_oneof![3 => Just(None), 2 => Just(Some(Backing::Cash)), 1 => Just(Some(Backing::Shares))];
-    let place =
-        (
-            0..5_usize,
-            0..6_usize,
-            0..5_usize,
-            side,
-            terms(),
-            backing,
-            stp,
-            proptest::option::weighted(0.1, 1..50_i64),
-            proptest::bool::weighted(0.1),
-        )
-            .prop_map(|(market, user, outcome, side, terms, backing, stp, expires_in_s, reduce_only)| {
-                Act::Place { market, user, outcome, side, terms, backing, stp, expires_in_s, reduce_only }
-            });
+    let place = (
+        0..5_usize,
+        0..6_usize,
+        0..5_usize,
+        side,
+        terms(),
+        backing,
+        stp,
+        proptest::option::weighted(0.1, 1..50_i64),
+        (proptest::bool::weighted(0.1), proptest::bool::weighted(0.3)),
+    )
+        .prop_map(|(market, user, outcome, side, terms, backing, stp, expires_in_s, (reduce_only, grouped))| {
+            Act::Place { market, user, outcome, side, terms, backing, stp, expires_in_s, reduce_only, grouped }
+        });
     let way = prop_oneof![Just(SetsWay::Split), Just(SetsWay::Merge)];
     let sets = (0..5_usize, 0..6_usize, 1..40_i64, way).prop_map(|(market, user, quantity, way)| Act::Sets {
         market,
@@ -109,6 +113,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => amend,
         2 => sets,
         2 => any::<usize>().prop_map(|nth| Act::Cancel { nth }),
+        1 => any::<usize>().prop_map(|nth| Act::Reset { nth }),
         1 => (1..20_i64).prop_map(|seconds| Act::Pass { seconds }),
     ]
 }
@@ -121,6 +126,13 @@ fn world() -> World {
     world.open_market(2, 0, Some(20_000), Some(vec![900, 100]));
     world.open_market(3, 37, Some(25_000), Some(vec![600, 300, 100]));
     world.open_market(5, 0, None, None);
+    let markets: Vec<MarketId> = world.markets.keys().copied().collect();
+    for (number, market) in markets.into_iter().enumerate() {
+        for user in 0..6 {
+            let window = (user % 2 == 1).then_some(10);
+            world.open_group(user, market, 5 + 20 * ((user + number) as i64 % 4), window);
+        }
+    }
     world
 }
 
@@ -152,7 +164,7 @@ fn shares(world: &World, market: MarketId, user: usize) -> Vec<i64> {
 
 fn perform(world: &mut World, act: &Act) -> bool {
     match act.clone() {
-        Act::Place { market, user, outcome, side, terms, backing, stp, expires_in_s, reduce_only } => {
+        Act::Place { market, user, outcome, side, terms, backing, stp, expires_in_s, reduce_only, grouped } => {
             let market = *world.markets.keys().nth(market).unwrap();
             let outcome = outcome % world.markets[&market].outcomes.len();
             let terms = match (terms, expires_in_s) {
@@ -171,8 +183,11 @@ fn perform(world: &mut World, act: &Act) -> bool {
             order.backing = backing;
             order.self_trade_prevention = stp;
             order.reduce_only = reduce_only;
+            order.group = world.group_of(order.user, market).filter(|_| grouped);
             let before = reduce_only.then(|| shares(world, market, user));
-            let is_placed = world.place(&order).is_ok();
+            let placed = world.place(&order);
+            assert_ne!(placed.as_ref().err(), Some(&Refusal::OutOfRange), "what is planned can be cleared");
+            let is_placed = placed.is_ok();
             if let Some(before) = before {
                 let after = shares(world, market, user);
                 assert!(
@@ -209,6 +224,11 @@ fn perform(world: &mut World, act: &Act) -> bool {
                 let (order, user) = open[nth % open.len()];
                 world.cancel(order, user).is_ok()
             }
+        }
+        Act::Reset { nth } => {
+            let id = *world.groups.keys().nth(nth % world.groups.len()).unwrap();
+            world.reset_group(id);
+            true
         }
         Act::Pass { seconds } => {
             world.now += SignedDuration::from_secs(seconds);
@@ -271,18 +291,20 @@ proptest! {
             prop_assert_eq!(&grouped.trades, &single.trades);
             prop_assert_eq!(&grouped.transfers, &single.transfers);
             prop_assert_eq!(&grouped.markets, &single.markets);
+            prop_assert_eq!(&grouped.groups, &single.groups);
         }
     }
 }
 
 /// The order of an act, put into that market.
 fn order_in(world: &World, market: usize, act: &Act) -> Option<PlaceOrder> {
-    let Act::Place { user, outcome, side, terms, backing, stp, .. } = act.clone() else { return None };
+    let Act::Place { user, outcome, side, terms, backing, stp, grouped, .. } = act.clone() else { return None };
     let market = *world.markets.keys().nth(market)?;
     let outcome = outcome % world.markets[&market].outcomes.len();
     let mut order = world.order(market, user, outcome, side, terms);
     order.backing = backing;
     order.self_trade_prevention = stp;
+    order.group = world.group_of(order.user, market).filter(|_| grouped);
     Some(order)
 }
 
@@ -311,7 +333,7 @@ fn random_commands_reach_every_settlement_and_the_market_maker() {
     for settlement in Settlement::ALL {
         assert!(seen.contains_key(&format!("{} book", settlement.as_str())), "{settlement:?} in {seen:?}");
     }
-    for expected in ["transfer maker", "rest maker", "self_trade", "time_in_force", "expired"] {
+    for expected in ["transfer maker", "rest maker", "self_trade", "time_in_force", "expired", "group_full"] {
         assert!(seen.contains_key(expected), "{expected} in {seen:?}");
     }
     assert!(accepted > 1000 && deepened > 0, "accepted {accepted}, deepened {deepened}");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bellwether_domain::api_key::KeyUsage;
 use bellwether_domain::book::BookSide;
 use bellwether_domain::exchange::{ExchangeSets, Executed, Limits, Moment, SetsExchanged, State, Stop};
-use bellwether_domain::ids::{AccountId, ApiKeyId, FreshIds, MarketId, OrderId, TransferId, UserId};
+use bellwether_domain::ids::{AccountId, ApiKeyId, FreshIds, MarketId, OrderGroupId, OrderId, TransferId, UserId};
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::lmsr::Lmsr;
 use bellwether_domain::market::{FeeRecipient, Maker, Market, MarketStatus, Outcome, OutcomeId, Resolution, Weights};
@@ -14,6 +14,7 @@ use bellwether_domain::money::{Credits, FeeRate, Price, Shares};
 use bellwether_domain::order::{
     AmendOrder, Backing, EndReason, Life, Order, OrderStatus, OutcomeSpec, PlaceOrder, SelfTradePrevention, Side, Terms,
 };
+use bellwether_domain::order_group::OrderGroup;
 use bellwether_domain::ports::Changes;
 use bellwether_domain::position::Position;
 use bellwether_domain::refusal::Refusal;
@@ -39,6 +40,8 @@ pub struct World {
     pub transfers: Vec<Transfer>,
     /// API keys with limits, and what they have spent.
     pub keys: BTreeMap<ApiKeyId, KeyUsage>,
+    /// Groups of orders, and how many trades there had been when each was last reset.
+    pub groups: BTreeMap<OrderGroupId, (OrderGroup, usize)>,
     /// How often more of a book had to be loaded.
     pub deepened: u64,
     /// Somebody who knows it from its events.
@@ -69,6 +72,7 @@ impl World {
             trades: Vec::new(),
             transfers: Vec::new(),
             keys: BTreeMap::new(),
+            groups: BTreeMap::new(),
             deepened: 0,
             told: Told::default(),
         };
@@ -182,6 +186,7 @@ impl World {
             valid_until: None,
             reduce_only: false,
             placed_by: None,
+            group: None,
         }
     }
 
@@ -295,6 +300,8 @@ impl World {
         self.orders.values().filter(|o| o.market == market).for_each(|o| state.add_order(o.clone()));
         self.accounts.values().for_each(|a| state.add_account(a.clone()));
         self.keys.keys().for_each(|key| state.add_key(self.usage(*key)));
+        let groups = self.groups.values().filter(|(group, _)| group.market == market);
+        groups.for_each(|(group, _)| state.add_group(group.clone()));
         for user in &self.users {
             let outcomes = self.markets[&market].outcomes.len();
             let position = self.positions.get(&(market, *user)).cloned();
@@ -315,6 +322,38 @@ impl World {
         usage
     }
 
+    /// Makes a group of a user in a market.
+    pub fn open_group(&mut self, user: usize, market: MarketId, cap: i64, window_s: Option<i64>) -> OrderGroupId {
+        let id = OrderGroupId(self.ids.next_uuid());
+        let group = OrderGroup {
+            id,
+            user: self.users[user],
+            market,
+            fill_cap: Shares::new(cap),
+            window_s,
+            filled: Shares::ZERO,
+            recent: Vec::new(),
+            full_at: None,
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        self.groups.insert(id, (group, self.trades.len()));
+        id
+    }
+
+    /// Has a group count anew.
+    pub fn reset_group(&mut self, id: OrderGroupId) {
+        let (group, from) = self.groups.get_mut(&id).unwrap();
+        group.reset(self.now);
+        *from = self.trades.len();
+    }
+
+    /// The group of a user in a market, if there is one.
+    pub fn group_of(&self, user: UserId, market: MarketId) -> Option<OrderGroupId> {
+        let found = self.groups.values().find(|(group, _)| (group.user, group.market) == (user, market));
+        found.map(|(group, _)| group.id)
+    }
+
     /// The open orders of a side, best first.
     pub fn side(&self, market: MarketId, book: OutcomeId, side: Side) -> Vec<Order> {
         let mut orders: Vec<Order> = self
@@ -332,6 +371,9 @@ impl World {
 
     pub fn write(&mut self, changes: Changes) {
         self.told.hear(&changes);
+        for group in &changes.order_groups {
+            self.groups.get_mut(&group.id).unwrap().0 = group.clone();
+        }
         let Changes { accounts, markets, new_orders, orders, positions, trades, transfers, key_spending, .. } = changes;
         for order in &new_orders {
             assert!(!self.orders.contains_key(&order.id), "a new order is new");

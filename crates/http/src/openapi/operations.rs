@@ -18,6 +18,7 @@ use crate::fields::{Fields, Node};
 use crate::health::{Health, Probe};
 use crate::idempotency::Need;
 use crate::live::{TicketWire, wish};
+use crate::order_groups::GroupWire;
 use crate::paging::Wanted;
 use crate::previews::PreviewWire;
 use crate::recovery::Accepted;
@@ -38,7 +39,7 @@ use crate::wire::user::{self, UserWire, UserWire2};
 use crate::wire::view::View;
 use crate::wire::webhook::{self, DeliveryWire, SecretWire, WebhookWire};
 use crate::wire::{market_body, order_body, user_body};
-use crate::{events, jobs, keys, leaderboard, markets, recovery, sessions, switches};
+use crate::{events, jobs, keys, leaderboard, markets, order_groups, recovery, sessions, switches};
 
 const NOBODY: UserId = UserId(Uuid::nil());
 const NO_SENDER: Sender = Sender { user: NOBODY, key: None };
@@ -61,7 +62,7 @@ pub(super) fn of(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Op
         "users" | "api-keys" => of_users(method, path, g),
         "accounts" | "transfers" | "admin" => of_accounts(method, path, g),
         "markets" => of_markets(method, path, g),
-        "orders" | "positions" | "trades" => of_orders(method, path, g),
+        "orders" | "order-groups" | "positions" | "trades" => of_orders(method, path, g),
         "webhooks" | "jobs" => of_webhooks(method, path, g),
         _ => of_service(method, path, g),
     }
@@ -279,6 +280,13 @@ fn of_orders(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operat
             op("Cancel one's orders unless one is heard of in time").body(switches::timeout).ok::<SwitchesWire>(g)
         }
         ("DELETE", "/orders/cancel-after") => op("Let one's orders stand again"),
+        ("POST", "/order-groups") => {
+            op("Make an order group").body(order_groups::new_group).keyed(Need::Optional).created::<GroupWire>(g)
+        }
+        ("GET", "/order-groups") => op("One's own order groups").ok::<Vec<GroupWire>>(g),
+        ("GET", "/order-groups/{id}") => op("An order group").ok::<GroupWire>(g),
+        ("DELETE", "/order-groups/{id}") => op("Delete an order group and cancel its orders"),
+        ("POST", "/order-groups/{id}/reset") => op("Count the fills of an order group anew").ok::<GroupWire>(g),
         ("GET", "/positions") => positions(op("One's own positions"), g),
         ("GET", "/trades") => {
             op("One's own trades").paged::<TradeSort, _>(crate::trades::narrowed).page::<TradeWire<'_>>(g)

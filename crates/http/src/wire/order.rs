@@ -1,6 +1,6 @@
 //! Orders as they are answered.
 
-use bellwether_domain::ids::{MarketId, OrderId, UserId};
+use bellwether_domain::ids::{MarketId, OrderGroupId, OrderId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::money::{Credits, Price};
 use bellwether_domain::order::{EndReason, Order, OrderStatus, OrderType, Side};
@@ -39,6 +39,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "postOnly",
     "selfTradePrevention",
     "clientOrderId",
+    "orderGroupId",
     "status",
     "endReason",
     "createdAt",
@@ -72,6 +73,7 @@ pub(crate) struct OrderWire<'a> {
     post_only: bool,
     self_trade_prevention: &'static str,
     client_order_id: Option<&'a str>,
+    order_group_id: Option<Shown<OrderGroupId>>,
     #[schemars(with = "OrderStatus")]
     status: &'static str,
     #[schemars(with = "Option<EndReason>")]
@@ -104,6 +106,7 @@ impl<'a> OrderWire<'a> {
             post_only: order.post_only,
             self_trade_prevention: order.self_trade_prevention.as_str(),
             client_order_id: order.client_order_id.as_deref(),
+            order_group_id: order.group.map(Shown),
             status: order.status.as_str(),
             end_reason: order.end_reason.map(|reason| reason.as_str()),
             created_at: order.created_at,

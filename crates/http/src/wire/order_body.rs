@@ -2,7 +2,7 @@
 //! that means nothing is named by the field that does not belong.
 
 use bellwether_domain::cancel_switch::Sender;
-use bellwether_domain::ids::{MarketId, OrderId, UserId};
+use bellwether_domain::ids::{MarketId, OrderGroupId, OrderId, UserId};
 use bellwether_domain::money::{Credits, Price, Shares};
 use bellwether_domain::order::{
     AmendOrder, Backing, Life, MarketBound, OrderType, OutcomeSpec, PlaceOrder, SelfTradePrevention, Side, Terms,
@@ -24,6 +24,7 @@ pub(crate) fn place_order(fields: &Fields<'_>, sender: Sender) -> Option<PlaceOr
     let market = fields.required("marketId", Node::id).map(MarketId);
     let valid_until = fields.optional("validUntil", Node::time);
     let reduce_only = fields.or("reduceOnly", false, Node::boolean);
+    let group = fields.optional("orderGroupId", Node::id);
     let OpeningOrder { outcome, side, terms, backing, self_trade_prevention, client_order_id } = opening_order(fields)?;
     Some(PlaceOrder {
         market: market?,
@@ -37,6 +38,7 @@ pub(crate) fn place_order(fields: &Fields<'_>, sender: Sender) -> Option<PlaceOr
         valid_until: valid_until?,
         reduce_only: reduce_only?,
         placed_by: sender.key,
+        group: group?.map(OrderGroupId),
     })
 }
 

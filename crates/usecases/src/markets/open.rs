@@ -157,6 +157,7 @@ impl OpenScript {
             valid_until: None,
             reduce_only: false,
             placed_by: self.caller.key.map(|key| key.id),
+            group: None,
         };
         match state.place(&command, ids, moment(ctx)) {
             Ok(executed) => Ok(executed.into()),

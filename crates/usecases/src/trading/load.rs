@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_domain::book::BookSide;
 use bellwether_domain::exchange::State;
-use bellwether_domain::ids::{AccountId, ApiKeyId, MarketId, OrderId, UserId};
+use bellwether_domain::ids::{AccountId, ApiKeyId, MarketId, OrderGroupId, OrderId, UserId};
 use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::money::{FeeRate, Price, Shares};
 use bellwether_domain::order::{
     AmendOrder, MarketBound, Order, OutcomeSpec, PlaceOrder, Side, Terms, book_price, book_side,
 };
+use bellwether_domain::order_group::OrderGroup;
 use bellwether_domain::ports::{AnswerKey, BookRequest, KeptAnswer, StoreError, UnitOfWork, Wanted};
 use bellwether_domain::position::Position;
 use bellwether_domain::user::UserStatus;
@@ -106,6 +107,7 @@ pub(super) async fn rest(
         })
         .await?;
     let sides = trimmed(requests, found.books, &appetites, depths);
+    let (groups, grouped) = groups(unit, commands, &named, &sides).await?;
 
     let mut pairs: BTreeSet<(UserId, MarketId)> =
         commands.iter().filter_map(|c| Some((user_of(c), market_of(c)?))).collect();
@@ -116,6 +118,7 @@ pub(super) async fn rest(
     // Where an order is filled, its owner's account is locked, which guards what its key has spent.
     keys.extend(named.iter().filter_map(|o| o.counted_by));
     keys.extend(sides.iter().flat_map(|(_, _, orders)| orders.iter().filter_map(|o| o.counted_by)));
+    keys.extend(grouped.iter().filter_map(|o| o.counted_by));
     let key_usages = keys.into_iter().collect();
     let held = unit.load(Wanted { lock_accounts, positions, key_usages, ..Wanted::default() }).await?;
 
@@ -145,13 +148,46 @@ pub(super) async fn rest(
     for market in markets {
         state.add_market(market);
     }
-    for order in named {
+    for order in named.into_iter().chain(grouped) {
         state.add_order(order);
+    }
+    for group in groups {
+        state.add_group(group);
     }
     for ((market, book, side), loaded, orders) in sides {
         state.add_side(market, book, loaded, side, orders);
     }
     Ok(state)
+}
+
+/// The groups that orders are in, or shall be, with all of their open orders: whose users and markets are those of orders
+/// that are loaded anyway. Where no order is in one, nothing is asked.
+async fn groups(
+    unit: &mut dyn UnitOfWork,
+    commands: &[Command],
+    named: &[Order],
+    sides: &[(SideKey, BookSide, Vec<Order>)],
+) -> Result<(Vec<OrderGroup>, Vec<Order>), StoreError> {
+    let placed = commands.iter().filter_map(|command| match command {
+        Command::Place(place) => place.group,
+        _ => None,
+    });
+    let resting = sides.iter().flat_map(|(_, _, orders)| orders.iter().filter_map(|order| order.group));
+    let ids: BTreeSet<OrderGroupId> = placed.chain(named.iter().filter_map(|o| o.group)).chain(resting).collect();
+    if ids.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let found = unit.load(Wanted { order_groups: ids.into_iter().collect(), ..Wanted::default() }).await?;
+    let is_locked = |group: &OrderGroup| {
+        commands.iter().any(|c| market_of(c) == Some(group.market) && user_of(c) == group.user)
+            || named.iter().any(|o| o.group == Some(group.id))
+            || sides.iter().any(|(_, _, orders)| orders.iter().any(|o| o.group == Some(group.id)))
+    };
+    // A command may name any group; only one of the same user and market is guarded by what is locked.
+    let groups: Vec<OrderGroup> = found.order_groups;
+    let locked: BTreeSet<OrderGroupId> = groups.iter().filter(|group| is_locked(group)).map(|group| group.id).collect();
+    let orders = found.grouped_orders.into_iter().filter(|o| o.group.is_some_and(|id| locked.contains(&id)));
+    Ok((groups, orders.collect()))
 }
 
 /// The sides of books to load, and how much of each the commands can take.

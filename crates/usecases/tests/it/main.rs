@@ -21,6 +21,7 @@ mod mocks;
 mod money;
 mod news;
 mod notices;
+mod order_groups;
 mod orders;
 mod recovery;
 mod relay;

@@ -106,6 +106,7 @@ pub struct Unit {
     pub event_cursors: MockEventCursors,
     pub cancel_switches: MockCancelSwitches,
     pub scores: MockScores,
+    pub order_groups: MockOrderGroups,
     pub unit: MockUnitOfWork,
     /// Told when a commit that was decided is durable; none for both at once.
     pub durable: Option<Arc<Notify>>,
@@ -128,6 +129,7 @@ impl Unit {
         unit.expect_event_cursors().return_var(Box::new(self.event_cursors) as Box<dyn EventCursors>);
         unit.expect_cancel_switches().return_var(Box::new(self.cancel_switches) as Box<dyn CancelSwitches>);
         unit.expect_scores().return_var(Box::new(self.scores) as Box<dyn Scores>);
+        unit.expect_order_groups().return_var(Box::new(self.order_groups) as Box<dyn OrderGroups>);
         unit.expect_mail_tokens().return_var(Box::new(self.mail_tokens) as Box<dyn MailTokens>);
         unit.expect_failures().return_var(Box::new(self.failures) as Box<dyn Failures>);
         Box::new(OneByOne(unit, self.durable))
@@ -186,6 +188,9 @@ impl UnitOfWork for OneByOne {
     }
     fn event_cursors(&mut self) -> &mut dyn EventCursors {
         self.0.event_cursors()
+    }
+    fn order_groups(&mut self) -> &mut dyn OrderGroups {
+        self.0.order_groups()
     }
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
         self.0.cancel_switches()

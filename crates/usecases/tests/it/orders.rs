@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::mocks::{Unit, account, context, market, market_id, now, store, user, user_id, yielding};
 
-fn buy(n: u128, outcome: &str, mills: i64, quantity: i64) -> Command {
+pub fn buy(n: u128, outcome: &str, mills: i64, quantity: i64) -> Command {
     Command::Place(PlaceOrder {
         market: market_id(1),
         user: user_id(n),
@@ -35,6 +35,7 @@ fn buy(n: u128, outcome: &str, mills: i64, quantity: i64) -> Command {
         valid_until: None,
         reduce_only: false,
         placed_by: None,
+        group: None,
     })
 }
 
@@ -72,11 +73,12 @@ pub fn resting(n: u128, mills: i64, quantity: i64) -> Order {
         created_at: now(),
         updated_at: now(),
         placed_by: None,
+        group: None,
     }
 }
 
 /// A unit with one open market, users 1 and 2 with 100 credits each, and these resting bids of user 2.
-fn unit_with(bids: Vec<Order>, status: MarketStatus) -> Unit {
+pub fn unit_with(bids: Vec<Order>, status: MarketStatus) -> Unit {
     let mut unit = Unit::default();
     let held: i64 = bids.iter().map(|b| b.reserved.mills()).sum();
     unit.users.expect_load().returning(|ids| Ok(ids.iter().zip(1..).map(|(_, n)| user(n)).collect()));
@@ -99,7 +101,7 @@ fn unit_with(bids: Vec<Order>, status: MarketStatus) -> Unit {
     unit
 }
 
-async fn submit(trading: &Trading, commands: Vec<Command>) -> Vec<Outcome> {
+pub async fn submit(trading: &Trading, commands: Vec<Command>) -> Vec<Outcome> {
     match trading.submit(Request { commands, keyed: None, key: None }).await.unwrap() {
         Answered::Fresh(outcomes) => outcomes,
         Answered::Replayed(_) => panic!("nothing was kept"),

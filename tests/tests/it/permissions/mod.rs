@@ -53,6 +53,7 @@ struct Things {
     session: String,
     key: String,
     webhook: String,
+    group: String,
     /// Somebody whom everybody may pay.
     payee: String,
 }
@@ -125,9 +126,12 @@ impl<'a> Scene<'a> {
         let (_, key) = make_key(api, &owner, "read").await;
         let hook = json!({ "url": "http://127.0.0.1:9/hook" });
         let webhook = api.post("/webhooks", &owner, hook).await.expect(201).text("/id");
+        let group = json!({ "marketId": market, "fillCap": 5 });
+        let group = api.post("/order-groups", &owner, group).await.expect(201).text("/id");
         Things {
             key,
             webhook,
+            group,
             order: order.text("/order/id"),
             owner,
             market,
@@ -208,6 +212,7 @@ fn path_of(route: &Route, things: &Things) -> String {
         Some("markets") => &things.market,
         Some("api-keys") => &things.key,
         Some("webhooks") => &things.webhook,
+        Some("order-groups") => &things.group,
         _ => &things.order,
     };
     path.replace("{id}", id)
@@ -252,6 +257,7 @@ fn body_of(route: &Route, things: &Things) -> Option<Value> {
         (_, "/markets/{id}/dispute" | "/markets/{id}/void") => json!({ "reason": "So it is." }),
         (_, "/orders" | "/orders/quote") => order(),
         (_, "/orders/cancel-after") => json!({ "timeoutSeconds": 3600 }),
+        (_, "/order-groups") => json!({ "marketId": things.market, "fillCap": 5 }),
         (_, "/orders/batch") => json!({ "orders": [order()] }),
         ("PATCH", "/orders/{id}") => json!({ "quantity": 5 }),
         _ => json!({}),
@@ -347,7 +353,8 @@ async fn what_is_anothers_looks_like_what_does_not_exist() {
                 transfer: unknown.clone(),
                 session: unknown.clone(),
                 key: unknown.clone(),
-                webhook: unknown,
+                webhook: unknown.clone(),
+                group: unknown,
                 payee: things.payee.clone(),
             };
             let no_ones = scene.ask(route, &nothing, Some(&scene.other)).await;
