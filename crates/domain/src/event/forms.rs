@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::ids::{
-    AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId,
-    WebhookId,
+    AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderGroupId, OrderId, SessionId, TradeId, TransferId,
+    UserId, WebhookId,
 };
 use crate::ledger::TransferKind;
 use crate::market::MarketStatus;
@@ -112,6 +112,7 @@ fn unexpected<E: Error>(text: &str, wanted: &'static str) -> E {
 
 ids! {
     AccountId, ApiKeyId, DeliveryId, EventId, JobId, MarketId, OrderId, SessionId, TradeId, TransferId, UserId, WebhookId,
+    OrderGroupId,
 }
 names! { EndReason, MarketStatus, OrderStatus, OrderType, Role, Settlement, Side, TransferKind, UserStatus, }
 decimals! {
