@@ -78,7 +78,7 @@ fn of_service(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Opera
             let keys = g.subschema_for::<keys::KeySetWire>();
             op("The keys that access tokens can be checked by").plain(200, "application/jwk-set+json", keys)
         }
-        ("GET", "/leaderboard") => op("Who trades best").query(leaderboard::asked).page::<StandingWire<'_>>(g),
+        ("GET", "/leaderboard") => op("Who trades best").query(leaderboard::asked).page::<StandingWire<'_>>(g).tagged(),
         ("GET", "/api/openapi.json") => {
             op("This document").plain(200, "application/json", json_schema!({ "type": "object" })).tagged()
         }
@@ -207,7 +207,7 @@ fn of_markets(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Opera
                 let _ = View::read(f, market::FIELDS, market::INCLUDES);
                 markets::filter(f)
             });
-            list.page::<MarketWire<'_>>(g)
+            list.page::<MarketWire<'_>>(g).tagged()
         }
         ("GET", "/markets/{id}") => {
             op("A market").viewed(market::FIELDS, market::INCLUDES).ok::<MarketWire<'_>>(g).tagged()
@@ -242,7 +242,7 @@ fn of_markets(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Opera
             op("A market's trades").paged::<TradeSort, _>(nothing).page::<TradeWire<'_>>(g)
         }
         ("GET", "/markets/{id}/candles") => {
-            op("A market's candles").query(crate::trades::asked).ok::<Vec<CandleWire>>(g)
+            op("A market's candles").query(crate::trades::asked).ok::<Vec<CandleWire>>(g).tagged()
         }
         ("GET", "/markets/{id}/positions") => {
             op("Who holds what in a market").paged::<PositionSort, _>(nothing).page::<PositionWire<'_>>(g)

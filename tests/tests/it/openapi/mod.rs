@@ -264,7 +264,8 @@ async fn every_parameter_of_the_document_is_known_to_its_route() {
             for parameter in parameters.unwrap_or_default().iter().filter(|parameter| parameter["in"] == "query") {
                 let name = parameter["name"].as_str().expect("a name");
                 let answer = api.request("GET", &format!("{path}?{name}=~")).by(admin).send().await;
-                assert_ne!(answer.code(), "UNKNOWN_PARAMETER", "{} takes no {name}: {}", route.path, answer.text);
+                let is_known = !answer.text.contains("is not known here");
+                assert!(is_known, "{} takes no {name}: {}", route.path, answer.text);
                 known += 1;
             }
         }
