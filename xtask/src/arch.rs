@@ -41,11 +41,8 @@ const TABLE: &[Row] = &[
     Row { package: "bellwether-redis",       normal: &["bellwether-domain"], dev: &["bellwether-conformance"], build: &[] },
     Row { package: "bellwether-notify",      normal: &["bellwether-domain"], dev: &[],                         build: &[] },
     Row { package: "bellwether-outgoing",    normal: &["bellwether-domain"], dev: &[],                         build: &[] },
-    // What the API's own work is measured beside needs a clock and limiters.
     Row { package: "bellwether-http",        normal: &["bellwether-domain", "bellwether-usecases"],
-                                                                             dev: &["bellwether-domain", "bellwether-local",
-                                                                                    "bellwether-redis", "bellwether-security"],
-                                                                                                               build: &[] },
+                                                                             dev: &["bellwether-domain"],      build: &[] },
     Row { package: "bellwether",             normal: &["bellwether-domain", "bellwether-http", "bellwether-local", "bellwether-notify",
                                                        "bellwether-outgoing", "bellwether-postgres", "bellwether-redis", "bellwether-security",
                                                        "bellwether-sqlite", "bellwether-usecases"],

@@ -68,8 +68,7 @@ pub(crate) async fn build_server(release: bool, interrupts: &Interrupts) -> anyh
 pub(crate) async fn build_constant(interrupts: &Interrupts) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     // With the server, so that both are built of the same libraries with the same features.
-    command.args(["build", "--release", "--package", "bellwether", "--bin", "bellwether"]);
-    command.args(["--package", "bellwether-http", "--example", "constant"]);
+    command.args(["build", "--release", "--package", "bellwether", "--bin", "bellwether", "--example", "constant"]);
     command.arg("--message-format=json-render-diagnostics");
     let messages = process::read(command, interrupts)
         .await

@@ -7,8 +7,7 @@
 
 use std::sync::Arc;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceRequest;
 use actix_web::http::header::ContentType;
 use actix_web::{App, Error, HttpResponse, HttpServer, web};
 use bellwether_domain::audit_log::Origin;
@@ -50,7 +49,13 @@ async fn main() -> std::io::Result<()> {
     if is_enclosed {
         tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr).init();
         let app = app(limiter(redis)?);
-        HttpServer::new(move || around_constant(&app, body.clone())).bind(address)?.run().await
+        let service = move || {
+            let body = body.clone();
+            enclosed(&app, move |request: ServiceRequest| {
+                std::future::ready(Ok::<_, Error>(request.into_response(answer(&body))))
+            })
+        };
+        HttpServer::new(service).bind(address)?.run().await
     } else {
         let service = move || {
             let body = body.clone();
@@ -62,24 +67,6 @@ async fn main() -> std::io::Result<()> {
 
 fn answer(body: &Bytes) -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body(body.clone())
-}
-
-fn around_constant(
-    app: &bellwether_http::App,
-    body: Bytes,
-) -> App<
-    impl ServiceFactory<
-        ServiceRequest,
-        Config = (),
-        Response = ServiceResponse<impl MessageBody + use<>>,
-        Error = Error,
-        InitError = (),
-    > + use<>,
-> {
-    enclosed(app, move |request: ServiceRequest| {
-        let response = answer(&body);
-        std::future::ready(Ok::<_, Error>(request.into_response(response)))
-    })
 }
 
 /// As in the server: in this process, or in Redis.
