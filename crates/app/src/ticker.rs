@@ -46,15 +46,12 @@ pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Recei
 /// looked for what is due, if that is more often.
 pub(crate) async fn watch_switches(ctx: Context, interval: Duration, mut stop: watch::Receiver<bool>) {
     let interval = interval.min(LONGEST_LOOK);
-    let mut watch = Watch::default();
-    while !*stop.borrow() {
+    let (mut watch, mut goes_on) = (Watch::default(), !*stop.borrow());
+    while goes_on {
         if let Err(error) = watch.look(&ctx).await {
             tracing::error!(error = %format_args!("{:#}", anyhow::Error::new(error)), "dead-man switches were not all looked at; it is tried again");
         }
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            changed = stop.changed() => if changed.is_err() { return },
-        }
+        goes_on = goes_on_after(tokio::time::sleep(interval), &mut stop).await;
     }
 }
 

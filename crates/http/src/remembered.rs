@@ -71,6 +71,12 @@ impl Answer {
     }
 }
 
+/// What the cache has of an answer: all of it, or what a load goes on from.
+enum Found {
+    Here(Option<Reply>),
+    Wanting(Lookup),
+}
+
 /// What is remembered of a key, or else what `load` shows. A hit asks the store nothing.
 pub(crate) async fn remembered<F>(
     call: &Call,
@@ -80,23 +86,21 @@ pub(crate) async fn remembered<F>(
 where
     F: Future<Output = Result<Shown, Fault>> + Send + 'static,
 {
-    let (cache, meter) = (&call.app().ctx().cache, &call.app().ctx().meter);
+    let cache = &call.app().ctx().cache;
     let found = match cache.get(&key).await {
-        Lookup::Hit(None, None) => {
-            meter.remembered(true);
-            return Ok(None);
-        }
+        Lookup::Hit(None, None) => Found::Here(None),
         Lookup::Hit(Some(known), None) => match Answer::read(&known) {
-            Some(answer) => {
-                meter.remembered(true);
-                return Ok(Some(answer.reply()));
-            }
+            Some(answer) => Found::Here(Some(answer.reply())),
             // Somebody else's, or of another version: it will have gone when its time is up.
-            None => Lookup::Miss(None),
+            None => Found::Wanting(Lookup::Miss(None)),
         },
-        found => found,
+        found => Found::Wanting(found),
     };
-    meter.remembered(false);
+    call.app().ctx().meter.remembered(matches!(found, Found::Here(_)));
+    let found = match found {
+        Found::Here(reply) => return Ok(reply),
+        Found::Wanting(found) => found,
+    };
     let (cache, load, turns) = (Arc::clone(cache), load(call.ctx()), call.app().loads());
     // To its end, even where who asked has gone: others may wait for what is loaded.
     let work = async move {
