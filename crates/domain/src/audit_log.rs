@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::ids::{ApiKeyId, EventId, MarketId, SessionId, TransferId, UserId};
+use crate::ids::{ApiKeyId, EventId, JobId, MarketId, SessionId, TransferId, UserId};
 use crate::money::Overflow;
 use crate::session::Device;
 
@@ -95,6 +95,12 @@ actions! {
     MarketVoided = "market.voided",
     /// Who moderates deleted a market.
     MarketDeleted = "market.deleted",
+    /// An administrator had a job begun.
+    JobStarted = "job.started",
+    /// An administrator had a job done now that waited or was given up.
+    JobRetried = "job.retried",
+    /// An administrator had a job forgotten.
+    JobCancelled = "job.cancelled",
     /// The keys that sign access tokens were rotated.
     KeysRotated = "keys.rotated",
     /// Every invariant was checked.
@@ -165,10 +171,12 @@ pub enum Target {
     Transfer(TransferId),
     /// An API key.
     ApiKey(ApiKeyId),
+    /// A job.
+    Job(JobId),
 }
 
 impl Target {
-    /// The target's kind as text: `user`, `session`, `market`, `transfer` or `key`.
+    /// The target's kind as text: `user`, `session`, `market`, `transfer`, `key` or `job`.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
@@ -177,6 +185,7 @@ impl Target {
             Self::Market(_) => "market",
             Self::Transfer(_) => "transfer",
             Self::ApiKey(_) => "key",
+            Self::Job(_) => "job",
         }
     }
 
@@ -188,7 +197,8 @@ impl Target {
             | Self::Session(SessionId(id))
             | Self::Market(MarketId(id))
             | Self::Transfer(TransferId(id))
-            | Self::ApiKey(ApiKeyId(id)) => id,
+            | Self::ApiKey(ApiKeyId(id))
+            | Self::Job(JobId(id)) => id,
         }
     }
 
@@ -201,6 +211,7 @@ impl Target {
             "market" => Some(Self::Market(MarketId(id))),
             "transfer" => Some(Self::Transfer(TransferId(id))),
             "key" => Some(Self::ApiKey(ApiKeyId(id))),
+            "job" => Some(Self::Job(JobId(id))),
             _ => None,
         }
     }

@@ -3,13 +3,15 @@
 use async_trait::async_trait;
 use bellwether_domain::ids::JobId;
 use bellwether_domain::job::{Claim, Depth, Job, JobKind, JobState, Outcome, Priority, kept_error};
-use bellwether_domain::ports::{Finished, JobFilter, JobSort, Jobs, Page, PageRequest, StoreError};
+use bellwether_domain::ports::{Finished, JobControl, JobFilter, JobSort, Jobs, Page, PageRequest, StoreError};
 use jiff::Timestamp;
 
+use crate::connection::Connection;
 use crate::lists::{Kind, List, TIME};
 use crate::schema::JOBS;
 use crate::sql::{Row, Sql, Values};
 use crate::store::PgStore;
+use crate::unit::PgUnitOfWork;
 
 const FAIL: &str = "UPDATE jobs SET state = ?, run_at = ?, last_error = ?, failures = failures + 1, again = false \
                     WHERE id = ? AND attempts = ? AND state = 'running'";
@@ -48,7 +50,7 @@ const FORGET: &str = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs \
                       WHERE state IN ('dead', 'done') AND run_at < ? ORDER BY run_at LIMIT ? FOR UPDATE SKIP LOCKED)";
 const RETRY: &str = "UPDATE jobs SET state = 'waiting', run_at = ?, failures = 0 \
                      WHERE id = ? AND state IN ('waiting', 'dead') RETURNING ";
-const CANCEL: &str = "DELETE FROM jobs WHERE id = ?";
+const CANCEL: &str = "DELETE FROM jobs WHERE id = ? RETURNING ";
 /// What a job does to the one whose key it has: see `Changes::new_jobs`.
 pub(crate) const JOINS: &str = " ON CONFLICT (kind, unique_key) WHERE unique_key IS NOT NULL AND state <> 'done' DO UPDATE SET \
     again = jobs.state = 'running', kept = jobs.kept OR excluded.kept, \
@@ -153,6 +155,10 @@ fn read_depth(row: &mut Row) -> Result<Depth, StoreError> {
     Ok(Depth { kind: row.text_as("a kind of job", JobKind::from_name)?, due: row.count()?, dead: row.count()? })
 }
 
+async fn one(connection: &mut Connection, id: JobId) -> Result<Option<Job>, StoreError> {
+    Ok(connection.read("a job", Sql::new(JOBS.select()).then(" WHERE id = ?").bind(id), read).await?.pop())
+}
+
 fn insert(sql: Sql, job: &Job) -> Result<Sql, StoreError> {
     let sql = sql.then(&format!("INSERT INTO {} ({}) SELECT * FROM ", JOBS.name, JOBS.columns));
     sql.unnest(JOBS.kinds, [job], bind)
@@ -233,36 +239,41 @@ impl Jobs for PgStore {
         Ok(self.connection().await?.run(sql).await? > 0)
     }
 
-    async fn put_aside(&self, job: &Job) -> Result<JobId, StoreError> {
-        let sql = insert(Sql::new(""), job)?.then(JOINS).then(" RETURNING jobs.id");
-        let mut connection = self.connection().await?;
-        let id = connection.read("a job", sql, read_id).await?.pop();
-        connection.run(notice([job.kind])?).await?;
-        id.ok_or_else(|| StoreError::Corrupt("a job was put aside and has no id".to_owned()))
-    }
-
     async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        let sql = Sql::new(JOBS.select()).then(" WHERE id = ?").bind(id);
-        Ok(self.connection().await?.read("a job", sql, read).await?.pop())
+        one(&mut self.connection().await?, id).await
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &PageRequest<JobSort>) -> Result<Page<Job>, StoreError> {
         list_of(filter).page(&mut self.connection().await?, page, key, "a job", read).await
     }
 
-    async fn retry(&self, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError> {
-        let sql = Sql::new(RETRY).then(JOBS.columns).bind(now).bind(id);
-        let changed = self.connection().await?.read("a job", sql, read).await?.pop();
-        if changed.is_some() { Ok(changed) } else { self.job(id).await }
-    }
-
-    async fn cancel(&self, id: JobId) -> Result<bool, StoreError> {
-        Ok(self.connection().await?.run(Sql::new(CANCEL).bind(id)).await? > 0)
-    }
-
     async fn depth(&self, now: Timestamp) -> Result<Vec<Depth>, StoreError> {
         let mut depth = self.connection().await?.read("a count", depth_of(now), read_depth).await?;
         depth.sort_unstable_by_key(|depth| depth.kind);
         Ok(depth)
+    }
+}
+
+#[async_trait]
+impl JobControl for PgUnitOfWork {
+    async fn put_aside(&mut self, job: &Job) -> Result<Job, StoreError> {
+        let sql = insert(Sql::new(""), job)?.then(JOINS).then(" RETURNING ").then(JOBS.columns);
+        let put = self.connection.read("a job", sql, read).await?.pop();
+        self.connection.run(notice([job.kind])?).await?;
+        put.ok_or_else(|| StoreError::Corrupt("a job was put aside and is not there".to_owned()))
+    }
+
+    async fn retry(&mut self, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError> {
+        let sql = Sql::new(RETRY).then(JOBS.columns).bind(now).bind(id);
+        let Some(changed) = self.connection.read("a job", sql, read).await?.pop() else {
+            return one(&mut self.connection, id).await;
+        };
+        self.connection.run(notice([changed.kind])?).await?;
+        Ok(Some(changed))
+    }
+
+    async fn cancel(&mut self, id: JobId) -> Result<Option<Job>, StoreError> {
+        let sql = Sql::new(CANCEL).then(JOBS.columns).bind(id);
+        Ok(self.connection.read("a job", sql, read).await?.pop())
     }
 }

@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, CancelSwitches, Changes, Decided, EventCursors, Failures, Found, MailTokens, Markets,
-    OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Accounts, Answers, ApiKeys, CancelSwitches, Changes, Decided, EventCursors, Failures, Found, JobControl,
+    MailTokens, Markets, OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted,
+    Webhooks,
 };
 use diesel::result::{DatabaseErrorKind, Error};
 
@@ -110,6 +111,10 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
+        self
+    }
+
+    fn jobs(&mut self) -> &mut dyn JobControl {
         self
     }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::ids::JobId;
 use bellwether_domain::job::{Claim, Depth, Job, JobKind, JobState, Outcome, Priority, kept_error};
-use bellwether_domain::ports::{Finished, JobFilter, JobSort, Jobs, Page, PageRequest, StoreError};
+use bellwether_domain::ports::{Finished, JobControl, JobFilter, JobSort, Jobs, Page, PageRequest, StoreError};
 use jiff::Timestamp;
 
 use crate::connection::Connection;
@@ -11,6 +11,7 @@ use crate::lists::{Kind, List, TIME};
 use crate::schema::JOBS;
 use crate::sql::{Row, Sql, Values};
 use crate::store::SqliteStore;
+use crate::unit::SqliteUnitOfWork;
 use crate::write;
 
 const FAIL: &str = "UPDATE jobs SET state = ?, run_at = ?, last_error = ?, failures = failures + 1, again = 0 \
@@ -37,7 +38,7 @@ const FORGET: &str = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs \
                       WHERE state IN ('dead', 'done') AND run_at < ? ORDER BY run_at LIMIT ? + 0)";
 const RETRY: &str = "UPDATE jobs SET state = 'waiting', run_at = ?, failures = 0 \
                      WHERE id = ? AND state IN ('waiting', 'dead') RETURNING ";
-const CANCEL: &str = "DELETE FROM jobs WHERE id = ?";
+const CANCEL: &str = "DELETE FROM jobs WHERE id = ? RETURNING ";
 /// What a job does to the one whose key it has: see `Changes::new_jobs`.
 pub(crate) const JOINS: &str = " ON CONFLICT (kind, unique_key) WHERE unique_key IS NOT NULL AND state <> 'done' DO UPDATE SET \
     again = jobs.state = 'running', kept = max(jobs.kept, excluded.kept), \
@@ -141,12 +142,15 @@ fn read_depth(row: &mut Row) -> Result<Depth, StoreError> {
     Ok(Depth { kind: row.text_as("a kind of job", JobKind::from_name)?, due: row.count()?, dead: row.count()? })
 }
 
-fn put_aside(connection: &mut Connection, job: &Job) -> Result<JobId, StoreError> {
-    let mut values = Values::default();
-    bind(job, &mut values);
-    let text = format!("{}{JOINS} RETURNING id", write::insert_into(&JOBS));
-    let id = connection.read_each("a job", &text, [values], |from, row| row.0 = from.0, read_id)?.pop();
-    id.ok_or_else(|| StoreError::Corrupt("a job was put aside and has no id".to_owned()))
+/// The job as it is then, or the one that it joined.
+fn put_aside(connection: &mut Connection, job: &Job) -> Result<Job, StoreError> {
+    let text = format!("{}{JOINS} RETURNING {}", write::insert_into(&JOBS), JOBS.columns);
+    let put = connection.read_each("a job", &text, [job], bind, read)?.pop();
+    put.ok_or_else(|| StoreError::Corrupt("a job was put aside and is not there".to_owned()))
+}
+
+fn one(connection: &mut Connection, id: JobId) -> Result<Option<Job>, StoreError> {
+    Ok(connection.read("a job", Sql::new(JOBS.select()).then(" WHERE id = ?").bind(id), read)?.pop())
 }
 
 /// Each is one transaction of the only writer.
@@ -232,14 +236,8 @@ impl Jobs for SqliteStore {
         self.write_alone(begin).await
     }
 
-    async fn put_aside(&self, job: &Job) -> Result<JobId, StoreError> {
-        let job = job.clone();
-        self.write_alone(move |connection| put_aside(connection, &job)).await
-    }
-
     async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
-        let sql = Sql::new(JOBS.select()).then(" WHERE id = ?").bind(id);
-        self.readers.read(move |connection| Ok(connection.read("a job", sql, read)?.pop())).await
+        self.readers.read(move |connection| one(connection, id)).await
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &PageRequest<JobSort>) -> Result<Page<Job>, StoreError> {
@@ -251,21 +249,32 @@ impl Jobs for SqliteStore {
             .await
     }
 
-    async fn retry(&self, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError> {
-        let sql = Sql::new(RETRY).then(JOBS.columns).bind(now).bind(id);
-        let changed = self.write_alone(move |connection| Ok(connection.read("a job", sql, read)?.pop())).await?;
-        if changed.is_some() { Ok(changed) } else { self.job(id).await }
-    }
-
-    async fn cancel(&self, id: JobId) -> Result<bool, StoreError> {
-        let sql = Sql::new(CANCEL).bind(id);
-        self.write_alone(move |connection| Ok(connection.run(sql)? > 0)).await
-    }
-
     async fn depth(&self, now: Timestamp) -> Result<Vec<Depth>, StoreError> {
         let sql = depth_of(now);
         let mut depth = self.readers.read(move |connection| connection.read("a count", sql, read_depth)).await?;
         depth.sort_unstable_by_key(|depth| depth.kind);
         Ok(depth)
+    }
+}
+
+#[async_trait]
+impl JobControl for SqliteUnitOfWork {
+    async fn put_aside(&mut self, job: &Job) -> Result<Job, StoreError> {
+        let job = job.clone();
+        self.call(move |connection| put_aside(connection, &job)).await
+    }
+
+    async fn retry(&mut self, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError> {
+        let sql = Sql::new(RETRY).then(JOBS.columns).bind(now).bind(id);
+        self.call(move |connection| {
+            let changed = connection.read("a job", sql, read)?.pop();
+            if changed.is_some() { Ok(changed) } else { one(connection, id) }
+        })
+        .await
+    }
+
+    async fn cancel(&mut self, id: JobId) -> Result<Option<Job>, StoreError> {
+        let sql = Sql::new(CANCEL).then(JOBS.columns).bind(id);
+        self.call(move |connection| Ok(connection.read("a job", sql, read)?.pop())).await
     }
 }

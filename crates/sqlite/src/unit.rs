@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, CancelSwitches, Changes, EventCursors, Failures, Found, MailTokens, Markets,
-    OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Accounts, Answers, ApiKeys, CancelSwitches, Changes, EventCursors, Failures, Found, JobControl, MailTokens,
+    Markets, OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
 };
 
 use crate::connection::Connection;
@@ -110,6 +110,10 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
+        self
+    }
+
+    fn jobs(&mut self) -> &mut dyn JobControl {
         self
     }
 

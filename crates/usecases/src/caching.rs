@@ -10,8 +10,8 @@ use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, CancelSwitches, Changes, Decided,
-    Direction, EventCursors, Failures, Found, MailTokens, MarketSort, Markets, Meter, OrderGroups, Orders, Positions,
-    Scores, Sessions, StandingSort, Store, StoreError, UnitOfWork, Unmetered, Users, Wanted, Webhooks,
+    Direction, EventCursors, Failures, Found, JobControl, MailTokens, MarketSort, Markets, Meter, OrderGroups, Orders,
+    Positions, Scores, Sessions, StandingSort, Store, StoreError, UnitOfWork, Unmetered, Users, Wanted, Webhooks,
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -195,6 +195,10 @@ impl UnitOfWork for Unit {
 
     fn order_groups(&mut self) -> &mut dyn OrderGroups {
         self.unit.order_groups()
+    }
+
+    fn jobs(&mut self) -> &mut dyn JobControl {
+        self.unit.jobs()
     }
 
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {

@@ -80,6 +80,14 @@ async fn dead_jobs_are_listed_in_pages_and_done_when_somebody_says_so() {
             api.post(&format!("/jobs/{job}/retry"), admin, json!({})).await.expect(202);
         }
         api.request("DELETE", &format!("/jobs/{}", dead[4])).by(admin).send().await.expect(204);
+        let said = |entry: &Value| (entry["action"].clone(), entry["after"]["kind"].clone());
+        for (job, action) in [(&dead[0], "job.retried"), (&dead[4], "job.cancelled")] {
+            let told = api.get(&format!("/admin/audit-log?target={job}"), admin).await.expect(200);
+            assert_eq!(
+                told.data().as_array().unwrap().iter().map(said).collect::<Vec<_>>(),
+                [(json!(action), json!("probe"))]
+            );
+        }
         let started = Instant::now();
         while !api.get("/jobs?kind=probe", admin).await.data().as_array().unwrap().is_empty() {
             assert!(started.elapsed() < Duration::from_secs(20), "jobs are not done");

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use bellwether_domain::audit_log::{
     Action, Actor, Entry, Event, FailedSignIns, FailureKey, Head, Origin, Target, WINDOW,
 };
-use bellwether_domain::ids::{ApiKeyId, EventId, MarketId, SessionId, TransferId, UserId};
+use bellwether_domain::ids::{ApiKeyId, EventId, JobId, MarketId, SessionId, TransferId, UserId};
 use bellwether_domain::ports::Direction::{Ascending, Descending};
 use bellwether_domain::ports::{AuditFilter, AuditSort, Changes, Page, StoreError, Unique};
 use bellwether_domain::session::Device;
@@ -68,6 +68,7 @@ pub async fn entries_of_the_audit_log_round_trip(world: World) -> anyhow::Result
         Some(Target::Market(MarketId(world.id()))),
         Some(Target::Transfer(TransferId(world.id()))),
         Some(Target::ApiKey(ApiKeyId(world.id()))),
+        Some(Target::Job(JobId(world.id()))),
     ];
     for target in targets {
         events.push(Event { target, ..event(&world, 1)? });

@@ -27,6 +27,28 @@ async fn put_aside(world: &World, jobs: &[Job]) -> anyhow::Result<()> {
     Ok(world.write(&Changes { new_jobs: jobs.to_vec(), ..Changes::default() }).await?)
 }
 
+/// In a unit of work of its own, as the two below.
+async fn put_one_aside(world: &World, job: &Job) -> anyhow::Result<Job> {
+    let mut unit = world.begin().await?;
+    let put = unit.jobs().put_aside(job).await?;
+    unit.commit().await?;
+    Ok(put)
+}
+
+async fn retry(world: &World, id: JobId, now: i64) -> anyhow::Result<Option<Job>> {
+    let mut unit = world.begin().await?;
+    let job = unit.jobs().retry(id, at(now)?).await?;
+    unit.commit().await?;
+    Ok(job)
+}
+
+async fn cancel(world: &World, id: JobId) -> anyhow::Result<Option<Job>> {
+    let mut unit = world.begin().await?;
+    let job = unit.jobs().cancel(id).await?;
+    unit.commit().await?;
+    Ok(job)
+}
+
 /// Claims at one second, with a lease until another.
 async fn claim(world: &World, now: i64, until: i64, limit: u32) -> anyhow::Result<Vec<Job>> {
     let (now, until) = (at(now)?, at(until)?);
@@ -218,8 +240,8 @@ pub async fn a_key_belongs_to_one_job_which_others_join(world: World) -> anyhow:
     put_aside(&world, std::slice::from_ref(&first)).await?;
     put_aside(&world, &[joining.clone(), job(&world, 90)?]).await?;
     let elsewhere = Job { kind: JobKind::Audit, ..keyed(0)? };
-    ensure!(world.jobs.put_aside(&elsewhere).await? == elsewhere.id, "a key is its kind's");
-    ensure!(world.jobs.put_aside(&joining).await? == first.id, "it joins the first");
+    ensure!(put_one_aside(&world, &elsewhere).await? == elsewhere, "a key is its kind's");
+    ensure!(put_one_aside(&world, &joining).await? == first, "it joins the first");
     ensure!(world.jobs.job(first.id).await? == Some(first.clone()) && world.jobs.job(joining.id).await?.is_none());
 
     // While it runs: it is done once more.
@@ -261,9 +283,9 @@ pub async fn a_job_that_is_kept_is_listed_with_what_came_of_it(world: World) -> 
     let found = listed(&world, &JobFilter::default(), 10).await?;
     ensure!(found == [wanted.clone()], "{found:?} is left");
     ensure!(claim(&world, 1000, 2000, 10).await?.is_empty());
-    ensure!(world.jobs.retry(kept.id, at(10)?).await? == Some(wanted), "what is done is not tried again");
+    ensure!(retry(&world, kept.id, 10).await? == Some(wanted), "what is done is not tried again");
     let next = Job { unique_key: kept.unique_key.clone(), ..job(&world, 0)? };
-    ensure!(world.jobs.put_aside(&next).await? == next.id);
+    ensure!(put_one_aside(&world, &next).await? == next);
     ensure!(world.jobs.forget_ended_before(at(10)?, 10).await? == 1 && world.jobs.job(kept.id).await?.is_none());
     Ok(())
 }
@@ -274,19 +296,24 @@ pub async fn jobs_are_tried_again_and_cancelled_by_hand(world: World) -> anyhow:
     let [first, second] = ids(&jobs).try_into().map_err(|_| anyhow::anyhow!("there are two"))?;
     put_aside(&world, &jobs).await?;
     let late = claim(&world, 0, 60, 1).await?.pop().context("it is due")?;
-    let running = world.jobs.retry(first, at(1)?).await?.context("it is there")?;
+    let running = retry(&world, first, 1).await?.context("it is there")?;
     ensure!(running == late, "one that runs is left alone");
     ensure!(world.jobs.fail(late.claim(), "for good", Outcome::Dead, at(1)?).await?);
-    let retried = world.jobs.retry(first, at(2)?).await?.context("it is there")?;
+    let retried = retry(&world, first, 2).await?.context("it is there")?;
     ensure!((retried.state, retried.run_at, retried.failures, retried.attempts) == (JobState::Waiting, at(2)?, 0, 1));
-    ensure!(world.jobs.retry(second, at(2)?).await?.is_some());
+    ensure!(retry(&world, second, 2).await?.is_some());
     let claimed = claim(&world, 2, 60, 10).await?;
     ensure!(ids(&claimed) == [first, second]);
     ensure!(!finish(&world, late.claim()).await?, "a word on an earlier turn counts for nothing");
-    ensure!(world.jobs.cancel(first).await? && !world.jobs.cancel(first).await?);
+    let mut unit = world.begin().await?;
+    ensure!(unit.jobs().cancel(second).await?.is_some());
+    unit.rollback().await?;
+    let cancelled = cancel(&world, first).await?;
+    ensure!(cancelled.map(|job| (job.id, job.state)) == Some((first, JobState::Running)));
+    ensure!(cancel(&world, first).await?.is_none());
     let claims: Vec<Claim> = claimed.iter().map(Job::claim).collect();
     ensure!(world.jobs.renew(&claims, at(90)?).await? == [second]);
-    ensure!(world.jobs.retry(first, at(2)?).await?.is_none());
+    ensure!(retry(&world, first, 2).await?.is_none());
     Ok(())
 }
 

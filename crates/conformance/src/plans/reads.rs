@@ -406,11 +406,11 @@ impl Reads<'_> {
         self.ask("Jobs.depth", || jobs.depth(now)).await?;
         self.ask("Jobs.forget_ended_before", || jobs.forget_ended_before(now, 10)).await?;
         let job = Job::new(places.absent_job(), kind, "{}".to_owned(), now);
-        self.ask("Jobs.retry", || jobs.retry(job.id, now)).await?;
-        self.ask("Jobs.cancel", || jobs.cancel(job.id)).await?;
+        self.in_a_unit("JobControl.retry", async |unit| unit.jobs().retry(job.id, now).await).await?;
+        self.in_a_unit("JobControl.cancel", async |unit| unit.jobs().cancel(job.id).await).await?;
         // With a key, so that it can be put aside twice.
         let joined = Job { unique_key: Some("a key".to_owned()), ..job };
-        self.ask("Jobs.put_aside", || jobs.put_aside(&joined)).await?;
+        self.in_a_unit("JobControl.put_aside", async |unit| unit.jobs().put_aside(&joined).await).await?;
         self.ask("Jobs.begin_slot", || jobs.begin_slot("a schedule", now, later, &joined)).await?;
         let filters = [
             ("all", JobFilter::default()),

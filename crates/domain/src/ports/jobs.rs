@@ -34,7 +34,7 @@ pub struct Finished {
     pub result: Option<String>,
 }
 
-/// The queue of jobs, for those who do them and for those who look after it. They are put into it by
+/// The queue of jobs, for those who do them and for those who look at it. They are put into it by
 /// [`Changes::new_jobs`](super::Changes::new_jobs). Each call is durable when it answers `Ok`.
 ///
 /// Leases keep two from doing one job at the same time, as long as nobody lets its lease run out.
@@ -80,20 +80,27 @@ pub trait Jobs: Send + Sync {
         not_believed_from: Timestamp,
         job: &Job,
     ) -> Result<bool, StoreError>;
-    /// Puts a job aside by itself; its id, or that of the one that it joined by its key.
-    async fn put_aside(&self, job: &Job) -> Result<JobId, StoreError>;
     /// One job.
     async fn job(&self, id: JobId) -> Result<Option<Job>, StoreError>;
     /// Jobs, by when they were put aside.
     async fn jobs(&self, filter: &JobFilter, page: &PageRequest<JobSort>) -> Result<Page<Job>, StoreError>;
-    /// Makes a job that waits or is dead due at `now`, as if it had never failed. The job as it is then; one
-    /// that runs or is done is left as it is.
-    async fn retry(&self, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError>;
-    /// Forgets a job, whatever its state. Who does it meanwhile has no say any more, but what it has done stays
-    /// done. Whether there was one.
-    async fn cancel(&self, id: JobId) -> Result<bool, StoreError>;
     /// How the jobs of each kind stand, in the order of [`JobKind::ALL`].
     async fn depth(&self, now: Timestamp) -> Result<Vec<Depth>, StoreError>;
+}
+
+/// The queue of jobs, for those who look after it, in a unit of work.
+#[cfg_attr(feature = "test-support", mockall::automock)]
+#[async_trait]
+pub trait JobControl: Send {
+    /// Puts a job aside, as [`Changes::new_jobs`](super::Changes::new_jobs) does; the job, or the one that it
+    /// joined by its key, as it is then.
+    async fn put_aside(&mut self, job: &Job) -> Result<Job, StoreError>;
+    /// Makes a job that waits or is dead due at `now`, as if it had never failed. The job as it is then; one
+    /// that runs or is done is left as it is.
+    async fn retry(&mut self, id: JobId, now: Timestamp) -> Result<Option<Job>, StoreError>;
+    /// Forgets a job, whatever its state: the job as it was. Who does it meanwhile has no say any more, but what
+    /// it has done stays done.
+    async fn cancel(&mut self, id: JobId) -> Result<Option<Job>, StoreError>;
 }
 
 /// Why a mail was not sent.

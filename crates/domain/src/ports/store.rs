@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::Webhooks;
+use super::{JobControl, Webhooks};
 use crate::api_key::{ApiKey, KeySpending, KeyUsage};
 use crate::audit_log::{Event, FailedSignIns, FailureKey};
 use crate::cancel_switch::{CancelSwitch, Sender};
@@ -109,6 +109,8 @@ pub trait UnitOfWork: Send {
     fn order_groups(&mut self) -> &mut dyn OrderGroups;
     /// Dead-man switches.
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches;
+    /// The queue of jobs.
+    fn jobs(&mut self) -> &mut dyn JobControl;
     /// What is kept of how users trade.
     fn scores(&mut self) -> &mut dyn Scores;
     /// Locks and loads all of this, in the order of the fields of [`Wanted`]: what stands later is

@@ -1,12 +1,16 @@
-//! What administrators may do with jobs.
+//! What administrators may do with jobs. What they do is told in the audit log, in the same unit of work.
 
+use async_trait::async_trait;
+use bellwether_domain::audit_log::{Action, Actor, Target};
 use bellwether_domain::ids::JobId;
 use bellwether_domain::job::{Job, JobKind, JobState, Priority};
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::{JobFilter, JobSort, Page, PageRequest};
+use bellwether_domain::ports::{Changes, JobFilter, JobSort, Page, PageRequest, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
+use serde_json::json;
 
-use crate::{Caller, Context, Error};
+use crate::atomically::{Script, Step, atomically};
+use crate::{Caller, Context, Error, audit_log};
 
 /// Jobs, by when they were put aside.
 pub async fn list(
@@ -29,25 +33,15 @@ pub async fn show(ctx: &Context, caller: Caller, id: JobId) -> Result<Job, Error
 /// the one that is told.
 pub async fn start(ctx: &Context, caller: Caller, kind: JobKind) -> Result<Job, Error> {
     caller.require(Permission::ManageJobs, false)?;
-    let now = ctx.clock.now();
-    let job = Job {
-        priority: Priority::High,
-        unique_key: Some(kind.as_str().to_owned()),
-        is_kept: true,
-        ..Job::new(JobId(ctx.ids.fresh().next_uuid()), kind, String::new(), now)
-    };
-    let id = ctx.jobs.put_aside(&job).await?;
+    let job = atomically(ctx, Start { caller, kind }).await?;
     ctx.job_bell.ring(kind);
-    Ok(ctx.jobs.job(id).await?.unwrap_or(Job { id, ..job }))
+    Ok(job)
 }
 
 /// Has a job done now that waits or was given up. Refused with [`JobNotRetried`](Refusal::JobNotRetried).
 pub async fn retry(ctx: &Context, caller: Caller, id: JobId) -> Result<Job, Error> {
     caller.require(Permission::ManageJobs, false)?;
-    let job = ctx.jobs.retry(id, ctx.clock.now()).await?.ok_or(Refusal::JobNotFound)?;
-    if matches!(job.state, JobState::Running | JobState::Done) {
-        return Err(Refusal::JobNotRetried(job.state).into());
-    }
+    let job = atomically(ctx, Retry { caller, id }).await?;
     ctx.job_bell.ring(job.kind);
     Ok(job)
 }
@@ -55,8 +49,69 @@ pub async fn retry(ctx: &Context, caller: Caller, id: JobId) -> Result<Job, Erro
 /// Forgets a job. What runs already is dropped within seconds, and what it has done stays done.
 pub async fn cancel(ctx: &Context, caller: Caller, id: JobId) -> Result<(), Error> {
     caller.require(Permission::ManageJobs, false)?;
-    if !ctx.jobs.cancel(id).await? {
-        return Err(Refusal::JobNotFound.into());
+    atomically(ctx, Cancel { caller, id }).await
+}
+
+/// What the audit log is told of it.
+fn told(ctx: &Context, caller: Caller, action: Action, job: &Job) -> Changes {
+    let kind = json!({ "kind": job.kind.as_str() });
+    let event = audit_log::with(ctx, Actor::User(caller.user), action, Target::Job(job.id), &kind);
+    Changes { events: vec![event], ..Changes::default() }
+}
+
+struct Start {
+    caller: Caller,
+    kind: JobKind,
+}
+
+#[async_trait]
+impl Script for Start {
+    type Output = Job;
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Job>, Error> {
+        let job = Job {
+            priority: Priority::High,
+            unique_key: Some(self.kind.as_str().to_owned()),
+            is_kept: true,
+            ..Job::new(JobId(ctx.ids.fresh().next_uuid()), self.kind, String::new(), ctx.clock.now())
+        };
+        let started = unit.jobs().put_aside(&job).await?;
+        unit.write(&told(ctx, self.caller, Action::JobStarted, &started)).await?;
+        Ok(Step::Commit(started))
     }
-    Ok(())
+}
+
+struct Retry {
+    caller: Caller,
+    id: JobId,
+}
+
+#[async_trait]
+impl Script for Retry {
+    type Output = Job;
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Job>, Error> {
+        let job = unit.jobs().retry(self.id, ctx.clock.now()).await?.ok_or(Refusal::JobNotFound)?;
+        if matches!(job.state, JobState::Running | JobState::Done) {
+            return Err(Refusal::JobNotRetried(job.state).into());
+        }
+        unit.write(&told(ctx, self.caller, Action::JobRetried, &job)).await?;
+        Ok(Step::Commit(job))
+    }
+}
+
+struct Cancel {
+    caller: Caller,
+    id: JobId,
+}
+
+#[async_trait]
+impl Script for Cancel {
+    type Output = ();
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<()>, Error> {
+        let job = unit.jobs().cancel(self.id).await?.ok_or(Refusal::JobNotFound)?;
+        unit.write(&told(ctx, self.caller, Action::JobCancelled, &job)).await?;
+        Ok(Step::Commit(()))
+    }
 }

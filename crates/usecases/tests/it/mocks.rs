@@ -105,6 +105,7 @@ pub struct Unit {
     pub webhooks: MockWebhooks,
     pub event_cursors: MockEventCursors,
     pub cancel_switches: MockCancelSwitches,
+    pub jobs: MockJobControl,
     pub scores: MockScores,
     pub order_groups: MockOrderGroups,
     pub unit: MockUnitOfWork,
@@ -127,6 +128,7 @@ impl Unit {
         unit.expect_api_keys().return_var(Box::new(self.api_keys) as Box<dyn ApiKeys>);
         unit.expect_webhooks().return_var(Box::new(self.webhooks) as Box<dyn Webhooks>);
         unit.expect_event_cursors().return_var(Box::new(self.event_cursors) as Box<dyn EventCursors>);
+        unit.expect_jobs().return_var(Box::new(self.jobs) as Box<dyn JobControl>);
         unit.expect_cancel_switches().return_var(Box::new(self.cancel_switches) as Box<dyn CancelSwitches>);
         unit.expect_scores().return_var(Box::new(self.scores) as Box<dyn Scores>);
         unit.expect_order_groups().return_var(Box::new(self.order_groups) as Box<dyn OrderGroups>);
@@ -192,6 +194,10 @@ impl UnitOfWork for OneByOne {
     fn order_groups(&mut self) -> &mut dyn OrderGroups {
         self.0.order_groups()
     }
+    fn jobs(&mut self) -> &mut dyn JobControl {
+        self.0.jobs()
+    }
+
     fn cancel_switches(&mut self) -> &mut dyn CancelSwitches {
         self.0.cancel_switches()
     }
