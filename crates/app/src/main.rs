@@ -46,29 +46,24 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let command = cli.command.clone().unwrap_or(Command::Serve { role: None });
-    if let Command::Replay(args) = command {
-        return replay::run(args).await.map(|()| ExitCode::SUCCESS);
-    }
-    if let Command::Openapi = command {
-        print_line(&format!("{:#}", bellwether_http::openapi()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let settings = settings::Settings::load(&cli)?;
-    let config = config::Config::read(&settings)?;
+    let settings = || settings::Settings::load(&cli);
+    let config = || config::Config::read(&settings()?);
     match command {
-        Command::Serve { .. } => serve::run(config).await.map(|()| ExitCode::SUCCESS),
-        Command::Migrate(action) => migrate::run(&config, action).await.map(|()| ExitCode::SUCCESS),
-        Command::Admin(action) => admin::run(&config, action).await.map(|()| ExitCode::SUCCESS),
-        Command::Keys(action) => keys::run(&config, &action).await.map(|()| ExitCode::SUCCESS),
-        Command::Audit(args) => audit::run(&config, args).await,
-        Command::Demo => demo::run(&config).await.map(|()| ExitCode::SUCCESS),
-        Command::Doctor => doctor::run(&config, &settings).await,
+        Command::Serve { .. } => serve::run(config()?).await?,
+        Command::Migrate(action) => migrate::run(&config()?, action).await?,
+        Command::Admin(action) => admin::run(&config()?, action).await?,
+        Command::Keys(action) => keys::run(&config()?, &action).await?,
+        Command::Audit(args) => return audit::run(&config()?, args).await,
+        Command::Demo => demo::run(&config()?).await?,
+        Command::Doctor => return doctor::run(&config()?, &settings()?).await,
         Command::Config(cli::ConfigAction::Print) => {
-            print_line(&settings.to_toml());
-            Ok(ExitCode::SUCCESS)
+            config()?;
+            print_line(&settings()?.to_toml());
         }
-        Command::Replay(_) | Command::Openapi => Ok(ExitCode::SUCCESS),
+        Command::Replay(args) => replay::run(args).await?,
+        Command::Openapi => print_line(&format!("{:#}", bellwether_http::openapi())),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes a line to standard output: what a command was asked for, as against what it logs. A

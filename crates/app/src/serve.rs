@@ -37,6 +37,7 @@ const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// Serves until SIGTERM or SIGINT. A second signal stops at once.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     logging::start(&config)?;
+    use_small_pages();
     let mut signals = Signals::new()?;
     let _lock = lock::take(&config)?;
     let master = wiring::master_key(&config)?;
@@ -96,6 +97,15 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     drop((ctx, backend));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Keeps the kernel from giving memory out in pages of 2 MB. Of a connection that waits, much is buffers of which
+/// a few hundred bytes are used, and small pages are given for what is used alone.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "the kernel does not say that it gives out small pages alone");
+    }
 }
 
 /// A task that ends when it is told to, and what it is called.

@@ -140,7 +140,8 @@ impl Client {
                     unanswered = 0;
                     match heard {
                         None | Some(Err(_) | Ok(actix_ws::Message::Close(_))) => return Over::End(End::Gone),
-                        Some(Ok(message)) => if let Err(over) = self.heed(message).await { return over },
+                        // In a box: most clients say nothing, and need not keep room for what would be done then.
+                        Some(Ok(message)) => if let Err(over) = Box::pin(self.heed(message)).await { return over },
                     }
                 }
                 () = tokio::time::sleep_until(next_beat) => {
