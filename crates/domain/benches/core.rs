@@ -107,6 +107,7 @@ impl Exchange {
     }
 
     /// Runs the flow; how many trades were made.
+    #[inline(never)]
     fn run(mut self, acts: &[Act]) -> usize {
         let limits = Limits { max_open_orders: u32::MAX, max_fills: 10_000, key: None };
         let moment = Moment { now: now(), limits };

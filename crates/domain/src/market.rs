@@ -326,6 +326,18 @@ impl Market {
         self.sequence
     }
 
+    /// Notes the price of a trade in a book: where there is one for both outcomes, it is a price of the other too.
+    pub fn set_last_price(&mut self, book: OutcomeId, price: Price) {
+        let is_binary = self.is_binary();
+        for (index, outcome) in self.outcomes.iter_mut().enumerate() {
+            if index == book.index() {
+                outcome.last_price = Some(price);
+            } else if is_binary {
+                outcome.last_price = Some(price.complement());
+            }
+        }
+    }
+
     /// Moves to `next`, or refuses naming both statuses.
     pub fn become_status(&mut self, next: MarketStatus, now: Timestamp) -> Result<(), Refusal> {
         if !self.status.may_become(next) {

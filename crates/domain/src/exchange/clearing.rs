@@ -7,18 +7,21 @@
 use jiff::Timestamp;
 
 use super::Stop;
+use super::draft::Draft;
 use super::plan::MakerDeal;
-use super::state::{Draft, State};
+use super::state::State;
 use crate::ids::{AccountId, FreshIds, OrderGroupId, OrderId, TradeId, TransferId, UserId};
 use crate::ledger::{self, Posting, Reference, TransferKind};
-use crate::market::OutcomeId;
+use crate::market::{Market, OutcomeId};
 use crate::money::{Credits, Price, Shares};
 use crate::order::{Backing, EndReason, Order, OrderStatus, Side, unit_cost};
+use crate::position::Position;
 use crate::trade::{Settlement, Trade};
 
 /// Clears the steps of one command on its draft.
 pub(super) struct Clearing<'a> {
     pub(super) state: &'a State,
+    pub(super) market: &'a Market,
     pub(super) draft: &'a mut Draft,
     pub(super) ids: &'a mut FreshIds,
     pub(super) now: Timestamp,
@@ -49,9 +52,9 @@ impl Clearing<'_> {
         let cost = price.cost(quantity)?;
         let fee = self.charge_fee(order, quantity, cost, trade)?;
         self.fill_taker(order, quantity, cost, fee)?;
-        self.record(Trade {
+        self.draft.trade(Trade {
             id: trade,
-            market: self.draft.market.id,
+            market: self.market.id,
             sequence: 0,
             outcome: book,
             price,
@@ -65,7 +68,8 @@ impl Clearing<'_> {
             maker: Some(resting.user),
             fee,
             created_at: self.now,
-        })
+        })?;
+        Ok(())
     }
 
     /// The taker `order` fills against the market maker.
@@ -108,18 +112,17 @@ impl Clearing<'_> {
         Ok(())
     }
 
-    /// Reserves what an order holds while `shares` of it rest.
-    pub(super) fn hold(&mut self, order: &Order, shares: Shares) -> Result<(), Stop> {
-        match order.backing {
-            Backing::Cash => {
-                let amount = order.reserve_for(shares)?;
-                self.draft.account(self.state, AccountId::of_user(order.user))?.hold(amount)?;
-            }
-            Backing::Shares => {
-                self.change_held(order.user, order.book, order.book_side, shares.count())?;
-            }
+    /// Leaves `shares` of an order resting, and reserves what it holds for them.
+    pub(super) fn rest(&mut self, order: OrderId, shares: Shares) -> Result<(), Stop> {
+        let row = self.draft.order(self.state, order)?;
+        let amount = row.reserve_for(shares)?;
+        row.remaining = shares;
+        row.reserved = amount;
+        let (user, backing, book, side) = (row.user, row.backing, row.book, row.book_side);
+        match backing {
+            Backing::Cash => Ok(self.draft.account(self.state, AccountId::of_user(user))?.hold(amount)?),
+            Backing::Shares => self.change_held(user, book, side, shares.count()),
         }
-        Ok(())
     }
 
     /// Frees what `shares` of a resting order hold and takes them off what remains.
@@ -199,7 +202,7 @@ impl Clearing<'_> {
         let for_book = price.cost(quantity)?;
         let for_rest = price.complement().cost(quantity)?;
         let (bidder, asker) = (AccountId::of_user(bid.user), AccountId::of_user(ask.user));
-        let collateral = self.draft.market.collateral();
+        let collateral = self.market.collateral();
         let settlement = match (bid.backing, ask.backing) {
             (Backing::Cash, Backing::Shares) => {
                 self.pay(bidder, asker, for_book, TransferKind::Trade, trade)?;
@@ -249,36 +252,24 @@ impl Clearing<'_> {
         // A bid gains the book's outcome or gives the others; an ask gives it or gains the others.
         let concerns_book = gains == (side == Side::Buy);
         let change = if gains { quantity.count() } else { -quantity.count() };
-        let deltas: Vec<(usize, i64)> = (0..position.holdings.len())
-            .filter(|index| (*index == book.index()) == concerns_book)
-            .map(|index| (index, change))
-            .collect();
-        self.change_holdings(party.user, deltas)
-    }
-
-    fn change_holdings(&mut self, user: UserId, deltas: impl IntoIterator<Item = (usize, i64)>) -> Result<(), Stop> {
-        let position = self.draft.position(self.state, user)?;
-        for (index, change) in deltas {
-            let Some(holding) = position.holdings.get_mut(index) else { continue };
-            holding.quantity = holding.quantity.plus(Shares::new(change))?;
-            if holding.quantity < holding.held {
-                return Err(Stop::NotLoaded("shares that are given"));
-            }
-        }
-        Ok(())
+        let outcomes = position.holdings.len();
+        let deltas =
+            (0..outcomes).filter(|index| (*index == book.index()) == concerns_book).map(|index| (index, change));
+        change_holdings(position, deltas)
     }
 
     /// Moves cash and shares between a user and the market maker, which mints complete sets as it
     /// runs out of shares and redeems them as it gets them back: its holding of outcome `i` is
     /// always `max(sold) - sold[i]`, so that at least one is zero.
     fn settle_with_maker(&mut self, user: UserId, deal: MakerDeal, trade: TradeId) -> Result<(), Stop> {
-        let outcomes = self.draft.market.outcomes.len();
-        let collateral = self.draft.market.collateral();
-        let maker = self.draft.market.maker.as_mut().ok_or(Stop::NotLoaded("market maker"))?;
+        let outcomes = self.market.outcomes.len();
+        let collateral = self.market.collateral();
+        let maker = self.market.maker.as_ref().ok_or(Stop::NotLoaded("market maker"))?;
         let maker_account = maker.account;
-        let before = maker.lmsr.sets();
-        deal.apply_to(&mut maker.lmsr)?;
-        let minted = Shares::new(maker.lmsr.sets()).minus(Shares::new(before))?.set_value()?;
+        let lmsr = self.draft.lmsr.get_or_insert_with(|| maker.lmsr.clone());
+        let before = lmsr.sets();
+        deal.apply_to(lmsr)?;
+        let minted = Shares::new(lmsr.sets()).minus(Shares::new(before))?.set_value()?;
 
         let cash = AccountId::of_user(user);
         let pays = deal.backing == Backing::Cash;
@@ -301,14 +292,14 @@ impl Clearing<'_> {
         } else {
             position.received = position.received.plus(deal.cash)?;
         }
-        self.change_holdings(user, deal.deltas(outcomes))
+        change_holdings(position, deal.deltas(outcomes))
     }
 
     /// Charges the taker's fee. Nobody pays a fee to himself.
     fn charge_fee(&mut self, order: OrderId, quantity: Shares, cost: Credits, trade: TradeId) -> Result<Credits, Stop> {
-        let fee = self.draft.market.fee_rate.fee(quantity, cost)?;
+        let fee = self.market.fee_rate.fee(quantity, cost)?;
         let user = self.draft.order(self.state, order)?.user;
-        let (from, to) = (AccountId::of_user(user), self.draft.market.fee_account());
+        let (from, to) = (AccountId::of_user(user), self.market.fee_account());
         if !fee.is_positive() || from == to {
             return Ok(Credits::ZERO);
         }
@@ -327,7 +318,7 @@ impl Clearing<'_> {
         trade: TradeId,
     ) -> Result<(), Stop> {
         let id = TransferId(self.ids.next_uuid());
-        let reference = Reference { market: Some(self.draft.market.id), trade: Some(trade) };
+        let reference = Reference { market: Some(self.market.id), trade: Some(trade) };
         let posting = Posting { id, amount, kind, reference, memo: None };
         let mut payer = self.draft.account(self.state, from)?.clone();
         let payee = self.draft.account(self.state, to)?;
@@ -349,9 +340,9 @@ impl Clearing<'_> {
             (Side::Buy, Backing::Cash) | (Side::Sell, Backing::Shares) => Settlement::Transfer,
             (Side::Sell, Backing::Cash) | (Side::Buy, Backing::Shares) => Settlement::Rest,
         };
-        self.record(Trade {
+        self.draft.trade(Trade {
             id: trade,
-            market: self.draft.market.id,
+            market: self.market.id,
             sequence: 0,
             outcome: deal.book,
             price: average_price(deal.cost, deal.quantity),
@@ -365,25 +356,20 @@ impl Clearing<'_> {
             maker: None,
             fee,
             created_at: self.now,
-        })
-    }
-
-    fn record(&mut self, mut trade: Trade) -> Result<(), Stop> {
-        let market = &mut self.draft.market;
-        trade.sequence = market.next_sequence();
-        market.volume = market.volume.plus(trade.cost)?;
-        market.trade_count += 1;
-        let is_binary = market.is_binary();
-        for (index, outcome) in market.outcomes.iter_mut().enumerate() {
-            if index == trade.outcome.index() {
-                outcome.last_price = Some(trade.price);
-            } else if is_binary {
-                outcome.last_price = Some(trade.price.complement());
-            }
-        }
-        self.draft.trades.push(trade);
+        })?;
         Ok(())
     }
+}
+
+fn change_holdings(position: &mut Position, deltas: impl IntoIterator<Item = (usize, i64)>) -> Result<(), Stop> {
+    for (index, change) in deltas {
+        let Some(holding) = position.holdings.get_mut(index) else { continue };
+        holding.quantity = holding.quantity.plus(Shares::new(change))?;
+        if holding.quantity < holding.held {
+            return Err(Stop::NotLoaded("shares that are given"));
+        }
+    }
+    Ok(())
 }
 
 /// Adds a fill's cost to an order, at prices of the outcome as its owner named it.

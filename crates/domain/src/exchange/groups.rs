@@ -15,7 +15,7 @@ impl State {
     /// Refuses an order whose group is another's, for another market, or has nothing left.
     pub(super) fn check_group(&self, command: &PlaceOrder, now: Timestamp) -> Result<(), Stop> {
         let Some(id) = command.group else { return Ok(()) };
-        let group = self.groups.get(&id).filter(|group| group.user == command.user);
+        let group = self.groups.get(id).filter(|group| group.user == command.user);
         let group = group.ok_or(Refusal::OrderGroupNotFound)?;
         if group.market != command.market {
             return Err(Refusal::OrderGroupOfOtherMarket { market: group.market }.into());
@@ -30,13 +30,14 @@ impl State {
     /// Cancels what is still open of the groups whose cap the draft has reached.
     pub(super) fn end_full_groups(&self, clearing: &mut Clearing<'_>) -> Result<(), Stop> {
         let full: BTreeSet<OrderGroupId> =
-            clearing.draft.groups.values().filter(|group| group.is_full()).map(|group| group.id).collect();
+            clearing.draft.groups.iter().filter(|(_, group)| group.is_full()).map(|(id, _)| *id).collect();
         if full.is_empty() {
             return Ok(());
         }
         let is_meant = |order: &&Order| order.is_open() && order.group.is_some_and(|group| full.contains(&group));
-        let known = self.orders.values().filter(is_meant).map(|order| order.id);
-        let drafted = clearing.draft.orders.values().filter(is_meant).map(|order| order.id);
+        let known = self.orders.values().map(Box::as_ref).filter(is_meant).map(|order| order.id);
+        let drafted =
+            clearing.draft.orders.iter().map(|(_, order)| order.as_ref()).filter(is_meant).map(|order| order.id);
         let ids: BTreeSet<OrderId> = known.chain(drafted).collect();
         for id in ids {
             if clearing.draft.order(self, id)?.is_open() {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Stop;
-use super::state::{Draft, State};
+use super::draft::Draft;
+use super::state::State;
 use crate::api_key::KeyUsage;
 use crate::ids::{AccountId, ApiKeyId, OrderId};
 use crate::ledger::Transfer;
@@ -16,8 +17,8 @@ impl State {
             return Ok(Vec::new());
         }
         let mut usages: BTreeMap<ApiKeyId, KeyUsage> = BTreeMap::new();
-        for (id, now) in &draft.orders {
-            if let Some((usage, before)) = self.orders.get(id).and_then(|o| Some((self.usage(&mut usages, o)?, o))) {
+        for (id, now) in draft.orders.iter() {
+            if let Some((usage, before)) = self.orders.get(*id).and_then(|o| Some((self.usage(&mut usages, o)?, o))) {
                 usage.reserved = usage.reserved.minus(before.reserved)?;
                 usage.open_orders = usage.open_orders.saturating_sub(u64::from(before.is_open()));
             }
@@ -27,7 +28,7 @@ impl State {
             }
         }
         for transfer in &draft.transfers {
-            let order = payer_of(transfer, draft).and_then(|id| draft.orders.get(&id));
+            let order = payer_of(transfer, draft).and_then(|id| draft.orders.get(id));
             if let Some(usage) = order.and_then(|order| self.usage(&mut usages, order)) {
                 usage.spend(transfer.amount)?;
             }

@@ -6,12 +6,15 @@
 //! work: [`State::into_changes`] gives everything that they changed, each row once.
 
 mod clearing;
+mod draft;
 mod groups;
 mod keys;
 mod plan;
 mod reduce;
+mod rows;
 mod sets;
 mod state;
+mod terms;
 
 use jiff::Timestamp;
 use thiserror::Error;
@@ -25,8 +28,7 @@ use crate::lmsr::{Lmsr, LmsrError};
 use crate::market::{Market, MarketStatus, OutcomeId};
 use crate::money::{Credits, Overflow, Price, Shares};
 use crate::order::{
-    AmendOrder, Backing, EndReason, Life, MarketBound, Order, OrderStatus, OrderType, OutcomeSpec, PlaceOrder, Side,
-    Terms, TimeInForce, book_price, book_side,
+    AmendOrder, Backing, EndReason, Order, OrderStatus, OrderType, PlaceOrder, Side, TimeInForce, book_price,
 };
 use crate::order_group::OrderGroup;
 use crate::position::Position;
@@ -34,8 +36,9 @@ use crate::refusal::Refusal;
 use crate::trade::Trade;
 
 use clearing::{Clearing, worst_cost};
+use draft::Draft;
 use plan::{Incoming, Plan, Step};
-use state::Draft;
+use terms::{Amended, new_order};
 
 /// Why a command was not executed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -126,17 +129,19 @@ pub struct Preview {
 impl State {
     /// Places an order: it fills what it can, and rests, is cancelled or refused by its terms.
     pub fn place(&mut self, command: &PlaceOrder, ids: &mut FreshIds, moment: Moment) -> Result<Executed, Stop> {
-        let (draft, id) = self.draft_place(command, ids, moment)?;
+        let spare = self.spare.take();
+        let (draft, id) = self.draft_place(spare, command, ids, moment)?;
         self.finish(draft, id, moment.limits.key)
     }
 
     /// What [`place`](Self::place) would do. Changes nothing.
     pub fn preview(&self, command: &PlaceOrder, ids: &mut FreshIds, moment: Moment) -> Result<Preview, Stop> {
-        let (mut draft, id) = self.draft_place(command, ids, moment)?;
+        let (mut draft, id) = self.draft_place(None, command, ids, moment)?;
         let available = draft.account(self, AccountId::of_user(command.user))?.available();
         let position = draft.position(self, command.user)?.clone();
-        let market = draft.market.clone();
-        Ok(Preview { executed: executed(draft.orders.get(&id), &draft.trades, &market)?, available, position, market })
+        let mut market = self.market_of(draft.market)?.clone();
+        draft.apply_to(&mut market);
+        Ok(Preview { executed: executed(&draft, id, &market)?, available, position, market })
     }
 
     /// Cancels an open order of `user` and frees what it held.
@@ -153,22 +158,25 @@ impl State {
         reason: EndReason,
         now: Timestamp,
     ) -> Result<Executed, Stop> {
+        let spare = self.spare.take();
         let row = self.open_order(order, user)?;
-        let mut draft = Draft::new(self.market_of(row.market)?.clone());
-        draft.market.next_sequence();
+        let market = self.market_of(row.market)?;
+        let mut draft = Draft::new(market, spare);
+        draft.next_sequence();
         let mut ids = FreshIds::starting_at(uuid::Uuid::nil());
-        Clearing { state: self, draft: &mut draft, ids: &mut ids, now }.end(order, status, reason)?;
+        Clearing { state: self, market, draft: &mut draft, ids: &mut ids, now }.end(order, status, reason)?;
         self.finish(draft, order, None)
     }
 
     /// Amends an open order: see [`AmendOrder`].
     pub fn amend(&mut self, command: &AmendOrder, ids: &mut FreshIds, moment: Moment) -> Result<Executed, Stop> {
+        let spare = self.spare.take();
         let old = self.open_order(command.order, Some(command.user))?.clone();
         let market = self.tradable(old.market, moment.now)?;
         let amended = Amended::of(&old, command, moment.now)?;
-        let mut draft = Draft::new(market.clone());
-        let sequence = draft.market.next_sequence();
-        let mut clearing = Clearing { state: self, draft: &mut draft, ids, now: moment.now };
+        let mut draft = Draft::new(market, spare);
+        let sequence = draft.next_sequence();
+        let mut clearing = Clearing { state: self, market, draft: &mut draft, ids, now: moment.now };
         clearing.free(old.id, if amended.keeps_its_place { amended.taken_off } else { old.remaining })?;
         let row = clearing.draft.order(self, old.id)?;
         row.quantity = amended.quantity;
@@ -180,7 +188,7 @@ impl State {
             row.price = Some(amended.price);
             row.book_price = Some(book_price(row.outcome, amended.price, market.is_binary()));
             draft.new_order = Some(old.id);
-            draft.requeued = Some(old.clone());
+            draft.requeued = Some(Box::new(old.clone()));
             let incoming = Incoming {
                 user: old.user,
                 book: old.book,
@@ -193,20 +201,26 @@ impl State {
                 fee_rate: market.fee_rate,
                 group: old.group,
             };
-            self.execute(&mut draft, old.id, &incoming, ids, moment)?;
+            self.execute(&mut draft, market, old.id, &incoming, ids, moment)?;
         }
         self.finish(draft, old.id, moment.limits.key)
     }
 
-    fn draft_place(&self, command: &PlaceOrder, ids: &mut FreshIds, moment: Moment) -> Result<(Draft, OrderId), Stop> {
+    fn draft_place(
+        &self,
+        spare: Option<Box<Draft>>,
+        command: &PlaceOrder,
+        ids: &mut FreshIds,
+        moment: Moment,
+    ) -> Result<(Box<Draft>, OrderId), Stop> {
         let market = self.tradable(command.market, moment.now)?;
         if let Some(until) = command.valid_until.filter(|until| moment.now > *until) {
             return Err(Refusal::OrderTooLate { until }.into());
         }
         let reduced = if command.reduce_only { Some(self.reduced(command, market)?) } else { None };
         let command = reduced.as_ref().unwrap_or(command);
-        let mut draft = Draft::new(market.clone());
-        let sequence = draft.market.next_sequence();
+        let mut draft = Draft::new(market, spare);
+        let sequence = draft.next_sequence();
         let (mut order, incoming) = new_order(command, market, OrderId(ids.next_uuid()), sequence, moment.now)?;
         self.check_client_id(&order)?;
         self.check_group(command, moment.now)?;
@@ -214,7 +228,7 @@ impl State {
         let id = order.id;
         draft.orders.insert(id, order);
         draft.new_order = Some(id);
-        self.execute(&mut draft, id, &incoming, ids, moment)?;
+        self.execute(&mut draft, market, id, &incoming, ids, moment)?;
         Ok((draft, id))
     }
 
@@ -223,40 +237,37 @@ impl State {
     fn execute(
         &self,
         draft: &mut Draft,
+        market: &Market,
         id: OrderId,
         incoming: &Incoming,
         ids: &mut FreshIds,
         moment: Moment,
     ) -> Result<(), Stop> {
-        self.check_means(draft, incoming)?;
-        let plan = plan::plan(self, incoming, draft.market.id, moment)?;
+        self.check_means(draft, market, incoming)?;
+        let plan = plan::plan(self, incoming, market.id, moment)?;
         check_terms(draft.order(self, id)?, &plan, incoming)?;
         let before = draft.account(self, AccountId::of_user(incoming.user))?.available();
-        let mut clearing = Clearing { state: self, draft, ids, now: moment.now };
+        let mut clearing = Clearing { state: self, market, draft, ids, now: moment.now };
         for step in &plan.steps {
             clear_step(&mut clearing, id, *step).map_err(|stop| name_shortfall(stop, before))?;
         }
         self.rest_or_end(&mut clearing, id, &plan, moment).map_err(|stop| name_shortfall(stop, before))?;
         self.end_full_groups(&mut clearing)?;
-        debug_assert_eq!(draft.market.maker.as_ref().map(|m| &m.lmsr), plan.lmsr.as_ref(), "clearing follows the plan");
+        debug_assert_eq!(draft.lmsr, plan.lmsr, "clearing follows the plan");
         Ok(())
     }
 
     /// The order's whole cost at its limit, or all its shares, must be available from the start.
-    fn check_means(&self, draft: &mut Draft, incoming: &Incoming) -> Result<(), Stop> {
+    fn check_means(&self, draft: &mut Draft, market: &Market, incoming: &Incoming) -> Result<(), Stop> {
         let Incoming { user, book, side, backing, limit, quantity, budget, .. } = *incoming;
         if backing == Backing::Shares {
-            let names: Vec<String> = draft.market.outcomes.iter().map(|o| o.name.clone()).collect();
             let position = draft.position(self, user)?;
-            for (index, (holding, name)) in position.holdings.iter().zip(names).enumerate() {
+            for (index, (holding, outcome)) in position.holdings.iter().zip(&market.outcomes).enumerate() {
                 let gives = (index == book.index()) == (side == Side::Sell);
-                if gives && holding.available() < quantity {
-                    return Err(Refusal::InsufficientShares {
-                        outcome: name,
-                        required: quantity,
-                        available: holding.available(),
-                    }
-                    .into());
+                let (required, available) = (quantity, holding.available());
+                if gives && available < required {
+                    let outcome = outcome.name.clone();
+                    return Err(Refusal::InsufficientShares { outcome, required, available }.into());
                 }
             }
             return Ok(());
@@ -270,17 +281,14 @@ impl State {
     }
 
     fn rest_or_end(&self, clearing: &mut Clearing<'_>, id: OrderId, plan: &Plan, moment: Moment) -> Result<(), Stop> {
-        let order = clearing.draft.order(self, id)?.clone();
+        let order = clearing.draft.order(self, id)?;
         let may_rest =
             order.order_type == OrderType::Limit && matches!(order.time_in_force, TimeInForce::Gtc | TimeInForce::Gtd);
-        let is_group_full = order.group.and_then(|id| clearing.draft.groups.get(&id)).is_some_and(OrderGroup::is_full);
+        let group = order.group;
+        let is_group_full = group.and_then(|id| clearing.draft.groups.get(id)).is_some_and(OrderGroup::is_full);
         if may_rest && plan.remaining.is_positive() && !plan.stopped_by_self_trade && !is_group_full {
-            self.check_open_count(&order, moment)?;
-            clearing.hold(&order, plan.remaining)?;
-            let row = clearing.draft.order(self, id)?;
-            row.remaining = plan.remaining;
-            row.reserved = row.reserve_for(plan.remaining)?;
-            return Ok(());
+            self.check_open_count(clearing.draft.order(self, id)?, moment)?;
+            return clearing.rest(id, plan.remaining);
         }
         let row = clearing.draft.order(self, id)?;
         if is_bounded_by_spend_alone(row) {
@@ -303,7 +311,7 @@ impl State {
     }
 
     fn check_open_count(&self, order: &Order, moment: Moment) -> Result<(), Stop> {
-        let was_open = self.orders.get(&order.id).is_some_and(Order::is_open);
+        let was_open = self.order(order.id).is_some_and(Order::is_open);
         let open = self
             .open_counts
             .get(&(order.market, order.user))
@@ -339,13 +347,13 @@ impl State {
     }
 
     fn open_order(&self, id: OrderId, user: Option<UserId>) -> Result<&Order, Stop> {
-        let order = self.orders.get(&id).filter(|o| user.is_none_or(|u| u == o.user)).ok_or(Refusal::OrderNotFound)?;
+        let order = self.order(id).filter(|o| user.is_none_or(|u| u == o.user)).ok_or(Refusal::OrderNotFound)?;
         if order.is_open() { Ok(order) } else { Err(Refusal::OrderNotOpen(order.status).into()) }
     }
 
     /// Makes the draft part of the state, unless it goes beyond what the key allows.
-    fn finish(&mut self, draft: Draft, id: OrderId, key: Option<ApiKeyId>) -> Result<Executed, Stop> {
-        let executed = executed(draft.orders.get(&id), &draft.trades, &draft.market)?;
+    fn finish(&mut self, draft: Box<Draft>, id: OrderId, key: Option<ApiKeyId>) -> Result<Executed, Stop> {
+        let executed = executed(&draft, id, self.market_of(draft.market)?)?;
         let usages = self.usages_after(&draft)?;
         if let Some(key) = key {
             self.check_key(&usages, key)?;
@@ -355,10 +363,10 @@ impl State {
     }
 }
 
-fn executed(order: Option<&Order>, trades: &[Trade], market: &Market) -> Result<Executed, Stop> {
-    let order = order.ok_or(Stop::NotLoaded("order"))?.clone();
+fn executed(draft: &Draft, order: OrderId, market: &Market) -> Result<Executed, Stop> {
+    let order = draft.orders.get(order).map(|order| Order::clone(order)).ok_or(Stop::NotLoaded("order"))?;
     let outcome = market.outcomes.get(order.outcome.index()).map(|o| o.name.clone()).unwrap_or_default();
-    let fills = trades.iter().filter(|t| t.taker_order == order.id).cloned().collect();
+    let fills = draft.trades.iter().filter(|t| t.taker_order == order.id).cloned().collect();
     Ok(Executed { order, outcome, fills })
 }
 
@@ -402,162 +410,6 @@ fn check_terms(order: &Order, plan: &Plan, incoming: &Incoming) -> Result<(), St
         return Err(Refusal::FillOrKill { fillable: plan.filled()? }.into());
     }
     Ok(())
-}
-
-/// The order's row before anything is filled, and what matching needs of it.
-fn new_order(
-    command: &PlaceOrder,
-    market: &Market,
-    id: OrderId,
-    sequence: i64,
-    now: Timestamp,
-) -> Result<(Order, Incoming), Refusal> {
-    let outcome = find_outcome(&command.outcome, market)?;
-    let is_binary = market.is_binary();
-    let (book, side) = book_side(outcome, command.side, is_binary);
-    let backing = command.backing.unwrap_or(match command.side {
-        Side::Buy => Backing::Cash,
-        Side::Sell => Backing::Shares,
-    });
-    let parts = TermParts::of(command.terms, now)?;
-    if parts.max_spend.is_some() && backing == Backing::Shares {
-        return Err(Refusal::SpendWithoutCash);
-    }
-    let anything = match command.side {
-        Side::Buy => Price::MAX,
-        Side::Sell => Price::MIN,
-    };
-    let quantity = parts.quantity.unwrap_or(Shares::MAX_ORDER);
-    let order = Order {
-        id,
-        market: market.id,
-        user: command.user,
-        outcome,
-        side: command.side,
-        order_type: parts.order_type,
-        price: parts.price,
-        max_spend: parts.max_spend,
-        backing,
-        quantity,
-        filled: Shares::ZERO,
-        remaining: Shares::ZERO,
-        reserved: Credits::ZERO,
-        cost: Credits::ZERO,
-        fee: Credits::ZERO,
-        time_in_force: parts.time_in_force,
-        expires_at: parts.expires_at,
-        post_only: parts.post_only,
-        self_trade_prevention: command.self_trade_prevention,
-        client_order_id: command.client_order_id.clone(),
-        counted_by: None,
-        status: OrderStatus::Open,
-        end_reason: None,
-        book,
-        book_side: side,
-        book_price: parts.price.map(|p| book_price(outcome, p, is_binary)),
-        sequence,
-        created_at: now,
-        updated_at: now,
-        placed_by: command.placed_by,
-        group: command.group,
-    };
-    let incoming = Incoming {
-        user: command.user,
-        book,
-        side,
-        backing,
-        limit: book_price(outcome, parts.price.unwrap_or(anything), is_binary),
-        quantity,
-        budget: parts.max_spend,
-        self_trade_prevention: command.self_trade_prevention,
-        fee_rate: market.fee_rate,
-        group: command.group,
-    };
-    Ok((order, incoming))
-}
-
-fn find_outcome(spec: &OutcomeSpec, market: &Market) -> Result<OutcomeId, Refusal> {
-    let (found, name) = match spec {
-        OutcomeSpec::Name(name) => (market.outcome_named(name), name.clone()),
-        OutcomeSpec::Id(id) => (Some(*id).filter(|id| id.index() < market.outcomes.len()), id.index().to_string()),
-    };
-    found.ok_or_else(|| {
-        let known: Vec<&str> = market.outcomes.iter().map(|o| o.name.as_str()).collect();
-        Refusal::OutcomeNotFound { name, known: known.join(", ") }
-    })
-}
-
-/// The columns that an order's terms come to.
-struct TermParts {
-    order_type: OrderType,
-    price: Option<Price>,
-    quantity: Option<Shares>,
-    max_spend: Option<Credits>,
-    time_in_force: TimeInForce,
-    expires_at: Option<Timestamp>,
-    post_only: bool,
-}
-
-impl TermParts {
-    fn of(terms: Terms, now: Timestamp) -> Result<Self, Refusal> {
-        match terms {
-            Terms::Limit { price, quantity, life, post_only } => {
-                let (time_in_force, expires_at) = match life {
-                    Life::UntilCancelled => (TimeInForce::Gtc, None),
-                    Life::Until(at) if at <= now => return Err(Refusal::ExpiryInThePast),
-                    Life::Until(at) => (TimeInForce::Gtd, Some(at)),
-                    Life::ImmediateOrCancel => (TimeInForce::Ioc, None),
-                    Life::FillOrKill => (TimeInForce::Fok, None),
-                };
-                let (order_type, price, quantity) = (OrderType::Limit, Some(price), Some(quantity));
-                Ok(Self { order_type, price, quantity, max_spend: None, time_in_force, expires_at, post_only })
-            }
-            Terms::Market { bound, fill_or_kill } => {
-                let time_in_force = if fill_or_kill { TimeInForce::Fok } else { TimeInForce::Ioc };
-                let (price, quantity, max_spend) = match bound {
-                    MarketBound::Worst { quantity, price } => (Some(price), Some(quantity), None),
-                    MarketBound::Spend { max_spend, quantity, price } => (price, quantity, Some(max_spend)),
-                };
-                let order_type = OrderType::Market;
-                Ok(Self { order_type, price, quantity, max_spend, time_in_force, expires_at: None, post_only: false })
-            }
-        }
-    }
-}
-
-/// What an amendment comes to.
-struct Amended {
-    price: Price,
-    quantity: Shares,
-    expires_at: Option<Timestamp>,
-    /// Whether only the quantity shrinks (or the date moves), so that priority is kept.
-    keeps_its_place: bool,
-    /// How many resting shares are taken off then.
-    taken_off: Shares,
-}
-
-impl Amended {
-    fn of(old: &Order, command: &AmendOrder, now: Timestamp) -> Result<Self, Refusal> {
-        let old_price = old.price.ok_or(Refusal::BadAmendment("only limit orders can be amended"))?;
-        let (price, quantity) =
-            (command.price.unwrap_or(old_price), command.quantity.unwrap_or(old.filled.plus(old.remaining)?));
-        if command.price.is_none() && command.quantity.is_none() && command.expires_at.is_none() {
-            return Err(Refusal::BadAmendment("the amendment names neither price, quantity nor expiresAt"));
-        }
-        if command.expires_at.is_some() && old.time_in_force != TimeInForce::Gtd {
-            return Err(Refusal::BadAmendment("only a good-till-date order has an expiry to amend"));
-        }
-        if command.expires_at.is_some_and(|at| at <= now) {
-            return Err(Refusal::ExpiryInThePast);
-        }
-        if quantity <= old.filled {
-            return Err(Refusal::QuantityBelowFilled { filled: old.filled });
-        }
-        let resting = old.filled.plus(old.remaining)?;
-        let keeps_its_place = price == old_price && quantity <= resting;
-        let taken_off = if keeps_its_place { resting.minus(quantity)? } else { Shares::ZERO };
-        Ok(Self { price, quantity, expires_at: command.expires_at.or(old.expires_at), keeps_its_place, taken_off })
-    }
 }
 
 /// Whether an order resting at that price crosses the market maker: whether the maker would fill at

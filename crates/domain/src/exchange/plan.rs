@@ -8,11 +8,12 @@
 //! cheaper, so that resting bids on them may now cross the maker's price. They are filled by the
 //! maker at once ([`Step::Sweep`]); so no open order crosses the maker's price at rest.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use foldhash::HashMap;
 use jiff::Timestamp;
 
+use super::rows::Rows;
 use super::state::{MarketState, State};
 use super::{Moment, Stop};
 use crate::book::{Rank, Resting};
@@ -127,7 +128,7 @@ pub(super) struct Plan {
     pub(super) remaining: Shares,
     /// Whether it met its owner's order and is to be cancelled for it.
     pub(super) stopped_by_self_trade: bool,
-    /// The market maker after all steps.
+    /// The market maker after all steps, where any is with it.
     pub(super) lmsr: Option<Lmsr>,
 }
 
@@ -161,14 +162,14 @@ pub(super) fn plan(state: &State, incoming: &Incoming, market: MarketId, moment:
         incoming,
         now,
         max_fills,
-        walks: BTreeMap::new(),
+        walks: Vec::new(),
         lmsr: None,
         steps: Vec::new(),
         remaining: incoming.quantity,
         budget: incoming.budget,
         stopped: false,
     };
-    planner.lmsr = planner.state.market.maker.as_ref().map(|m| m.lmsr.clone());
+    planner.lmsr = planner.state.market.maker.as_ref().map(|maker| Cow::Borrowed(&maker.lmsr));
     loop {
         planner.take()?;
         // A sweep moves the maker's price back towards the taker, who may then take more.
@@ -180,7 +181,10 @@ pub(super) fn plan(state: &State, incoming: &Incoming, market: MarketId, moment:
         steps: planner.steps,
         remaining: planner.remaining,
         stopped_by_self_trade: planner.stopped,
-        lmsr: planner.lmsr,
+        lmsr: planner.lmsr.and_then(|lmsr| match lmsr {
+            Cow::Owned(after) => Some(after),
+            Cow::Borrowed(_) => None,
+        }),
     })
 }
 
@@ -193,7 +197,7 @@ struct Walk {
 
 /// How much of each group's cap is left in this plan.
 struct Groups<'a> {
-    known: &'a HashMap<OrderGroupId, OrderGroup>,
+    known: &'a Rows<OrderGroupId, OrderGroup>,
     left: BTreeMap<OrderGroupId, Shares>,
     now: Timestamp,
 }
@@ -204,7 +208,7 @@ impl Groups<'_> {
         let Some(id) = group else { return Ok(quantity) };
         let left = match self.left.get(&id) {
             Some(left) => *left,
-            None => self.known.get(&id).ok_or(Stop::NotLoaded("order group"))?.left(self.now),
+            None => self.known.get(id).ok_or(Stop::NotLoaded("order group"))?.left(self.now),
         };
         Ok(quantity.min(left))
     }
@@ -229,8 +233,10 @@ struct Planner<'a> {
     incoming: &'a Incoming,
     now: Timestamp,
     max_fills: u32,
-    walks: BTreeMap<(OutcomeId, Side), Walk>,
-    lmsr: Option<Lmsr>,
+    /// One for each side that it has come to.
+    walks: Vec<((OutcomeId, Side), Walk)>,
+    /// The market maker as the plan leaves it.
+    lmsr: Option<Cow<'a, Lmsr>>,
     steps: Vec<Step>,
     remaining: Shares,
     budget: Option<Credits>,
@@ -254,7 +260,7 @@ impl Planner<'_> {
     /// The best order of a side that is still there in this plan, within `limit`.
     fn peek(&mut self, book: OutcomeId, side: Side, limit: Price) -> Result<Option<(Rank, Resting)>, Stop> {
         loop {
-            let walk = self.walks.get(&(book, side)).copied().unwrap_or_default();
+            let walk = self.walk(book, side);
             let beyond = |_| Stop::NeedsDepth { market: self.state.market.id, book, side };
             let Some((rank, mut resting)) = self.state.side(book, side).next(walk.after, limit).map_err(beyond)? else {
                 return Ok(None);
@@ -274,9 +280,21 @@ impl Planner<'_> {
         }
     }
 
+    /// How far the walk along a side has come.
+    fn walk(&self, book: OutcomeId, side: Side) -> Walk {
+        self.walks.iter().find(|(known, _)| *known == (book, side)).map(|(_, walk)| *walk).unwrap_or_default()
+    }
+
+    fn set_walk(&mut self, book: OutcomeId, side: Side, walk: Walk) {
+        match self.walks.iter_mut().find(|(known, _)| *known == (book, side)) {
+            Some((_, known)) => *known = walk,
+            None => self.walks.push(((book, side), walk)),
+        }
+    }
+
     /// Steps past an order.
     fn pass(&mut self, book: OutcomeId, side: Side, rank: Rank) {
-        self.walks.insert((book, side), Walk { after: Some(rank), taken: 0 });
+        self.set_walk(book, side, Walk { after: Some(rank), taken: 0 });
     }
 
     /// Takes `quantity` off the next order of a side, and steps past it when nothing remains.
@@ -284,7 +302,8 @@ impl Planner<'_> {
         if quantity >= resting.remaining {
             self.pass(book, side, rank);
         } else {
-            self.walks.entry((book, side)).or_default().taken += quantity.count();
+            let walk = self.walk(book, side);
+            self.set_walk(book, side, Walk { taken: walk.taken + quantity.count(), ..walk });
         }
     }
 
@@ -415,7 +434,7 @@ impl Planner<'_> {
     fn make_deal(&mut self, deal: MakerDeal, swept: Option<OrderId>) -> Result<(), Stop> {
         self.push(swept.map_or(Step::Maker { deal }, |order| Step::Sweep { order, deal }))?;
         if let Some(lmsr) = &mut self.lmsr {
-            deal.apply_to(lmsr)?;
+            deal.apply_to(lmsr.to_mut())?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Orders that may only make a position smaller.
 
+use super::Stop;
 use super::state::State;
-use super::{Stop, find_outcome};
+use super::terms::find_outcome;
 use crate::market::Market;
 use crate::money::Shares;
 use crate::order::{Backing, MarketBound, PlaceOrder, Side, Terms, book_side};

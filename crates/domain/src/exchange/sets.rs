@@ -5,11 +5,13 @@
 
 use jiff::Timestamp;
 
-use super::state::{Draft, State};
+use super::draft::Draft;
+use super::state::State;
 use super::{Moment, Stop};
 use crate::api_key::KeyUsage;
 use crate::ids::{AccountId, FreshIds, MarketId, TransferId, UserId};
 use crate::ledger::{self, Posting, Reference, Transfer, TransferKind};
+use crate::market::Market;
 use crate::money::{Credits, Shares};
 use crate::position::Position;
 use crate::refusal::Refusal;
@@ -58,13 +60,13 @@ impl State {
     ) -> Result<SetsExchanged, Stop> {
         let market = self.tradable(command.market, moment.now)?;
         let amount = command.quantity.set_value()?;
-        let mut draft = Draft::new(market.clone());
+        let mut draft = Draft::new(market, None);
         let (own, collateral) = (AccountId::of_user(command.user), market.collateral());
         let (from, to, kind) = match command.way {
             SetsWay::Split => (own, collateral, TransferKind::Mint),
             SetsWay::Merge => (collateral, own, TransferKind::Redeem),
         };
-        self.change_position(&mut draft, command, amount)?;
+        self.change_position(&mut draft, market, command, amount)?;
         let reference = Reference { market: Some(command.market), trade: None };
         let posting = Posting { id: TransferId(ids.next_uuid()), amount, kind, reference, memo: None };
         let transfer = self.move_credits(&mut draft, from, to, posting, moment.now)?;
@@ -78,15 +80,21 @@ impl State {
         Ok(done)
     }
 
-    fn change_position(&self, draft: &mut Draft, command: &ExchangeSets, amount: Credits) -> Result<(), Stop> {
-        let names: Vec<String> = draft.market.outcomes.iter().map(|outcome| outcome.name.clone()).collect();
+    fn change_position(
+        &self,
+        draft: &mut Draft,
+        market: &Market,
+        command: &ExchangeSets,
+        amount: Credits,
+    ) -> Result<(), Stop> {
         let position = draft.position(self, command.user)?;
-        for (holding, name) in position.holdings.iter_mut().zip(names) {
+        for (holding, outcome) in position.holdings.iter_mut().zip(&market.outcomes) {
             match command.way {
                 SetsWay::Split => holding.quantity = holding.quantity.plus(command.quantity)?,
                 SetsWay::Merge if holding.available() < command.quantity => {
                     let (required, available) = (command.quantity, holding.available());
-                    return Err(Refusal::InsufficientShares { outcome: name, required, available }.into());
+                    let outcome = outcome.name.clone();
+                    return Err(Refusal::InsufficientShares { outcome, required, available }.into());
                 }
                 SetsWay::Merge => holding.quantity = holding.quantity.minus(command.quantity)?,
             }

@@ -1,7 +1,6 @@
-//! The loaded state that commands are executed on, and the draft of one command's changes.
+//! The loaded state that commands are executed on.
 
 use std::collections::BTreeMap;
-use std::hash::Hash;
 
 use foldhash::{HashMap, HashSet};
 
@@ -17,7 +16,8 @@ use crate::ports::Changes;
 use crate::position::Position;
 use crate::trade::Trade;
 
-use super::Stop;
+use super::draft::Draft;
+use super::rows::Rows;
 
 /// A market and what is loaded of its books.
 #[derive(Debug, Clone)]
@@ -26,14 +26,17 @@ pub struct MarketState {
     pub market: Market,
     sides: BTreeMap<(OutcomeId, Side), BookSide>,
     unknown: [BookSide; 2],
+    is_changed: bool,
+    /// How many more shares and orders rest at a place.
+    levels: HashMap<BookPlace, (i64, i64)>,
 }
 
 impl MarketState {
     /// A market of whose books nothing is loaded.
     #[must_use]
-    pub const fn new(market: Market) -> Self {
+    pub fn new(market: Market) -> Self {
         let unknown = [BookSide::unknown(Side::Buy), BookSide::unknown(Side::Sell)];
-        Self { market, sides: BTreeMap::new(), unknown }
+        Self { market, sides: BTreeMap::new(), unknown, is_changed: false, levels: HashMap::default() }
     }
 
     /// One side of one book, as far as it is loaded.
@@ -49,37 +52,59 @@ impl MarketState {
     pub(super) fn side_mut(&mut self, book: OutcomeId, side: Side) -> &mut BookSide {
         self.sides.entry((book, side)).or_insert_with(|| BookSide::unknown(side))
     }
+
+    /// Counts for the levels of the book what now rests of an order, and what rested before.
+    fn count_levels(&mut self, before: Option<&Order>, after: &Order) {
+        let resting = |order: &Order| order.place().filter(|_| order.is_open()).map(|at| (at, order.remaining.count()));
+        match (before.and_then(resting), resting(after)) {
+            (Some((was_at, had)), Some((at, has))) if was_at == at => self.count_level(at, has.saturating_sub(had), 0),
+            (was, is) => {
+                was.into_iter().for_each(|(at, had)| self.count_level(at, had.saturating_neg(), -1));
+                is.into_iter().for_each(|(at, has)| self.count_level(at, has, 1));
+            }
+        }
+    }
+
+    fn count_level(&mut self, at: BookPlace, more_shares: i64, more_orders: i64) {
+        let (shares, orders) = self.levels.entry(at).or_default();
+        *shares = shares.saturating_add(more_shares);
+        *orders += more_orders;
+    }
+
+    /// What all commands together changed of the books.
+    fn book_changes(&self) -> Option<Event> {
+        let changed = self.levels.iter().filter(|(_, change)| **change != (0, 0));
+        let mut levels: Vec<LevelData> = changed
+            .map(|(place, (change, orders))| {
+                let (book, side, price) = (place.book.number(), place.side, place.price);
+                LevelData { book, side, price, change: *change, orders: *orders }
+            })
+            .collect();
+        levels.sort_unstable_by_key(|level| (level.book, level.side, level.price));
+        let (market_id, sequence) = (self.market.id, self.market.sequence);
+        (!levels.is_empty()).then(|| Event::BookChanged(Box::new(BookData { market_id, sequence, levels })))
+    }
 }
 
 /// Everything that a group of commands touches, as it was loaded under lock and changed since.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     pub(super) markets: BTreeMap<MarketId, MarketState>,
-    pub(super) accounts: HashMap<AccountId, Account>,
-    pub(super) orders: HashMap<OrderId, Order>,
-    pub(super) positions: HashMap<(MarketId, UserId), Position>,
+    pub(super) accounts: Rows<AccountId, Account>,
+    pub(super) orders: Rows<OrderId, Box<Order>>,
+    pub(super) positions: Rows<(MarketId, UserId), Position>,
     pub(super) open_counts: HashMap<(MarketId, UserId), u64>,
     pub(super) client_ids: HashMap<(UserId, String), OrderId>,
     pub(super) keys: HashMap<ApiKeyId, KeyUsage>,
-    pub(super) groups: HashMap<OrderGroupId, OrderGroup>,
-    changed: Changed,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Changed {
-    markets: HashSet<MarketId>,
-    accounts: HashSet<AccountId>,
-    new_orders: HashSet<OrderId>,
-    orders: HashSet<OrderId>,
-    positions: HashSet<(MarketId, UserId)>,
+    pub(super) groups: Rows<OrderGroupId, OrderGroup>,
+    /// The keys whose spending is to be written.
     spending: HashSet<ApiKeyId>,
-    groups: HashSet<OrderGroupId>,
     trades: Vec<Trade>,
     transfers: Vec<Transfer>,
     /// What each command did, in their order.
     news: Vec<Event>,
-    /// How many more shares and orders rest at a place.
-    levels: BTreeMap<(MarketId, BookPlace), (i64, i64)>,
+    /// The draft of the last command, emptied: so that the next one finds its memory.
+    pub(super) spare: Option<Box<Draft>>,
 }
 
 impl State {
@@ -92,23 +117,23 @@ impl State {
     pub fn add_side(&mut self, market: MarketId, book: OutcomeId, side: BookSide, which: Side, orders: Vec<Order>) {
         if let Some(state) = self.markets.get_mut(&market) {
             state.sides.insert((book, which), side);
-            self.orders.extend(orders.into_iter().map(|o| (o.id, o)));
+            orders.into_iter().for_each(|order| self.add_order(order));
         }
     }
 
     /// Adds an order that a command names.
     pub fn add_order(&mut self, order: Order) {
-        self.orders.insert(order.id, order);
+        self.orders.add(order.id, Box::new(order));
     }
 
     /// Adds a locked account.
     pub fn add_account(&mut self, account: Account) {
-        self.accounts.insert(account.id, account);
+        self.accounts.add(account.id, account);
     }
 
     /// Adds a position; an empty one where the user has none yet.
     pub fn add_position(&mut self, position: Position) {
-        self.positions.insert((position.market, position.user), position);
+        self.positions.add((position.market, position.user), position);
     }
 
     /// Says how many orders a user has open in a market.
@@ -129,7 +154,7 @@ impl State {
     /// Adds a group of orders: one that a command names, or that an order that may be filled is in. All of its open orders
     /// must be added too.
     pub fn add_group(&mut self, group: OrderGroup) {
-        self.groups.insert(group.id, group);
+        self.groups.add(group.id, group);
     }
 
     /// A limited API key, as it is used now.
@@ -147,141 +172,98 @@ impl State {
     /// An account, as it now stands.
     #[must_use]
     pub fn account(&self, id: AccountId) -> Option<&Account> {
-        self.accounts.get(&id)
+        self.accounts.get(id)
     }
 
     /// An order, as it now stands.
     #[must_use]
     pub fn order(&self, id: OrderId) -> Option<&Order> {
-        self.orders.get(&id)
+        self.orders.get(id).map(Box::as_ref)
     }
 
     /// A position, as it now stands.
     #[must_use]
     pub fn position(&self, user: UserId, market: MarketId) -> Option<&Position> {
-        self.positions.get(&(market, user))
+        self.positions.get((market, user))
     }
 
     /// Everything that was changed since it was loaded, each kind of row in id order.
     #[must_use]
     pub fn into_changes(mut self) -> Changes {
-        let book_changes = self.book_changes();
-        let changed = self.changed;
-        let mut take_orders = |ids| -> Vec<Order> { sorted(ids).filter_map(|id| self.orders.remove(&id)).collect() };
+        let markets = || self.markets.values().filter(|state| state.is_changed);
+        let book_changes: Vec<Event> = markets().filter_map(MarketState::book_changes).collect();
+        let mut spending: Vec<ApiKeyId> = self.spending.into_iter().collect();
+        spending.sort_unstable();
+        let (new_orders, orders) = self.orders.into_new_and_changed();
+        self.news.extend(book_changes);
         Changes {
-            new_orders: take_orders(changed.new_orders),
-            orders: take_orders(changed.orders),
-            accounts: sorted(changed.accounts).filter_map(|id| self.accounts.remove(&id)).collect(),
-            markets: sorted(changed.markets).filter_map(|id| self.markets.remove(&id)).map(|s| s.market).collect(),
-            positions: sorted(changed.positions).filter_map(|id| self.positions.remove(&id)).collect(),
-            key_spending: sorted(changed.spending).filter_map(|id| self.keys.remove(&id)).map(|u| u.spending).collect(),
-            order_groups: sorted(changed.groups).filter_map(|id| self.groups.remove(&id)).collect(),
-            trades: changed.trades,
-            transfers: changed.transfers,
-            news: changed.news.into_iter().chain(book_changes).collect(),
+            new_orders: new_orders.into_iter().map(|order| *order).collect(),
+            orders: orders.into_iter().map(|order| *order).collect(),
+            accounts: self.accounts.into_written(),
+            markets: self.markets.into_values().filter(|state| state.is_changed).map(|state| state.market).collect(),
+            positions: self.positions.into_written(),
+            key_spending: spending.into_iter().filter_map(|id| self.keys.remove(&id)).map(|u| u.spending).collect(),
+            order_groups: self.groups.into_written(),
+            trades: self.trades,
+            transfers: self.transfers,
+            news: self.news,
             ..Changes::default()
         }
     }
 
-    /// What all commands together changed of the books.
-    fn book_changes(&self) -> Vec<Event> {
-        let mut books: BTreeMap<MarketId, Vec<LevelData>> = BTreeMap::new();
-        for ((market, place), (change, orders)) in &self.changed.levels {
-            if (*change, *orders) != (0, 0) {
-                let (book, side, price) = (place.book.number(), place.side, place.price);
-                let level = LevelData { book, side, price, change: *change, orders: *orders };
-                books.entry(*market).or_default().push(level);
+    /// Makes a draft's changes part of the state, with what they come to for API keys, and notes what it did.
+    pub(super) fn adopt(&mut self, mut draft: Box<Draft>, usages: Vec<KeyUsage>) {
+        let Some(state) = self.markets.get_mut(&draft.market) else { return };
+        draft.apply_to(&mut state.market);
+        state.is_changed = true;
+        if let Some((id, place)) = draft.requeued.take().and_then(|order| Some((order.sequence, order.place()?))) {
+            state.side_mut(place.book, place.side).remove(place.price, id);
+        }
+        let arrived = draft.new_order.filter(|id| self.orders.get(*id).is_none()).and_then(|id| draft.orders.get(id));
+        if let Some(order) = arrived {
+            self.news.push(Event::OrderAccepted(OrderData::of(order, &state.market)));
+            if let Some(client_id) = order.client_order_id.clone() {
+                self.client_ids.insert((order.user, client_id), order.id);
             }
         }
-        let of_market = |(market_id, levels)| {
-            let sequence = self.market(market_id)?.sequence;
-            Some(Event::BookChanged(Box::new(BookData { market_id, sequence, levels })))
-        };
-        books.into_iter().filter_map(of_market).collect()
-    }
-
-    /// Notes what a draft does, before it is adopted.
-    fn tell(&mut self, draft: &Draft) {
-        let market = &draft.market;
-        if let Some(order) =
-            draft.new_order.filter(|id| !self.orders.contains_key(id)).and_then(|id| draft.orders.get(&id))
-        {
-            self.changed.news.push(Event::OrderAccepted(OrderData::of(order, market)));
-        }
-        let trades = draft.trades.iter().map(|trade| Event::TradeExecuted(TradeData::of(trade, market)));
-        self.changed.news.extend(trades);
-        for order in draft.orders.values() {
-            let before = self.orders.get(&order.id);
-            for (order, sign) in before.map(|order| (order, -1)).into_iter().chain([(order, 1)]) {
-                if let Some(place) = order.place().filter(|_| order.is_open()) {
-                    let (shares, orders) = self.changed.levels.entry((market.id, place)).or_default();
-                    *shares = shares.saturating_add(sign * order.remaining.count());
-                    *orders += sign;
-                }
+        let trades = draft.trades.iter().map(|trade| Event::TradeExecuted(TradeData::of(trade, &state.market)));
+        self.news.extend(trades);
+        for (id, order) in draft.orders.drain() {
+            let side = state.side_mut(order.book, order.book_side);
+            if draft.new_order == Some(id) && order.is_open() {
+                side.insert(&order);
+            } else {
+                side.update(&order);
             }
-            self.changed.news.extend(before.and_then(|before| change_of(before, order, market)));
-        }
-    }
-
-    /// Makes a draft's changes part of the state, with what they come to for API keys.
-    pub(super) fn adopt(&mut self, draft: Draft, usages: Vec<KeyUsage>) {
-        self.tell(&draft);
-        let Draft { market, accounts, orders, new_order, positions, trades, transfers, requeued, groups } = draft;
-        let market_id = market.id;
-        if let Some(state) = self.markets.get_mut(&market_id) {
-            state.market = market;
-            if let Some((id, place)) = requeued.and_then(|o: Order| Some((o.sequence, o.place()?))) {
-                state.side_mut(place.book, place.side).remove(place.price, id);
+            let (before, order) = self.orders.put(id, order);
+            state.count_levels(before.as_deref(), order);
+            let was_open = before.as_deref().is_some_and(Order::is_open);
+            if was_open != order.is_open()
+                && let Some(count) = self.open_counts.get_mut(&(order.market, order.user))
+            {
+                *count = if was_open { count.saturating_sub(1) } else { *count + 1 };
             }
-            for order in orders.values() {
-                let side = state.side_mut(order.book, order.book_side);
-                if new_order == Some(order.id) && order.is_open() {
-                    side.insert(order);
-                } else {
-                    side.update(order);
-                }
-            }
+            self.news.extend(before.and_then(|before| change_of(&before, order, &state.market)));
         }
-        self.changed.markets.insert(market_id);
-        for (id, order) in orders {
-            self.count_open(&order);
-            if new_order == Some(id) && !self.orders.contains_key(&id) {
-                if let Some(client_id) = order.client_order_id.clone() {
-                    self.client_ids.insert((order.user, client_id), id);
-                }
-                self.changed.new_orders.insert(id);
-            } else if !self.changed.new_orders.contains(&id) {
-                self.changed.orders.insert(id);
-            }
-            self.orders.insert(id, order);
+        for (id, account) in draft.accounts.drain() {
+            self.accounts.put(id, account);
         }
-        self.changed.accounts.extend(accounts.keys());
-        self.accounts.extend(accounts);
-        for (user, position) in positions {
-            self.changed.positions.insert((market_id, user));
-            self.positions.insert((market_id, user), position);
+        for (user, position) in draft.positions.drain() {
+            self.positions.put((draft.market, user), position);
         }
-        self.changed.groups.extend(groups.keys());
-        self.groups.extend(groups);
+        for (id, group) in draft.groups.drain() {
+            self.groups.put(id, group);
+        }
         for usage in usages {
             if self.keys.get(&usage.key.id).is_some_and(|before| before.spending != usage.spending) {
-                self.changed.spending.insert(usage.key.id);
+                self.spending.insert(usage.key.id);
             }
             self.keys.insert(usage.key.id, usage);
         }
-        self.changed.trades.extend(trades);
-        self.changed.transfers.extend(transfers);
-    }
-
-    fn count_open(&mut self, order: &Order) {
-        let was_open = self.orders.get(&order.id).is_some_and(Order::is_open);
-        if let Some(count) = self.open_counts.get_mut(&(order.market, order.user)) {
-            match (was_open, order.is_open()) {
-                (false, true) => *count += 1,
-                (true, false) => *count = count.saturating_sub(1),
-                _ => {}
-            }
-        }
+        self.trades.append(&mut draft.trades);
+        self.transfers.append(&mut draft.transfers);
+        (draft.new_order, draft.lmsr) = (None, None);
+        self.spare = Some(draft);
     }
 }
 
@@ -301,79 +283,4 @@ fn change_of(before: &Order, after: &Order, market: &Market) -> Option<Event> {
             if is_filled && !is_amended { Event::OrderFilled(data) } else { Event::OrderAmended(data) }
         }
     })
-}
-
-/// The changes of one command, made on copies: adopted whole, or dropped without a trace.
-pub(super) struct Draft {
-    pub(super) market: Market,
-    pub(super) accounts: BTreeMap<AccountId, Account>,
-    pub(super) orders: BTreeMap<OrderId, Order>,
-    /// The order that is new in its book: a new one, or one that lost its place by an amendment.
-    pub(super) new_order: Option<OrderId>,
-    /// The amended order as it stood before, to be taken out of its old place.
-    pub(super) requeued: Option<Order>,
-    pub(super) positions: BTreeMap<UserId, Position>,
-    pub(super) groups: BTreeMap<OrderGroupId, OrderGroup>,
-    pub(super) trades: Vec<Trade>,
-    pub(super) transfers: Vec<Transfer>,
-}
-
-impl Draft {
-    pub(super) fn new(market: Market) -> Self {
-        Self {
-            market,
-            accounts: BTreeMap::new(),
-            orders: BTreeMap::new(),
-            new_order: None,
-            requeued: None,
-            positions: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            trades: Vec::new(),
-            transfers: Vec::new(),
-        }
-    }
-
-    /// A copy of an account, to be changed.
-    pub(super) fn account<'a>(&'a mut self, state: &State, id: AccountId) -> Result<&'a mut Account, Stop> {
-        copy_of(&mut self.accounts, &state.accounts, id).ok_or(Stop::NotLoaded("account"))
-    }
-
-    /// A copy of a group, to be changed.
-    pub(super) fn group<'a>(&'a mut self, state: &State, id: OrderGroupId) -> Result<&'a mut OrderGroup, Stop> {
-        copy_of(&mut self.groups, &state.groups, id).ok_or(Stop::NotLoaded("order group"))
-    }
-
-    /// A copy of an order, to be changed.
-    pub(super) fn order<'a>(&'a mut self, state: &State, id: OrderId) -> Result<&'a mut Order, Stop> {
-        copy_of(&mut self.orders, &state.orders, id).ok_or(Stop::NotLoaded("order"))
-    }
-
-    /// A copy of a user's position in the market, to be changed.
-    pub(super) fn position<'a>(&'a mut self, state: &State, user: UserId) -> Result<&'a mut Position, Stop> {
-        match self.positions.entry(user) {
-            std::collections::btree_map::Entry::Occupied(copy) => Ok(copy.into_mut()),
-            std::collections::btree_map::Entry::Vacant(gap) => {
-                let original = state.positions.get(&(self.market.id, user)).ok_or(Stop::NotLoaded("position"))?;
-                Ok(gap.insert(original.clone()))
-            }
-        }
-    }
-}
-
-fn sorted<K: Ord>(keys: HashSet<K>) -> impl Iterator<Item = K> {
-    let mut keys: Vec<K> = keys.into_iter().collect();
-    keys.sort_unstable();
-    keys.into_iter()
-}
-
-fn copy_of<'a, K: Ord + Hash + Copy, V: Clone>(
-    copies: &'a mut BTreeMap<K, V>,
-    originals: &HashMap<K, V>,
-    key: K,
-) -> Option<&'a mut V> {
-    use std::collections::btree_map::Entry;
-    match copies.entry(key) {
-        Entry::Occupied(copy) => Some(copy.into_mut()),
-        Entry::Vacant(gap) => originals.get(&key).map(|original| gap.insert(original.clone())),
-    }
 }
