@@ -264,13 +264,22 @@ impl<K: Sorted> Paging<K> {
         let Some(total) = page.total else {
             return Pagination::Walk { limit: self.request.limit, has_more: page.has_more, next_cursor };
         };
+        self.counted(page, total, next_cursor)
+    }
+
+    /// What is said of a page whose rows were counted, as far as they are.
+    fn counted<T>(&self, page: &Page<T>, total: u64, next_cursor: Option<String>) -> Pagination {
         let size = u64::from(self.request.limit.max(1));
         let offset = u64::try_from(self.offset).unwrap_or(0);
+        let is_more_than_total = total >= MOST_COUNTED;
+        // Whoever is further than rows are counted is shown that there are as many as that.
+        let met = u64::try_from(page.items.len()).unwrap_or(0);
+        let total = if is_more_than_total && met > 0 { total.max(offset.saturating_add(met)) } else { total };
         Pagination::Counted {
             page: offset / size + 1,
             page_size: self.request.limit,
             total,
-            is_more_than_total: total >= MOST_COUNTED,
+            is_more_than_total,
             total_pages: total.div_ceil(size),
             has_next: page.has_more,
             has_prev: offset > 0,
@@ -386,6 +395,23 @@ mod tests {
         let page = Page { items: vec![], total: Some(MOST_COUNTED), has_more: true };
         let shown = serde_json::to_value(paging.describe(&page, |t| t.id.0, &TestSealer)).unwrap();
         assert_eq!(shown["totalIsLowerBound"], serde_json::json!(true));
+    }
+
+    #[test]
+    fn shows_no_fewer_than_come_before_a_page_and_on_it() {
+        let shown = |total| {
+            let paging = wanted("offset=5000&limit=10").unwrap().bind("users", &(), &TestSealer).unwrap();
+            let page = Page { items: vec![(), ()], total: Some(total), has_more: true };
+            serde_json::to_value(paging.counted(&page, total, None)).unwrap()
+        };
+        let pagination = shown(MOST_COUNTED);
+        assert_eq!((&pagination["total"], &pagination["totalPages"]), (&5002.into(), &501.into()));
+        assert_eq!(pagination["totalIsLowerBound"], true);
+    }
+
+    #[test]
+    fn a_walk_by_cursor_shows_no_count() {
+        let paging = wanted("page=2&limit=10").unwrap().bind("trades", &(), &TestSealer).unwrap();
         let page = Page { items: vec![], total: None, has_more: false };
         let shown = serde_json::to_value(paging.describe(&page, |t| t.id.0, &TestSealer)).unwrap();
         assert_eq!(shown, serde_json::json!({ "limit": 10, "hasMore": false, "nextCursor": null }));

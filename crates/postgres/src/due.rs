@@ -21,7 +21,9 @@ const TO_SETTLE: &str = "SELECT id FROM markets WHERE settled_at IS NULL AND sta
                               OR EXISTS (SELECT 1 FROM orders WHERE market_id = markets.id AND status = 'open' \
                                          AND book_side = 'sell')) \
                          ORDER BY id LIMIT ?";
-const OF_DEACTIVATED: &str = "SELECT orders.id FROM users JOIN orders ON orders.user_id = users.id AND orders.status = 'open' \
+/// Each deactivated user is asked for open orders: they are few beside the open orders of all, and seldom have any.
+const OF_DEACTIVATED: &str = "SELECT held.id FROM users, \
+                              LATERAL (SELECT id FROM orders WHERE user_id = users.id AND status = 'open' OFFSET 0) AS held \
                               WHERE users.status = 'deactivated' AND users.status <> 'active' LIMIT ?";
 
 /// Work that is due at `now`, at most `limit` of each sort.

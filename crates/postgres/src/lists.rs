@@ -45,6 +45,8 @@ pub(crate) struct List {
     either: Option<([&'static str; 2], Value)>,
     /// No index has what is filtered by beside what is sorted by.
     is_out_of_order: bool,
+    /// Rows are counted in the order of the page.
+    is_counted_in_order: bool,
 }
 
 /// What must hold of a row.
@@ -86,6 +88,7 @@ impl List {
             filters: Vec::new(),
             either: None,
             is_out_of_order: false,
+            is_counted_in_order: false,
         }
     }
 
@@ -154,6 +157,12 @@ impl List {
         self.is_out_of_order = is_so;
     }
 
+    /// Rows are counted in the order of the page, which an index has beside what is filtered by. Else the planner, expecting
+    /// an average of rows, gathers all that match in an index before it counts the first.
+    pub(crate) const fn counted_in_order(&mut self, is_so: bool) {
+        self.is_counted_in_order = is_so;
+    }
+
     /// The page; `key` names a sort key's column, `read` reads a row. The total is counted by a
     /// statement of its own, and so as of a moment later.
     pub(crate) async fn page<K, T>(
@@ -174,7 +183,7 @@ impl List {
         let wanted = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let mut items = connection.read(what, sql, read).await?;
         let total = match page.start {
-            Start::Offset(_) => Some(self.count(words, connection).await?),
+            Start::Offset(_) => Some(self.count(words, &keys, connection).await?),
             Start::First | Start::After(..) => None,
         };
         let has_more = items.len() > wanted;
@@ -237,9 +246,14 @@ impl List {
         sql
     }
 
-    async fn count(&self, words: Way, connection: &mut Connection) -> Result<u64, StoreError> {
+    async fn count(&self, words: Way, keys: &[Key], connection: &mut Connection) -> Result<u64, StoreError> {
         let sql = Sql::new("SELECT count(*) FROM (");
-        let limit = format!(" LIMIT {MOST_COUNTED}");
+        let limit = match self.is_counted_in_order {
+            // Of a limit that it has yet to be told the planner expects a tenth of what matches, whatever it takes that
+            // to be: so it is not worth its while to gather all and sort them.
+            true => format!("{} LIMIT (SELECT {MOST_COUNTED})", self.order(keys)),
+            false => format!(" LIMIT {MOST_COUNTED}"),
+        };
         let way = if words == Way::GatherByRow { Way::CountByRow } else { Way::Index };
         let sql = sql.and(self.arms(way, &format!("SELECT 1 FROM {}", self.counted), None, &limit));
         let counts = connection.read("a count", sql.then(") AS counted"), Row::count).await?;

@@ -304,6 +304,20 @@ pub(crate) async fn one(connection: &mut Connection, key: &MarketKey) -> Result<
     Ok(connection.read("a market", sql, read).await?.pop())
 }
 
+/// The condition that a market is in a status, in a text of its own for each: a few statuses have nearly all markets,
+/// and of a value that is not known the planner would expect as many.
+const fn is_in(status: MarketStatus) -> &'static str {
+    match status {
+        MarketStatus::Open => "status = 'open'",
+        MarketStatus::Halted => "status = 'halted'",
+        MarketStatus::Closed => "status = 'closed'",
+        MarketStatus::Proposed => "status = 'proposed'",
+        MarketStatus::Disputed => "status = 'disputed'",
+        MarketStatus::Resolved => "status = 'resolved'",
+        MarketStatus::Voided => "status = 'voided'",
+    }
+}
+
 /// A page of markets.
 pub(crate) async fn list(
     connection: &mut Connection,
@@ -314,12 +328,16 @@ pub(crate) async fn list(
     let by_volume = page.sort.iter().any(|(key, _)| *key == MarketSort::Volume);
     let id = if by_volume { "market_counters.market_id" } else { "id" };
     let mut list = List::of(TABLES, columns(), id).counted_in(MARKETS.name, "id");
-    list.filter("status = ?", filter.status.map(MarketStatus::as_str));
+    if let Some(status) = filter.status {
+        list.always(is_in(status));
+    }
     list.filter("category = ?", filter.category.as_ref());
     let is_filtered = *filter != MarketFilter::default();
     let closes_at_a_time = (filter.closes_before.is_some() || filter.closes_after.is_some())
         && page.sort.first().is_none_or(|(key, _)| *key != MarketSort::ClosesAt);
-    list.out_of_order(is_filtered && (by_volume || filter.tag.is_some() || closes_at_a_time));
+    let is_out_of_order = is_filtered && (by_volume || filter.tag.is_some() || closes_at_a_time);
+    list.out_of_order(is_out_of_order);
+    list.counted_in_order(is_filtered && !is_out_of_order);
     // Of a row it is asked by a count, since a planner may answer EXISTS by all that have the tag.
     list.filter_by_names(
         "id IN (SELECT market_id FROM market_tags WHERE tag = ?)",

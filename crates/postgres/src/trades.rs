@@ -62,6 +62,7 @@ pub(crate) async fn list(
         list.filter_twice("(taker_id = ? OR maker_id = ?)", filter.user);
     } else {
         list.either(["taker_id = ?", "maker_id = ? AND maker_id <> taker_id"], filter.user);
+        list.counted_in_order(filter.user.is_some());
     }
     list.filter("market_id = ?", filter.market);
     let keys = |TradeSort::CreatedAt: &TradeSort| ("created_at", TIME);

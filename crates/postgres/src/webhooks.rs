@@ -171,6 +171,7 @@ fn list_of(filter: &DeliveryFilter) -> List {
     let mut list = List::of(WEBHOOK_DELIVERIES.name, WEBHOOK_DELIVERIES.columns, "id");
     list.filter("webhook_id = ?", Some(filter.webhook));
     list.filter("state = ?", filter.state.map(DeliveryState::as_str));
+    list.counted_in_order(true);
     list
 }
 

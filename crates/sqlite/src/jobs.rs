@@ -19,11 +19,11 @@ const FAIL: &str = "UPDATE jobs SET state = ?, run_at = ?, last_error = ?, failu
 const POSTPONE: &str = "UPDATE jobs SET state = 'waiting', run_at = CASE WHEN again THEN ? ELSE ? END, failures = 0, \
                         last_error = NULL, again = 0 WHERE id = ? AND attempts = ? AND state = 'running'";
 /// The lists of states are written as the indexes have them, so that these are used.
-const NEXT_DUE: &str = "SELECT head FROM ( \
+/// Nothing is asked of `head`: SQLite would ask it of each query within, and then not stop at its first row.
+const NEXT_DUE: &str = "SELECT min(head) FROM ( \
     SELECT min(run_at) AS head FROM jobs WHERE kind = ? AND priority = 0 AND state IN ('waiting', 'running') UNION ALL \
     SELECT min(run_at) FROM jobs WHERE kind = ? AND priority = 1 AND state IN ('waiting', 'running') UNION ALL \
-    SELECT min(run_at) FROM jobs WHERE kind = ? AND priority = 2 AND state IN ('waiting', 'running')) AS heads \
-    WHERE head IS NOT NULL ORDER BY head LIMIT 1";
+    SELECT min(run_at) FROM jobs WHERE kind = ? AND priority = 2 AND state IN ('waiting', 'running')) AS heads";
 const CLAIM: &str = "UPDATE jobs SET state = 'running', run_at = ?, attempts = attempts + 1, \
                      failures = failures + (state = 'running'), again = 0 WHERE id IN \
                      (SELECT id FROM jobs WHERE kind = ? AND state IN ('waiting', 'running') AND run_at <= ? \
@@ -208,7 +208,9 @@ impl Jobs for SqliteStore {
 
     async fn next_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
         let sql = next_due(kind);
-        self.readers.read(move |connection| Ok(connection.read("a job", sql, Row::time)?.pop())).await
+        self.readers
+            .read(move |connection| Ok(connection.read("a job", sql, Row::opt_time)?.into_iter().flatten().next()))
+            .await
     }
 
     async fn forget_ended_before(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

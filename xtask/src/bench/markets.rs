@@ -364,8 +364,8 @@ impl MarketsReport {
              {CLIENTS} clients ask over kept connections, each again and again: on a store of {FEW} markets and on one of {many}, \
              in turn, {ROUNDS} times; the best counts.\nEach market has two orders that rest, and two holders. Markets are asked for all over the store; nothing is \
              remembered\n(`cache_bytes = 0`) but in the rows that say so. A *deep* page is one by cursor, after half of the few \
-             markets or {DEEP}00 of the\nmany. *Counted* is the first page with its total, which is counted up to 10,000: at a thousand markets that is a tenth \
-             of\nthe work. Ratios are of the many to the few. Processor time is that of the server and of PostgreSQL for each answer; it \
+             markets or {DEEP}00 of the\nmany. *Counted* is the first page with its total, which is counted up to 1,000.\n\
+             Ratios are of the many to the few. Processor time is that of the server and of PostgreSQL for each answer; it \
              decides,\nsince the machine's other work leaves it as it is.\n",
             self.command,
             self.cores,

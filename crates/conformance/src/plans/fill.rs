@@ -554,7 +554,8 @@ fn the_rest(sql: Dialect, rows: u64) -> Vec<String> {
     ];
     let groups = [
         ("id", sql.id(GROUP, "i")),
-        ("user_id", sql.id(USER, &half_of_all())),
+        // Nobody may have more than a hundred.
+        ("user_id", sql.id(USER, "1 + i / 100")),
         ("market_id", sql.id(MARKET, &half_of_all())),
         ("fill_cap", "100".to_owned()),
         ("filled", "0".to_owned()),

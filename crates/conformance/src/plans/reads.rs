@@ -1,7 +1,7 @@
 //! Everything that can be asked through the ports, in the ways that the API lets it be asked.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use bellwether_domain::audit_log::{Action, FailureKey};
@@ -25,6 +25,7 @@ use bellwether_domain::webhook::DeliveryState;
 use jiff::SignedDuration;
 
 use super::fill::Places;
+use super::processor::{Took, Workers};
 use crate::fixtures::outcome;
 
 /// The ports themselves, in which the methods are looked up that must be asked.
@@ -74,8 +75,13 @@ impl std::fmt::Debug for Asked<'_> {
 ///
 /// # Errors
 /// Where a read fails, or there is a method of the ports that is not asked here.
-pub async fn each(asked: Asked<'_>, places: Places, heard: &mut dyn FnMut(&str, Duration)) -> anyhow::Result<()> {
-    let mut reads = Reads { asked, places, heard, names: BTreeSet::new() };
+pub async fn each(
+    asked: Asked<'_>,
+    places: Places,
+    workers: &Workers,
+    heard: &mut dyn FnMut(&str, Took),
+) -> anyhow::Result<()> {
+    let mut reads = Reads { asked, places, workers, heard, names: BTreeSet::new() };
     reads.lists_of_people().await?;
     reads.lists_of_markets().await?;
     reads.lists_of_trading().await?;
@@ -147,7 +153,8 @@ fn methods() -> Vec<String> {
 struct Reads<'a> {
     asked: Asked<'a>,
     places: Places,
-    heard: &'a mut dyn FnMut(&str, Duration),
+    workers: &'a Workers,
+    heard: &'a mut dyn FnMut(&str, Took),
     names: BTreeSet<String>,
 }
 
@@ -158,9 +165,12 @@ impl Reads<'_> {
     /// Asks two times. What is asked is the method, and after a space in which way.
     async fn ask<T>(&mut self, what: &str, read: impl AsyncFn() -> Result<T, StoreError>) -> anyhow::Result<()> {
         read().await.with_context(|| what.to_owned())?;
+        let used = self.workers.used();
         let started = Instant::now();
         read().await.with_context(|| what.to_owned())?;
-        (self.heard)(what, started.elapsed());
+        let time = started.elapsed();
+        let processor = used.and_then(|before| self.workers.used()?.checked_sub(before));
+        (self.heard)(what, Took { time, processor });
         self.names.insert(what.split(' ').next().unwrap_or_default().to_owned());
         Ok(())
     }

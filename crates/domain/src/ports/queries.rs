@@ -68,7 +68,7 @@ pub struct PageRequest<K> {
 }
 
 /// Rows are counted up to so many: what counting costs does not grow with the store.
-pub const MOST_COUNTED: u64 = 10_000;
+pub const MOST_COUNTED: u64 = 1000;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,6 +34,11 @@ impl Database {
         Ok(Some(database))
     }
 
+    /// Its name, which no other has.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its address.
     pub(crate) fn url(&self) -> String {
         self.url_on(&self.server)

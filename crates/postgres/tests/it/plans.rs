@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bellwether_conformance::plans::fill::{Dialect, Places, statements};
+use bellwether_conformance::plans::processor::Workers;
 use bellwether_conformance::plans::reads::Asked;
 use bellwether_conformance::plans::{Explained, Report, Statements, most_sorted, rows};
 use bellwether_postgres::{PLANS, PgOptions, PgStore};
@@ -37,8 +38,9 @@ async fn every_read_goes_by_an_index() -> anyhow::Result<()> {
     let options = PgOptions { pool_timeout: patience, io_timeout: patience, ..PgOptions::default() };
     let store = PgStore::connect(&database.url(), options).await?;
     let asked = Asked::of(&store);
-    let report =
-        Report::of(asked, places, &listened, async |text| explain(&raw, text, most_sorted(places.rows)).await).await?;
+    let workers = Workers::OfDatabase(database.name().to_owned());
+    let explain = async |text: &str| explain(&raw, text, most_sorted(places.rows)).await;
+    let report = Report::of(asked, places, &listened, &workers, explain).await?;
     report.print("PostgreSQL")
 }
 

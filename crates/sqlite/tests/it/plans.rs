@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use bellwether_conformance::plans::fill::{Dialect, Places, statements};
+use bellwether_conformance::plans::processor::Workers;
 use bellwether_conformance::plans::reads::Asked;
 use bellwether_conformance::plans::{Explained, Report, Statements, rows};
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
@@ -56,7 +57,7 @@ async fn every_read_goes_by_an_index() -> anyhow::Result<()> {
     let raw = RefCell::new(filled(&path, places)?);
     let store = SqliteStore::open(&path, SqliteOptions::default())?;
     let asked = Asked::of(&store);
-    let report = Report::of(asked, places, &listened, async |text| {
+    let report = Report::of(asked, places, &listened, &Workers::ThisProcess, async |text| {
         let steps: Vec<Step> = sql_query(format!("EXPLAIN QUERY PLAN {text}")).load(&mut *raw.borrow_mut())?;
         Ok(explained(&steps))
     })
