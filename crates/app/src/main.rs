@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod cache_follower;
 mod cli;
 mod config;
 mod demo;

@@ -29,7 +29,7 @@ use crate::config::{Config, Database, ServeRole};
 use crate::metrics::{Metrics, Watched};
 use crate::settings::mask_url;
 use crate::wiring::{self, Backend, Shared};
-use crate::{event_relay, job_worker, keys, lock, logging, print_line, ticker};
+use crate::{cache_follower, event_relay, job_worker, keys, lock, logging, print_line, ticker};
 
 /// So long background work may take to end in any case.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
@@ -124,6 +124,8 @@ fn background(
     tokio::spawn(heed_ends(Arc::clone(&shared.bus), ctx.session_memory.clone(), ctx.key_memory.clone()));
     if let Some(notices) = wiring::notices(config) {
         tokio::spawn(exchange_notices(ctx.clone(), notices));
+        // On SQLite there is one server, and what it commits it ends.
+        tasks.push(("cache", tokio::spawn(cache_follower::run(ctx.clone(), stopped.clone()))));
     }
     if config.role != ServeRole::Worker {
         tasks.push(("uses", tokio::spawn(ticker::write_down(ctx.clone(), interval, stopped.clone()))));

@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::{Market, MarketStatus};
-use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, CancelSwitches, Changes, Decided,
     Direction, EventCursors, Failures, Found, JobControl, MailTokens, MarketSort, Markets, Meter, OrderGroups, Orders,
@@ -15,6 +14,8 @@ use bellwether_domain::ports::{
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
+
+use crate::stale::Stale;
 
 /// The pause before an invalidation is repeated; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -37,7 +38,7 @@ pub fn book_key(id: MarketId) -> CacheKey {
 }
 
 /// In which orders the first page of the list of markets is cached.
-const FRONT_ORDERS: [(MarketSort, Direction); 3] = [
+pub(crate) const FRONT_ORDERS: [(MarketSort, Direction); 3] = [
     (MarketSort::CreatedAt, Direction::Descending),
     (MarketSort::Volume, Direction::Descending),
     (MarketSort::ClosesAt, Direction::Ascending),
@@ -54,12 +55,6 @@ pub fn front_page_key(status: Option<MarketStatus>, sort: &[(MarketSort, Directi
     let place = FRONT_ORDERS.iter().position(|known| known == order)?;
     let status = status.map_or("any", MarketStatus::as_str);
     Some(CacheKey::new(CacheKind::MarketList, &format_args!("{status}/{place}")))
-}
-
-/// All of them.
-fn front_page_keys() -> impl Iterator<Item = CacheKey> {
-    let statuses = std::iter::once(None).chain(MarketStatus::ALL.map(Some));
-    statuses.flat_map(|status| FRONT_ORDERS.iter().filter_map(move |order| front_page_key(status, &[*order])))
 }
 
 /// What is cached of a market's candles: the newest ones. No write ends them, so they may be as old as the kind lives.
@@ -125,7 +120,7 @@ struct Unit {
     unit: Box<dyn UnitOfWork>,
     cache: Invalidations,
     meter: Arc<dyn Meter>,
-    stale: BTreeSet<CacheKey>,
+    stale: BTreeSet<Stale>,
     /// Of the markets that were loaded.
     versions: HashMap<MarketId, i64>,
 }
@@ -216,13 +211,7 @@ impl UnitOfWork for Unit {
     }
 
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
-        self.stale.extend(stale(changes));
-        if self.is_shown_in_lists(changes) {
-            self.stale.extend(front_page_keys());
-        }
-        if !changes.scores.is_empty() || !changes.users.is_empty() {
-            self.stale.extend([StandingSort::Profit, StandingSort::Brier].map(leaderboard_key));
-        }
+        self.stale.extend(Stale::of_changes(changes, self.is_shown_in_lists(changes)));
         self.unit.write(changes).await
     }
 
@@ -247,15 +236,6 @@ impl UnitOfWork for Unit {
     }
 }
 
-/// The keys of what changes make stale.
-fn stale(changes: &Changes) -> impl Iterator<Item = CacheKey> {
-    let markets = changes.new_markets.iter().chain(&changes.markets).map(|market| market.id);
-    // The best prices are shown with a market.
-    let orders = changes.new_orders.iter().chain(&changes.orders).map(|order: &Order| order.market);
-    let ids: BTreeSet<MarketId> = markets.chain(orders).chain(changes.deleted_markets.iter().copied()).collect();
-    ids.into_iter().flat_map(|id| [market_key(id), book_key(id)])
-}
-
 /// Ends entries, and goes on trying where the cache cannot be reached. Clones are the same.
 #[derive(Clone)]
 struct Invalidations {
@@ -272,8 +252,8 @@ struct Waiting {
 }
 
 impl Invalidations {
-    async fn end(&self, stale: BTreeSet<CacheKey>) {
-        let keys: Vec<CacheKey> = stale.into_iter().collect();
+    async fn end(&self, stale: BTreeSet<Stale>) {
+        let keys = Stale::keys(&stale);
         if keys.is_empty() || self.cache.invalidate(&keys).await.is_ok() {
             return;
         }

@@ -293,3 +293,42 @@ async fn a_server_that_dies_between_commit_and_invalidation_leaves_nothing_stale
     installation.audit().await;
     installation.remove().await;
 }
+
+/// Threat 44: an entry that nobody ended is ended by those who hear of the commit from the outbox, however long it
+/// would live: here for a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_server_did_not_end_is_ended_by_those_who_hear_of_its_commit() {
+    let Some(redis) = Redis::start().await else { return };
+    let Some(mut installation) = Installation::new(Store::Postgres, &[]).await else { return };
+    for (name, value) in redis.settings() {
+        installation.set(name, &value);
+    }
+    let reader = Server::start(installation.clone()).await;
+    let ann = reader.api().sign_up("Ann").await;
+    let market = reader.api().open_market(&ann, json!({})).await;
+    let path = format!("/markets/{market}");
+    let prolong = format!("PEXPIRE bellwether:c:{{market:{market}}} 60000");
+    for round in 0..3 {
+        let proxy = Proxy::to(redis.url().replace("redis://", "")).await;
+        installation.set("REDIS_URL", &format!("redis://{}", proxy.address()));
+        let writer = Server::start(installation.clone()).await;
+        let price = format!("0.{:03}", 100 + round);
+        let started = Instant::now();
+        loop {
+            read(reader.api(), &path).await.expect(200);
+            if redis.tell(&prolong).await.starts_with(":1") {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(30), "nothing is in Redis");
+        }
+        // From here on nothing that the writer says of its write gets through.
+        proxy.freeze();
+        let order = limit(&market, "YES", "buy", &price, 1);
+        writer.api().post("/orders", &ann, order).await.expect(201);
+        writer.kill().await;
+        agrees(reader.api(), &path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price)).await;
+    }
+    let installation = reader.stop().await;
+    installation.audit().await;
+    installation.remove().await;
+}

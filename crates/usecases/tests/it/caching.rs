@@ -17,16 +17,16 @@ use crate::orders::resting;
 
 /// Notes what is ended in it, once it can be reached.
 #[derive(Default)]
-struct Recorder {
+pub(crate) struct Recorder {
     /// So many calls fail first.
-    failures: AtomicU32,
+    pub(crate) failures: AtomicU32,
     ended: Mutex<Vec<CacheKey>>,
     told: Notify,
 }
 
 impl Recorder {
     /// What was ended of single markets.
-    fn ended(&self) -> Vec<CacheKey> {
+    pub(crate) fn ended(&self) -> Vec<CacheKey> {
         self.take().into_iter().filter(|key| key.kind() != CacheKind::MarketList).collect()
     }
 
@@ -35,7 +35,8 @@ impl Recorder {
         self.take().into_iter().filter(|key| key.kind() == CacheKind::MarketList).collect()
     }
 
-    fn take(&self) -> Vec<CacheKey> {
+    /// What was ended since this was last asked.
+    pub(crate) fn take(&self) -> Vec<CacheKey> {
         std::mem::take(&mut self.ended.lock().unwrap())
     }
 }
@@ -65,7 +66,7 @@ fn keys(ids: &[MarketId]) -> Vec<CacheKey> {
 }
 
 /// A store whose units write and then end like that.
-fn store(cache: &Arc<Recorder>, end: impl Fn(Unit) -> Unit + Send + Sync + 'static) -> InvalidatingStore {
+pub(crate) fn store(cache: &Arc<Recorder>, end: impl Fn(Unit) -> Unit + Send + Sync + 'static) -> InvalidatingStore {
     let mut inner = MockStore::new();
     inner.expect_begin().returning(move || {
         let mut unit = Unit::default();

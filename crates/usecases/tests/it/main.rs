@@ -12,6 +12,7 @@
 mod api_keys;
 mod audit_log;
 mod bots;
+mod cache_follower;
 mod caching;
 mod jobs;
 mod limits;
