@@ -12,8 +12,9 @@ use crate::connection::Connection;
 use crate::lists::{Kind, List, TIME};
 use crate::schema::AUDIT_LOG;
 use crate::sql::{Row, Sql, Values};
+use crate::steps::{self, Step};
 use crate::unit::PgUnitOfWork;
-use crate::write::{self, Step};
+use crate::write;
 
 const HEAD: &str = "SELECT entries, hash FROM audit_head WHERE id = 1";
 const MOVE_HEAD: &str = "UPDATE audit_head SET entries = ?, hash = ? WHERE id = 1";
@@ -152,7 +153,7 @@ pub(crate) async fn append(connection: &mut Connection, events: &[Event]) -> Res
     let mut steps = Vec::new();
     write::insert(&mut steps, &AUDIT_LOG, "", &entries, bind)?;
     steps.push(Step::of_one_row(Sql::new(MOVE_HEAD).bind(head.entries).bind(head.hash), "audit_head"));
-    write::run(steps, connection).await
+    steps::run(steps, connection).await
 }
 
 #[async_trait]

@@ -38,9 +38,8 @@ pub(crate) enum Commit {
     Unflushed(Failure),
 }
 
-/// Commits without waiting for the disk. The server answers COMMIT in a transaction that failed with
-/// ROLLBACK and no error; a statement in it does err, so that what is acknowledged was committed.
-const DECIDE: &str = "SELECT 1; SET LOCAL synchronous_commit = off; COMMIT";
+/// Commits without waiting for the disk.
+const DECIDE: &str = "SET LOCAL synchronous_commit = off; COMMIT";
 /// A record of its own in the log, committed as the server's settings say: it is on the disk only
 /// when all that was logged before it is.
 const FLUSH: &str = "SELECT pg_logical_emit_message(true, 'bellwether', '')";
@@ -67,6 +66,8 @@ pub(crate) struct Connection {
     /// A call is under way, or nobody knows how the last one ended.
     is_busy: bool,
     in_transaction: bool,
+    /// A statement of the transaction failed. The server would answer COMMIT with ROLLBACK and no error then.
+    has_failed: bool,
     /// The words that begin a transaction; they are sent along with the first statement in it.
     to_begin: Option<&'static str>,
     type_numbers: TypeNumbers,
@@ -74,7 +75,15 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) const fn new(pooled: Pooled, io_timeout: Duration, type_numbers: TypeNumbers) -> Self {
-        Self { pooled: Some(pooled), io_timeout, is_busy: false, in_transaction: false, to_begin: None, type_numbers }
+        Self {
+            pooled: Some(pooled),
+            io_timeout,
+            is_busy: false,
+            in_transaction: false,
+            has_failed: false,
+            to_begin: None,
+            type_numbers,
+        }
     }
 
     /// Begins a transaction with these words, sent along with the first statement in it.
@@ -106,6 +115,9 @@ impl Connection {
             decided();
             return Ok(None);
         }
+        if self.has_failed {
+            return Err(Commit::Undecided(Failure::Gone));
+        }
         let (connection, limit) = self.start().map_err(Commit::Undecided)?;
         let connection: &AsyncPgConnection = connection;
         let send = |words: &'static str| async move {
@@ -114,10 +126,10 @@ impl Connection {
         };
         let decide = send(DECIDE).inspect_ok(|()| decided());
         let flush = async {
-            if !tells_place {
-                return send(FLUSH).await.map(|()| None);
-            }
             let mut connection = connection;
+            if !tells_place {
+                return Sql::new(FLUSH).execute(&mut connection).await.map(|_| None);
+            }
             Ok(Sql::new(FLUSH_AND_TELL).load::<Row>(&mut connection).await?.pop())
         };
         let answers = timeout(limit, unconstrained(join(decide, flush))).await;
@@ -139,13 +151,13 @@ impl Connection {
 
     /// Runs a statement; how many rows it changed.
     pub(crate) async fn run(&mut self, sql: Sql) -> Result<usize, StoreError> {
-        Ok(self.run_all(vec![sql]).await?.into_iter().next().unwrap_or(0))
+        Ok(self.run_all(vec![Statement::Plain(sql)]).await?.into_iter().next().unwrap_or(0))
     }
 
     /// Runs statements in their order, without waiting for the answer to one before the next is
-    /// sent; how many rows each changed. The error is that of the first that failed.
-    pub(crate) async fn run_all(&mut self, statements: Vec<Sql>) -> Result<Vec<usize>, StoreError> {
-        self.all(statements, |sql, mut connection| async move { sql.execute(&mut connection).await }.boxed()).await
+    /// sent; how many rows each changed, in that order. The error is that of the first that failed.
+    pub(crate) async fn run_all(&mut self, statements: Vec<Statement>) -> Result<Vec<usize>, StoreError> {
+        Ok(self.all(statements, changed_by).await?.concat())
     }
 
     /// Runs a query.
@@ -162,12 +174,13 @@ impl Connection {
     ///
     /// They arrive in their order: each is sent while it holds the lock of the prepared statements,
     /// which is given in the order of asking; `unconstrained`, so that none is told to wait half way.
-    async fn all<T: Send>(
+    async fn all<S: AsMut<Sql>, T: Send>(
         &mut self,
-        mut statements: Vec<Sql>,
-        run: for<'c> fn(Sql, &'c AsyncPgConnection) -> BoxFuture<'c, Result<T, Error>>,
+        mut statements: Vec<S>,
+        run: for<'c> fn(S, &'c AsyncPgConnection) -> BoxFuture<'c, Result<T, Error>>,
     ) -> Result<Vec<T>, StoreError> {
-        for sql in &mut statements {
+        for statement in &mut statements {
+            let sql = statement.as_mut();
             sql.check()?;
             for batch in sql.batches() {
                 batch.resolve(self.type_number(batch.row_type.name).await?);
@@ -187,7 +200,9 @@ impl Connection {
         let ran = join_all(statements.into_iter().map(|sql| run(sql, connection)));
         let answers = timeout(limit, unconstrained(join(begun, ran))).await;
         let answers = answers.map(|(begun, ran)| begun.and_then(|()| ran.into_iter().collect()));
-        Ok(self.finish(answers)?)
+        let answers = self.finish(answers);
+        self.has_failed |= answers.is_err();
+        Ok(answers?)
     }
 
     /// Runs a query and reads each row; a row that cannot be read is told with what it is of.
@@ -238,6 +253,43 @@ impl Connection {
         };
         answer
     }
+}
+
+/// A statement that changes rows.
+#[derive(Debug)]
+pub(crate) enum Statement {
+    /// The server says how many it changed.
+    Plain(Sql),
+    /// Several in one, whose one row has the number of each.
+    Telling(Sql),
+}
+
+impl AsMut<Sql> for Statement {
+    fn as_mut(&mut self) -> &mut Sql {
+        match self {
+            Self::Plain(sql) | Self::Telling(sql) => sql,
+        }
+    }
+}
+
+impl AsMut<Self> for Sql {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
+/// Runs a statement; how many rows it changed, or each of several in one.
+fn changed_by(statement: Statement, mut connection: &AsyncPgConnection) -> BoxFuture<'_, Result<Vec<usize>, Error>> {
+    async move {
+        match statement {
+            Statement::Plain(sql) => Ok(vec![sql.execute(&mut connection).await?]),
+            Statement::Telling(sql) => {
+                let rows = sql.load::<Row>(&mut connection).await?;
+                Ok(rows.into_iter().flat_map(Row::counts).collect())
+            }
+        }
+    }
+    .boxed()
 }
 
 /// Whether the connection can no longer be used.

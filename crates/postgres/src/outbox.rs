@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use crate::connection::Connection;
 use crate::horizon::Horizon;
 use crate::sql::{Row, Sql};
+use crate::steps::Step;
 use crate::store::PgStore;
 use crate::unit::PgUnitOfWork;
-use crate::write::Step;
 
 /// The condition gives the transaction its id before a position is drawn.
 const APPEND: &str = "INSERT INTO event_batches (position, created_at, payload) \

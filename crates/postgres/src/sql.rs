@@ -540,6 +540,11 @@ impl Row {
         self.int_as("a count", |value| u64::try_from(value).ok())
     }
 
+    /// The counts that a row is made of; it ends before what is none.
+    pub(crate) fn counts(mut self) -> impl Iterator<Item = usize> {
+        std::iter::from_fn(move || self.int_as("a count", |value| usize::try_from(value).ok()).ok())
+    }
+
     /// A text.
     pub(crate) fn text(&mut self) -> Result<String, StoreError> {
         self.opt_text()?.ok_or_else(|| self.unreadable("a text"))

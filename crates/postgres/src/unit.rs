@@ -21,7 +21,7 @@ use crate::connection::{Commit, Connection, Failure};
 use crate::error::store_error;
 use crate::replicas::{RecentWrites, concerned};
 use crate::sql::Sql;
-use crate::{accounts, answers, api_keys, audit_log, markets, order_groups, orders, positions, users, write};
+use crate::{accounts, answers, api_keys, audit_log, markets, order_groups, orders, positions, steps, users, write};
 
 /// A [`UnitOfWork`] on PostgreSQL.
 pub struct PgUnitOfWork {
@@ -155,7 +155,7 @@ impl UnitOfWork for PgUnitOfWork {
             writers.users.extend(concerned(changes));
         }
         let steps = write::steps(changes, &self.seen_markets)?;
-        write::run(steps, &mut self.connection).await?;
+        steps::run(steps, &mut self.connection).await?;
         audit_log::append(&mut self.connection, &changes.events).await?;
         self.saw(&changes.new_markets);
         self.saw(&changes.markets);

@@ -1,7 +1,6 @@
 //! A decision's changes as statements: one for each table and kind of change, however many rows.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 
 use bellwether_domain::ids::{MarketId, OrderGroupId, SwitchId, WebhookId};
 use bellwether_domain::job::Job;
@@ -9,40 +8,23 @@ use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, StoreError};
 use bellwether_domain::position::Position;
 
-use crate::connection::Connection;
+use crate::present::Present;
 use crate::schema::{
     ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, COUNTINGS, JOBS, MAIL_TOKENS,
     MARKET_COUNTERS, MARKET_SCORES, MARKET_TAGS, MARKETS, ORDER_GROUPS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS,
     SCORES, SESSIONS, TRADES, TRANSFERS, Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::{Sql, Values};
+use crate::steps::Step;
 use crate::{
     accounts, answers, api_keys, cancel_switches, jobs, mail_tokens, markets, order_groups, orders, outbox, positions,
     scores, sessions, trades, users, webhooks,
 };
 
-/// A statement and how many rows it must change.
-pub(crate) struct Step {
-    sql: Sql,
-    table: &'static str,
-    rows: RangeInclusive<usize>,
-}
-
-impl Step {
-    /// A statement that must change one row.
-    pub(crate) fn of_one_row(sql: Sql, table: &'static str) -> Self {
-        Self::of_rows(sql, table, 1)
-    }
-
-    /// A statement that must change so many rows.
-    pub(crate) fn of_rows(sql: Sql, table: &'static str, rows: usize) -> Self {
-        Self { sql, table, rows: rows..=rows }
-    }
-}
-
 /// The statements that write these changes, referenced rows before those that refer to them.
 pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Result<Vec<Step>, StoreError> {
     let mut steps = Vec::new();
+    let present = Present::of(changes);
     insert(&mut steps, &USERS, "", &changes.new_users, users::bind)?;
     update(&mut steps, &USERS, &changes.users, users::bind_change)?;
     insert(&mut steps, &API_KEYS, "", &changes.new_api_keys, api_keys::bind)?;
@@ -51,12 +33,7 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     new_markets(&mut steps, &changes.new_markets)?;
     changed_markets(&mut steps, &changes.markets, seen)?;
     delete_markets(&mut steps, &changes.deleted_markets);
-    insert(&mut steps, &ORDERS, &of_existing(&ORDERS, ORDER_REFERENCES), &changes.new_orders, orders::bind)?;
-    update(&mut steps, &ORDERS, &changes.orders, orders::bind_change)?;
-    write_positions(&mut steps, &changes.positions)?;
-    insert(&mut steps, &TRADES, &of_existing(&TRADES, TRADE_REFERENCES), &changes.trades, trades::bind)?;
-    let transfer_references = of_existing(&TRANSFERS, TRANSFER_REFERENCES);
-    insert(&mut steps, &TRANSFERS, &transfer_references, &changes.transfers, accounts::bind_transfer)?;
+    write_orders(&mut steps, changes, &present)?;
     insert(&mut steps, &ANSWERS, "", &changes.answers, answers::bind)?;
     insert(&mut steps, &SESSIONS, "", &changes.new_sessions, sessions::bind)?;
     update(&mut steps, &SESSIONS, &changes.sessions, sessions::bind_change)?;
@@ -84,18 +61,17 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     Ok(steps)
 }
 
-/// Runs the statements, sent all at once; each must change as many rows as it was meant to.
-pub(crate) async fn run(steps: Vec<Step>, connection: &mut Connection) -> Result<(), StoreError> {
-    let (statements, expected): (Vec<Sql>, Vec<_>) =
-        steps.into_iter().map(|step| (step.sql, (step.table, step.rows))).unzip();
-    let changed = connection.run_all(statements).await?;
-    match changed.into_iter().zip(expected).find(|(changed, (_, rows))| !rows.contains(changed)) {
-        None => Ok(()),
-        Some((changed, (table, rows))) => {
-            let wanted = rows.start();
-            Err(StoreError::Corrupt(format!("{changed} rows of {table} changed where {wanted} were to")))
-        }
-    }
+/// What is written of orders, and where what refers to other rows is not known to refer to rows that are there, it is looked up.
+fn write_orders(steps: &mut Vec<Step>, changes: &Changes, present: &Present) -> Result<(), StoreError> {
+    let Changes { new_orders, positions, trades, transfers, .. } = changes;
+    let references = [ORDER_REFERENCES, POSITION_REFERENCES, TRADE_REFERENCES, TRANSFER_REFERENCES];
+    let [of_orders, of_positions, of_trades, of_transfers] = references;
+    insert_referring(steps, &ORDERS, (of_orders, present.has_all_of_orders(new_orders)), new_orders, orders::bind)?;
+    update(steps, &ORDERS, &changes.orders, orders::bind_change)?;
+    write_positions(steps, (of_positions, present.has_all_of_positions(positions)), positions)?;
+    insert_referring(steps, &TRADES, (of_trades, present.has_all_of_trades(trades)), trades, trades::bind)?;
+    let of_transfers = (of_transfers, present.has_all_of_transfers(transfers));
+    insert_referring(steps, &TRANSFERS, of_transfers, transfers, accounts::bind_transfer)
 }
 
 /// What rows refer to: a column, and the table whose id it is.
@@ -133,29 +109,57 @@ pub(crate) fn insert<T>(
     rows: &[T],
     bind: impl Fn(&T, &mut Values),
 ) -> Result<(), StoreError> {
-    if !rows.is_empty() {
-        let sql = Sql::new(format!("INSERT INTO {} ({}) SELECT * FROM ", table.name, table.columns));
-        let sql = sql.batch(table.types.row, table.kinds, rows, bind)?.then(then);
-        steps.push(Step { sql, table: table.name, rows: rows.len()..=rows.len() });
-    }
+    steps.extend(inserted(table, then, rows, bind)?);
     Ok(())
 }
 
-/// Positions are written whole, new or not.
-fn write_positions(steps: &mut Vec<Step>, rows: &[Position]) -> Result<(), StoreError> {
-    if !rows.is_empty() {
-        let (name, columns) = (POSITIONS.name, POSITIONS.columns);
-        let sql = Sql::new(format!(
-            "INSERT INTO {name} ({columns}) \
-             SELECT market_id, user_id, spent, received, settled_at, free::bigint[], held::bigint[] FROM "
-        ));
-        let sql = sql.batch(POSITIONS.types.row, POSITIONS.kinds, rows, positions::bind)?.then(&format!(
-            "{} ON CONFLICT (market_id, user_id) DO UPDATE SET spent = excluded.spent, \
-             received = excluded.received, settled_at = excluded.settled_at, free = excluded.free, held = excluded.held",
-            of_existing(&POSITIONS, POSITION_REFERENCES)
-        ));
-        steps.push(Step { sql, table: name, rows: rows.len()..=rows.len() });
+/// Inserts rows with what they refer to, which is looked up where it is not known to be there.
+fn insert_referring<T>(
+    steps: &mut Vec<Step>,
+    table: &Table,
+    (references, are_there): (References, bool),
+    rows: &[T],
+    bind: impl Fn(&T, &mut Values),
+) -> Result<(), StoreError> {
+    let then = if are_there { String::new() } else { of_existing(table, references) };
+    steps.extend(inserted(table, &then, rows, bind)?.map(|step| step.independent(are_there)));
+    Ok(())
+}
+
+fn inserted<T>(
+    table: &Table,
+    then: &str,
+    rows: &[T],
+    bind: impl Fn(&T, &mut Values),
+) -> Result<Option<Step>, StoreError> {
+    if rows.is_empty() {
+        return Ok(None);
     }
+    let sql = Sql::new(format!("INSERT INTO {} ({}) SELECT * FROM ", table.name, table.columns));
+    let sql = sql.batch(table.types.row, table.kinds, rows, bind)?.then(then);
+    Ok(Some(Step::of_rows(sql, table.name, rows.len()).independent(table.types.row.is_some())))
+}
+
+/// Positions are written whole, new or not.
+fn write_positions(
+    steps: &mut Vec<Step>,
+    (references, are_there): (References, bool),
+    rows: &[Position],
+) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (name, columns) = (POSITIONS.name, POSITIONS.columns);
+    let sql = Sql::new(format!(
+        "INSERT INTO {name} ({columns}) \
+         SELECT market_id, user_id, spent, received, settled_at, free::bigint[], held::bigint[] FROM "
+    ));
+    let looked_up = if are_there { String::new() } else { of_existing(&POSITIONS, references) };
+    let sql = sql.batch(POSITIONS.types.row, POSITIONS.kinds, rows, positions::bind)?.then(&looked_up).then(
+        " ON CONFLICT (market_id, user_id) DO UPDATE SET spent = excluded.spent, \
+         received = excluded.received, settled_at = excluded.settled_at, free = excluded.free, held = excluded.held",
+    );
+    steps.push(Step::of_rows(sql, name, rows.len()).independent(are_there));
     Ok(())
 }
 
@@ -174,7 +178,7 @@ fn update<T>(
         table.changing.join(", "),
         table.name
     ));
-    steps.push(Step { sql, table: table.name, rows: rows.len()..=rows.len() });
+    steps.push(Step::of_rows(sql, table.name, rows.len()).independent(table.types.change.is_some()));
     Ok(())
 }
 
@@ -243,7 +247,7 @@ fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[Mar
     if !ids.is_empty() {
         let sql = Sql::new(format!("DELETE FROM {} WHERE {key} = ANY(", table.name)).ids(ids.iter().map(|id| id.0));
         let sql = sql.then(&format!("?){and}"));
-        steps.push(Step { sql, table: table.name, rows: least.min(ids.len())..=usize::MAX });
+        steps.push(Step::within(sql, table.name, least.min(ids.len())..=usize::MAX));
     }
 }
 
@@ -283,7 +287,7 @@ fn put_jobs_aside(steps: &mut Vec<Step>, new: &[Job]) -> Result<(), StoreError> 
     insert(steps, &JOBS, jobs::JOINS, new, jobs::bind)?;
     if !new.is_empty() {
         let sql = jobs::notice(new.iter().map(|job| job.kind))?;
-        steps.push(Step { sql, table: JOBS.name, rows: 0..=usize::MAX });
+        steps.push(Step::within(sql, JOBS.name, 0..=usize::MAX));
     }
     Ok(())
 }
@@ -292,7 +296,7 @@ fn put_jobs_aside(steps: &mut Vec<Step>, new: &[Job]) -> Result<(), StoreError> 
 fn delete_webhooks(steps: &mut Vec<Step>, ids: &[WebhookId]) {
     if !ids.is_empty() {
         let sql = Sql::new("DELETE FROM webhooks WHERE id = ANY(").ids(ids.iter().map(|id| id.0)).then("?)");
-        steps.push(Step { sql, table: WEBHOOKS.name, rows: ids.len()..=ids.len() });
+        steps.push(Step::of_rows(sql, WEBHOOKS.name, ids.len()));
     }
 }
 
@@ -300,7 +304,7 @@ fn delete_webhooks(steps: &mut Vec<Step>, ids: &[WebhookId]) {
 fn delete_order_groups(steps: &mut Vec<Step>, ids: &[OrderGroupId]) {
     if !ids.is_empty() {
         let sql = Sql::new("DELETE FROM order_groups WHERE id = ANY(").ids(ids.iter().map(|id| id.0)).then("?)");
-        steps.push(Step { sql, table: ORDER_GROUPS.name, rows: ids.len()..=ids.len() });
+        steps.push(Step::of_rows(sql, ORDER_GROUPS.name, ids.len()));
     }
 }
 
@@ -308,7 +312,7 @@ fn delete_order_groups(steps: &mut Vec<Step>, ids: &[OrderGroupId]) {
 fn delete_cancel_switches(steps: &mut Vec<Step>, ids: &[SwitchId]) {
     if !ids.is_empty() {
         let sql = Sql::new("DELETE FROM cancel_switches WHERE id = ANY(").ids(ids.iter().map(|id| id.0)).then("?)");
-        steps.push(Step { sql, table: CANCEL_SWITCHES.name, rows: 0..=usize::MAX });
+        steps.push(Step::within(sql, CANCEL_SWITCHES.name, 0..=usize::MAX));
     }
 }
 
@@ -319,7 +323,7 @@ fn delete_mail_tokens(steps: &mut Vec<Step>, hashes: &[[u8; 32]]) -> Result<(), 
         let sql = sql.unnest("h", hashes, |hash, row| {
             row.add(*hash);
         })?;
-        steps.push(Step { sql: sql.then(")"), table: MAIL_TOKENS.name, rows: 0..=usize::MAX });
+        steps.push(Step::within(sql.then(")"), MAIL_TOKENS.name, 0..=usize::MAX));
     }
     Ok(())
 }
