@@ -43,6 +43,7 @@ use crate::bench::jobs::JobsReport;
 use crate::bench::live::LiveReport;
 use crate::bench::load::Load;
 use crate::bench::logins::LoginsReport;
+use crate::bench::machine::Process;
 use crate::bench::markets::MarketsReport;
 use crate::bench::measured::{Figures, Measured, Name};
 use crate::bench::pgbench::Baseline;
@@ -475,7 +476,10 @@ impl Bench<'_> {
     async fn baseline(&self, baseline: &Baseline, clients: usize) -> anyhow::Result<Measured> {
         eprintln!("bench: pgbench, {clients} clients");
         let before = self.server.log_bytes(self.interrupts).await?;
+        let database = Process::of_server(&self.server)?;
+        let used_before = database.processor_time_of_family()?;
         let done = baseline.measure(clients, self.length(), self.interrupts).await?;
+        let used = database.processor_time_of_family()?.saturating_sub(used_before);
         let written = self.server.log_bytes(self.interrupts).await?.saturating_sub(before);
         let failed = (done.failed > 0).then(|| ("the transaction failed".to_owned(), done.failed));
         Ok(Measured {
@@ -494,6 +498,8 @@ impl Bench<'_> {
             latency: done.latency,
             bytes_per_order: Some(subject::bytes_each(written, done.count)),
             load_share: None,
+            server_us_per_order: None,
+            database_us_per_order: Some(subject::micros_each(used, done.count)),
         })
     }
 

@@ -64,6 +64,10 @@ pub(super) struct Measured {
     pub(super) bytes_per_order: Option<f64>,
     /// The share of the machine's processors that the load itself took.
     pub(super) load_share: Option<f64>,
+    /// Microseconds of processor time that the server took for an order.
+    pub(super) server_us_per_order: Option<f64>,
+    /// The same of PostgreSQL, all of its processes together.
+    pub(super) database_us_per_order: Option<f64>,
 }
 
 /// Resident memory of a server.
@@ -137,6 +141,8 @@ pub(super) mod tests {
             latency: Latency { mean_ms: 2.0, p50_ms: 1.5, p90_ms: 4.0, p99_ms: 8.0, p999_ms: 16.0 },
             bytes_per_order: None,
             load_share: None,
+            server_us_per_order: None,
+            database_us_per_order: None,
         }
     }
 

@@ -46,7 +46,7 @@ impl Report {
              ![Throughput and latency over the number of clients](benchmarks/load.svg)\n\n\
              ## Latency when requests come by themselves, in ms\n\n{}\n\
              ## Other loads\n\n{}\n\
-             ## Memory, and what is written\n\n{}\n\
+             ## Memory, and what an order costs\n\n{}\n\
              ## Failures\n\n{failed}The load itself took at most {load_share:.0} % of the processors.\n\
              After the load `bellwether audit` found nothing on any store; else the run would have failed.\n",
             self.command,
@@ -123,7 +123,8 @@ const HOW_TO_READ: &str = "\
   due at random moments (a Poisson process), at a share of what was answered at the knee, and latency counts from the moment
   that a request is due: a server that falls behind cannot hide it. *One commit* is pgbench's mean latency with one client.
 - PostgreSQL's log files were there before (120 of 16 MB), as on a server that has run for a while; that counts for pgbench too.
-- **Bytes written** are write-ahead log for PostgreSQL, and all that the server wrote for SQLite; of the orders in pairs.
+- **Bytes written** are write-ahead log for PostgreSQL, and all that the server wrote for SQLite; of the orders in pairs. Microseconds
+  are processor time for one of those orders: that of the server, and that of all of PostgreSQL's processes.
 - The exchange alone, without server and store: [core.md](benchmarks/core.md).
 - Sign-ins, and what they cost those who read: [logins.md](benchmarks/logins.md).
 - Live streams, and what it costs to keep many: [live.md](benchmarks/live.md).

@@ -99,6 +99,7 @@ impl Subject {
         eprintln!("bench: {}: {}, {}", self.name.text(), load.name(), pace.text());
         let written_before = self.written_bytes(interrupts).await?;
         let used_before = Process::this().processor_time()?;
+        let (server_before, database_before) = self.processor_times()?;
         let (tally, took) = match pace {
             Pace::Closed(clients) => interrupts.or(closed_loop::run(&self.world, load, clients, length)).await?,
             Pace::Open { per_second, .. } => {
@@ -106,14 +107,25 @@ impl Subject {
             }
         };
         let used = Process::this().processor_time()?.saturating_sub(used_before);
+        let (server, database) = self.processor_times()?;
         let written = self.written_bytes(interrupts).await?.saturating_sub(written_before);
         let measured = self.measured(load, pace, tally, took, used);
         for (reason, count) in &measured.failed {
             eprintln!("bench: {}: {count} failed: {reason}", self.name.text());
         }
         // Of the mixed load a part would be that of cancels.
-        let bytes_per_order = (load == Load::Pairs).then(|| bytes_each(written, measured.done));
-        Ok(Measured { bytes_per_order, ..measured })
+        let of_orders = |figure: f64| (load == Load::Pairs).then_some(figure);
+        let bytes_per_order = of_orders(bytes_each(written, measured.done));
+        let server_us_per_order = of_orders(micros_each(server.saturating_sub(server_before), measured.done));
+        let took = database.zip(database_before).map(|(after, before)| after.saturating_sub(before));
+        let database_us_per_order = took.and_then(|took| of_orders(micros_each(took, measured.done)));
+        Ok(Measured { bytes_per_order, server_us_per_order, database_us_per_order, ..measured })
+    }
+
+    /// Processor time so far of the server, and of the database where it has one.
+    fn processor_times(&self) -> anyhow::Result<(Duration, Option<Duration>)> {
+        let of_database = |database| Process::of_server(database)?.processor_time_of_family();
+        Ok((self.process.processor_time()?, self.database.as_ref().map(of_database).transpose()?))
     }
 
     fn measured(&self, load: Load, pace: Pace, mut tally: Tally, took: Duration, used: Duration) -> Measured {
@@ -144,6 +156,8 @@ impl Subject {
             latency,
             bytes_per_order: None,
             load_share: Some(used.as_secs_f64() / seconds / float(machine::cores())),
+            server_us_per_order: None,
+            database_us_per_order: None,
         }
     }
 
@@ -272,6 +286,11 @@ pub(super) fn settings(name: Name) -> Vec<(&'static str, &'static str)> {
         settings.push(GROUP_LIMIT);
     }
     settings
+}
+
+/// Microseconds for each of so many.
+pub(super) fn micros_each(time: Duration, count: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / float(count.max(1))
 }
 
 /// Bytes for each of so many.

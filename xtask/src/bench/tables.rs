@@ -133,7 +133,7 @@ pub(super) fn open_table(figures: &Figures) -> String {
     table(&head, rows)
 }
 
-/// Memory of the servers, and bytes written for an order.
+/// Memory of the servers, and what an order costs at their best.
 pub(super) fn resource_table(figures: &Figures) -> String {
     let names = [Name::Pgbench, Name::PostgresAlone, Name::Postgres, Name::Sqlite];
     let rows = names.into_iter().filter_map(|name| {
@@ -144,9 +144,13 @@ pub(super) fn resource_table(figures: &Figures) -> String {
             memory.map_or_else(String::new, |memory| megabytes(memory.idle_bytes)),
             memory.map_or_else(String::new, |memory| megabytes(memory.loaded_bytes)),
             optional(best.bytes_per_order, 0),
+            optional(best.server_us_per_order, 0),
+            optional(best.database_us_per_order, 0),
         ])
     });
-    table(&["server", "MB idle", "MB after the load", "bytes written for an order"], rows)
+    let head =
+        ["server", "MB idle", "MB after the load", "bytes written for an order", "its own µs", "PostgreSQL's µs"];
+    table(&head, rows)
 }
 
 /// What failed, a line for each reason; nothing when nothing did.
