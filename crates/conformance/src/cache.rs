@@ -328,7 +328,7 @@ pub async fn what_is_known_to_be_absent_is_found_once_it_is_made(caches: Caches)
 /// Of one kind or of several, known or not, none at all too.
 pub async fn an_invalidation_forgets_its_keys_and_no_others(caches: Caches) -> anyhow::Result<()> {
     let keys: Vec<_> =
-        (0..60).map(|i| CacheKey::new(if i % 3 == 0 { CacheKind::Book } else { CacheKind::User }, &i)).collect();
+        (0..60).map(|i| CacheKey::new(if i % 3 == 0 { CacheKind::Book } else { CacheKind::Market }, &i)).collect();
     for key in &keys {
         fill(&caches.one, key, value("x")).await?;
     }

@@ -165,7 +165,8 @@ fn finish_headers(headers: &mut HeaderMap, stamp: &Stamp) {
     }
 }
 
-/// Tells of an answer where requests are counted, and in the log. Says everything itself, outside of the request's span: the formatter would read what the span says anew.
+/// Tells of an answer where requests are counted, and in the log. Says everything itself, outside of the request's span:
+/// the formatter would read what the span says anew.
 fn log(response: &ServiceResponse<BoxBody>, app: &App, stamp: &Stamp, begun: Instant) {
     let request = response.request();
     let extensions = request.extensions();

@@ -235,7 +235,7 @@ mod tests {
     /// Threat 44.
     #[test]
     fn an_entry_that_was_changed_or_belongs_to_another_key_makes_no_sense() {
-        let [key, other] = ["a", "b"].map(|id| CacheKey::new(CacheKind::User, id));
+        let [key, other] = ["a", "b"].map(|id| CacheKey::new(CacheKind::Market, id));
         for value in [Some(Bytes::from("value")), Some(Bytes::new()), None] {
             let entry = encode(&key, &value);
             assert_eq!(decode(&key, &entry), Some(value));

@@ -9,13 +9,10 @@ use bytes::Bytes;
 
 /// What is cached; each kind keeps its entries apart from the others', and for a time of its own.
 ///
-/// Nothing that decides a write is here, and never will be: balances, a user's own orders.
+/// Nothing that decides a write is here, and never will be: balances, a user's own orders. Sessions and API keys, with
+/// the role of their users, are remembered by each process for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CacheKind {
-    /// A user, by id.
-    User,
-    /// A session, by id.
-    Session,
     /// A market, by id.
     Market,
     /// The first page of a list of markets, by its filter and order.
@@ -30,15 +27,12 @@ pub enum CacheKind {
 
 impl CacheKind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::User, Self::Session, Self::Market, Self::MarketList, Self::Book, Self::Candles, Self::Leaderboard];
+    pub const ALL: [Self; 5] = [Self::Market, Self::MarketList, Self::Book, Self::Candles, Self::Leaderboard];
 
     /// Its name, as keys and metrics have it; without a colon.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::User => "user",
-            Self::Session => "session",
             Self::Market => "market",
             Self::MarketList => "market_list",
             Self::Book => "book",
@@ -58,8 +52,8 @@ impl CacheKind {
     #[must_use]
     pub const fn ttl(self) -> Duration {
         Duration::from_secs(match self {
-            Self::User | Self::Market => 60,
-            Self::Session | Self::Leaderboard => 30,
+            Self::Market => 60,
+            Self::Leaderboard => 30,
             Self::Book => 10,
             // Not every trade ends them.
             Self::MarketList | Self::Candles => 1,
@@ -80,7 +74,7 @@ impl CacheKind {
         Duration::from_millis(match self {
             Self::Leaderboard => 5000,
             Self::MarketList | Self::Candles => 400,
-            Self::User | Self::Session | Self::Market | Self::Book => 0,
+            Self::Market | Self::Book => 0,
         })
     }
 }
