@@ -21,6 +21,7 @@ use bellwether_local::LocalLimiter;
 use bellwether_redis::{LimiterClock, RedisLimiter, RedisLink, RedisOptions};
 use bellwether_security::{SystemClock, UuidIds};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::candles::CandleMemory;
 use bellwether_usecases::events::EventBell;
 use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::{Limiter, Limits};
@@ -109,6 +110,7 @@ fn app(limiter: Arc<dyn RateLimiter>) -> bellwether_http::App {
         limiter: Limiter::new(limiter),
         session_memory: SessionMemory::default(),
         key_memory: KeyMemory::default(),
+        candle_memory: CandleMemory::default(),
         meter: Arc::new(Unmetered),
         policy,
         origin: Origin::default(),

@@ -21,6 +21,7 @@ use bellwether_security::{
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use bellwether_usecases::api_keys::KeyMemory;
 use bellwether_usecases::caching::InvalidatingStore;
+use bellwether_usecases::candles::CandleMemory;
 use bellwether_usecases::events::EventBell;
 use bellwether_usecases::jobs::{Auditing, CleaningUp, Handler, JobBell, Probing};
 use bellwether_usecases::limits::Limiter;
@@ -240,6 +241,7 @@ pub(crate) fn context(
         limiter: Limiter::new(Arc::clone(&shared.limiter)),
         session_memory: SessionMemory::default().telling(Arc::clone(&shared.bus)),
         key_memory: KeyMemory::default().telling(Arc::clone(&shared.bus)),
+        candle_memory: CandleMemory::default(),
         policy,
         origin: Origin::default(),
     })

@@ -8,6 +8,7 @@ use bellwether_domain::market::Market;
 use bellwether_domain::ports::{CandleRequest, MarketKey, Queries, TradeFilter, TradeSort};
 use bellwether_domain::refusal::Refusal;
 use bellwether_usecases::caching::candles_key;
+use bellwether_usecases::candles::newest;
 use bellwether_usecases::{Context, Error, markets};
 use jiff::{SignedDuration, Timestamp};
 
@@ -122,24 +123,22 @@ pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
         MarketKey::Id(id) if is_newest => Some(candles_key(id, asked.outcome.as_deref(), asked.interval_s, to, limit)),
         _ => None,
     };
-    let load = |ctx: Context, lists: Arc<dyn Queries>| async move {
+    // What goes into the cache is read from where writes go.
+    let load = |ctx: Context, lists: Option<Arc<dyn Queries>>| async move {
         let Some(market) = ctx.queries.market(&key).await? else { return Ok(None) };
         let viewed = Viewed::named(&market, asked.outcome.as_deref())?;
         let request =
             CandleRequest { market: market.id, book: viewed.book, interval_s: asked.interval_s, from, to, limit };
-        let candles = lists.candles(&request).await?;
+        let candles = match lists {
+            Some(lists) => lists.candles(&request).await?,
+            None => newest(&ctx, &market, &request).await?,
+        };
         let shown: Vec<CandleWire> = candles.iter().map(|candle| CandleWire::of(candle, viewed.mirrored)).collect();
         Ok::<_, Fault>(Some(Answer::of(0, serde_json::to_string(&shown).map_err(Fault::internal)?)))
     };
     let reply = match remembered_as {
-        Some(remembered_as) => {
-            remembered(&call, remembered_as, |ctx| {
-                let lists = Arc::clone(&ctx.queries);
-                load(ctx, lists)
-            })
-            .await?
-        }
-        None => call.app().run(load(call.ctx(), call.lists())).await?.map(Answer::reply),
+        Some(remembered_as) => remembered(&call, remembered_as, |ctx| load(ctx, None)).await?,
+        None => call.app().run(load(call.ctx(), Some(call.lists()))).await?.map(Answer::reply),
     };
     reply.ok_or_else(|| Refusal::MarketNotFound.into())
 }

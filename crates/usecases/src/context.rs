@@ -16,6 +16,7 @@ use bellwether_domain::user::Role;
 use jiff::SignedDuration;
 
 use crate::api_keys::KeyMemory;
+use crate::candles::CandleMemory;
 use crate::events::EventBell;
 use crate::jobs::JobBell;
 use crate::limits::{Limiter, Limits};
@@ -70,6 +71,8 @@ pub struct Context {
     pub session_memory: SessionMemory,
     /// What this process remembers of API keys.
     pub key_memory: KeyMemory,
+    /// What this process remembers of candles.
+    pub candle_memory: CandleMemory,
     /// The house's rules.
     pub policy: Policy,
     /// From where the request at hand comes, for the audit log; nothing where nobody asked.

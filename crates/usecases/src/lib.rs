@@ -12,6 +12,7 @@ pub mod audit_log;
 pub mod bots;
 pub mod cache_follower;
 pub mod caching;
+pub mod candles;
 pub mod context;
 pub mod ends;
 pub mod error;

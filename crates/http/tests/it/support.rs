@@ -19,6 +19,7 @@ use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_http::{App, HttpOptions, service};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::candles::CandleMemory;
 use bellwether_usecases::events::EventBell;
 use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::Limiter;
@@ -140,6 +141,7 @@ impl Ports {
             limiter: Limiter::new(Arc::new(limiter)),
             session_memory: SessionMemory::default(),
             key_memory: KeyMemory::default(),
+            candle_memory: CandleMemory::default(),
             policy: Policy::default(),
             origin: Origin::default(),
         };

@@ -14,6 +14,7 @@ mod audit_log;
 mod bots;
 mod cache_follower;
 mod caching;
+mod candles;
 mod jobs;
 mod limits;
 mod live;

@@ -15,6 +15,7 @@ use bellwether_domain::session::{Device, Lifetime, Session};
 use bellwether_domain::text::{DisplayName, Email, Slug};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 use bellwether_usecases::api_keys::KeyMemory;
+use bellwether_usecases::candles::CandleMemory;
 use bellwether_usecases::events::EventBell;
 use bellwether_usecases::jobs::JobBell;
 use bellwether_usecases::limits::Limiter;
@@ -336,6 +337,7 @@ pub fn context_with(
         limiter: Limiter::new(Arc::new(Counting::default())),
         session_memory: SessionMemory::default(),
         key_memory: KeyMemory::default(),
+        candle_memory: CandleMemory::default(),
         policy: Policy::default(),
         origin: Origin::default(),
     }
