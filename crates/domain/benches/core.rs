@@ -86,7 +86,7 @@ impl Exchange {
         let mut ids = FreshIds::seeded(now(), 7);
         let users: Vec<UserId> = (0..USERS).map(|_| UserId(ids.next_uuid())).collect();
         let market = market(MarketId(ids.next_uuid()), users[0]);
-        let (id, mut state) = (market.id, State::default());
+        let (id, mut state) = (market.id, State::with_room_for(COMMANDS));
         state.add_market(market);
         for (outcome, side) in [(0, Side::Buy), (0, Side::Sell), (1, Side::Buy), (1, Side::Sell)] {
             state.add_side(id, OutcomeId::new(outcome).unwrap(), BookSide::empty(side), side, Vec::new());

@@ -195,25 +195,29 @@ pub struct Transfer {
     pub created_at: Timestamp,
 }
 
+/// What is hashed of a transfer without a memo is no longer than this.
+const HASHED_BYTES: usize = 160;
+
 impl Transfer {
     /// The hash that the transfer must have after `previous` in its payer's chain.
     #[must_use]
     pub fn expected_hash(&self, previous: &[u8; 32]) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(previous);
-        hash.update(self.id.0.as_bytes());
-        hash.update(self.from.0.as_bytes());
-        hash.update(self.to.0.as_bytes());
-        hash.update(self.amount.mills().to_be_bytes());
-        hash.update(self.kind.as_str().as_bytes());
-        hash.update([0]);
-        hash.update(self.reference.market.map_or([0; 16], |m| m.0.into_bytes()));
-        hash.update(self.reference.trade.map_or([0; 16], |t| t.0.into_bytes()));
-        hash.update([u8::from(self.memo.is_some())]);
-        hash.update(self.memo.as_deref().unwrap_or_default().as_bytes());
-        hash.update(self.paid_number.to_be_bytes());
-        hash.update(self.created_at.as_microsecond().to_be_bytes());
-        hash.finalize().into()
+        // One text rather than many pieces: SHA-256 works on 64 bytes at a time, most of all where they stand together.
+        let mut text = Vec::with_capacity(HASHED_BYTES);
+        text.extend_from_slice(previous);
+        text.extend_from_slice(self.id.0.as_bytes());
+        text.extend_from_slice(self.from.0.as_bytes());
+        text.extend_from_slice(self.to.0.as_bytes());
+        text.extend_from_slice(&self.amount.mills().to_be_bytes());
+        text.extend_from_slice(self.kind.as_str().as_bytes());
+        text.push(0);
+        text.extend_from_slice(&self.reference.market.map_or([0; 16], |m| m.0.into_bytes()));
+        text.extend_from_slice(&self.reference.trade.map_or([0; 16], |t| t.0.into_bytes()));
+        text.push(u8::from(self.memo.is_some()));
+        text.extend_from_slice(self.memo.as_deref().unwrap_or_default().as_bytes());
+        text.extend_from_slice(&self.paid_number.to_be_bytes());
+        text.extend_from_slice(&self.created_at.as_microsecond().to_be_bytes());
+        Sha256::digest(&text).into()
     }
 }
 

@@ -320,10 +320,8 @@ impl Clearing<'_> {
         let id = TransferId(self.ids.next_uuid());
         let reference = Reference { market: Some(self.market.id), trade: Some(trade) };
         let posting = Posting { id, amount, kind, reference, memo: None };
-        let mut payer = self.draft.account(self.state, from)?.clone();
-        let payee = self.draft.account(self.state, to)?;
-        let made = ledger::transfer(&mut payer, payee, posting, self.now)?;
-        *self.draft.account(self.state, from)? = payer;
+        let (payer, payee) = self.draft.payer_and_payee(self.state, from, to)?;
+        let made = ledger::transfer(payer, payee, posting, self.now)?;
         self.draft.transfers.push(made);
         Ok(())
     }

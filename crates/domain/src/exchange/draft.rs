@@ -4,7 +4,7 @@ use super::Stop;
 use super::rows::Copies;
 use super::state::State;
 use crate::ids::{AccountId, MarketId, OrderGroupId, OrderId, UserId};
-use crate::ledger::{Account, Transfer};
+use crate::ledger::{Account, LedgerError, Transfer};
 use crate::lmsr::Lmsr;
 use crate::market::Market;
 use crate::money::{Credits, Overflow};
@@ -23,11 +23,11 @@ pub(super) struct Draft {
     /// The market maker, where the command trades with it.
     pub(super) lmsr: Option<Lmsr>,
     pub(super) accounts: Copies<AccountId, Account>,
-    pub(super) orders: Copies<OrderId, Box<Order>>,
+    pub(super) orders: Copies<OrderId, Order>,
     /// The order that is new in its book: a new one, or one that lost its place by an amendment.
     pub(super) new_order: Option<OrderId>,
     /// The amended order as it stood before, to be taken out of its old place.
-    pub(super) requeued: Option<Box<Order>>,
+    pub(super) requeued: Option<Order>,
     pub(super) positions: Copies<UserId, Position>,
     pub(super) groups: Copies<OrderGroupId, OrderGroup>,
     pub(super) trades: Vec<Trade>,
@@ -71,6 +71,18 @@ impl Draft {
         self.accounts.of(id, || state.accounts.get(id).cloned()).ok_or(Stop::NotLoaded("account"))
     }
 
+    /// Copies of two accounts, to be changed.
+    pub(super) fn payer_and_payee(
+        &mut self,
+        state: &State,
+        payer: AccountId,
+        payee: AccountId,
+    ) -> Result<(&mut Account, &mut Account), Stop> {
+        self.account(state, payer)?;
+        self.account(state, payee)?;
+        self.accounts.pair(payer, payee).ok_or_else(|| LedgerError::SameAccount.into())
+    }
+
     /// A copy of a group, to be changed.
     pub(super) fn group<'a>(&'a mut self, state: &State, id: OrderGroupId) -> Result<&'a mut OrderGroup, Stop> {
         self.groups.of(id, || state.groups.get(id).cloned()).ok_or(Stop::NotLoaded("order group"))
@@ -78,7 +90,7 @@ impl Draft {
 
     /// A copy of an order, to be changed.
     pub(super) fn order<'a>(&'a mut self, state: &State, id: OrderId) -> Result<&'a mut Order, Stop> {
-        self.orders.of(id, || state.orders.get(id).cloned()).map(Box::as_mut).ok_or(Stop::NotLoaded("order"))
+        self.orders.of(id, || state.orders.get(id).cloned()).ok_or(Stop::NotLoaded("order"))
     }
 
     /// A copy of a user's position in the market, to be changed.

@@ -35,9 +35,8 @@ impl State {
             return Ok(());
         }
         let is_meant = |order: &&Order| order.is_open() && order.group.is_some_and(|group| full.contains(&group));
-        let known = self.orders.values().map(Box::as_ref).filter(is_meant).map(|order| order.id);
-        let drafted =
-            clearing.draft.orders.iter().map(|(_, order)| order.as_ref()).filter(is_meant).map(|order| order.id);
+        let known = self.orders.values().filter(is_meant).map(|order| order.id);
+        let drafted = clearing.draft.orders.iter().map(|(_, order)| order).filter(is_meant).map(|order| order.id);
         let ids: BTreeSet<OrderId> = known.chain(drafted).collect();
         for id in ids {
             if clearing.draft.order(self, id)?.is_open() {

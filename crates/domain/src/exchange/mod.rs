@@ -141,7 +141,8 @@ impl State {
         let position = draft.position(self, command.user)?.clone();
         let mut market = self.market_of(draft.market)?.clone();
         draft.apply_to(&mut market);
-        Ok(Preview { executed: executed(&draft, id, &market)?, available, position, market })
+        let executed = executed(draft.orders.get(id), &draft.trades, &market)?;
+        Ok(Preview { executed, available, position, market })
     }
 
     /// Cancels an open order of `user` and frees what it held.
@@ -158,9 +159,9 @@ impl State {
         reason: EndReason,
         now: Timestamp,
     ) -> Result<Executed, Stop> {
+        let id = self.open_order(order, user)?.market;
         let spare = self.spare.take();
-        let row = self.open_order(order, user)?;
-        let market = self.market_of(row.market)?;
+        let market = self.market_of(id)?;
         let mut draft = Draft::new(market, spare);
         draft.next_sequence();
         let mut ids = FreshIds::starting_at(uuid::Uuid::nil());
@@ -170,8 +171,8 @@ impl State {
 
     /// Amends an open order: see [`AmendOrder`].
     pub fn amend(&mut self, command: &AmendOrder, ids: &mut FreshIds, moment: Moment) -> Result<Executed, Stop> {
-        let spare = self.spare.take();
         let old = self.open_order(command.order, Some(command.user))?.clone();
+        let spare = self.spare.take();
         let market = self.tradable(old.market, moment.now)?;
         let amended = Amended::of(&old, command, moment.now)?;
         let mut draft = Draft::new(market, spare);
@@ -188,7 +189,7 @@ impl State {
             row.price = Some(amended.price);
             row.book_price = Some(book_price(row.outcome, amended.price, market.is_binary()));
             draft.new_order = Some(old.id);
-            draft.requeued = Some(Box::new(old.clone()));
+            draft.requeued = Some(old.clone());
             let incoming = Incoming {
                 user: old.user,
                 book: old.book,
@@ -353,21 +354,24 @@ impl State {
 
     /// Makes the draft part of the state, unless it goes beyond what the key allows.
     fn finish(&mut self, draft: Box<Draft>, id: OrderId, key: Option<ApiKeyId>) -> Result<Executed, Stop> {
-        let executed = executed(&draft, id, self.market_of(draft.market)?)?;
         let usages = self.usages_after(&draft)?;
         if let Some(key) = key {
             self.check_key(&usages, key)?;
         }
+        let (market, trades) = (draft.market, self.trades.len());
         self.adopt(draft, usages);
-        Ok(executed)
+        let fills = self.trades.get(trades..).unwrap_or_default();
+        executed(self.order(id), fills, self.market_of(market)?)
     }
 }
 
-fn executed(draft: &Draft, order: OrderId, market: &Market) -> Result<Executed, Stop> {
-    let order = draft.orders.get(order).map(|order| Order::clone(order)).ok_or(Stop::NotLoaded("order"))?;
+/// What came of an order, by the trades that were made.
+fn executed(order: Option<&Order>, trades: &[Trade], market: &Market) -> Result<Executed, Stop> {
+    let order = order.ok_or(Stop::NotLoaded("order"))?;
     let outcome = market.outcomes.get(order.outcome.index()).map(|o| o.name.clone()).unwrap_or_default();
-    let fills = draft.trades.iter().filter(|t| t.taker_order == order.id).cloned().collect();
-    Ok(Executed { order, outcome, fills })
+    let mut fills = Vec::with_capacity(trades.len());
+    fills.extend(trades.iter().filter(|trade| trade.taker_order == order.id).cloned());
+    Ok(Executed { order: order.clone(), outcome, fills })
 }
 
 fn clear_step(clearing: &mut Clearing<'_>, taker: OrderId, step: Step) -> Result<(), Stop> {

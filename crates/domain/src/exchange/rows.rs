@@ -1,79 +1,101 @@
 //! Rows of one kind: those of the state, and the copies that a command makes of some.
 
-use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::mem;
 
 use foldhash::HashMap;
 
 /// Rows that were loaded or made since, and which of them are to be written.
 #[derive(Debug, Clone)]
-pub(super) struct Rows<K, V>(HashMap<K, Row<V>>);
-
-#[derive(Debug, Clone)]
-struct Row<V> {
-    row: V,
-    mark: Mark,
+pub(super) struct Rows<K, V> {
+    places: HashMap<K, Place>,
+    stored: Vec<Stored<V>>,
+    /// In the order in which they came.
+    new: Vec<V>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    Loaded,
-    Changed,
-    New,
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Stored(usize),
+    New(usize),
+}
+
+/// A row that the store has.
+#[derive(Debug, Clone)]
+struct Stored<V> {
+    row: V,
+    is_changed: bool,
 }
 
 impl<K, V> Default for Rows<K, V> {
     fn default() -> Self {
-        Self(HashMap::default())
+        Self { places: HashMap::default(), stored: Vec::new(), new: Vec::new() }
     }
 }
 
 impl<K: Ord + Hash + Copy, V> Rows<K, V> {
-    /// Adds a row as it is stored.
-    pub(super) fn add(&mut self, key: K, row: V) {
-        self.0.insert(key, Row { row, mark: Mark::Loaded });
+    /// Makes room for so many new rows.
+    pub(super) fn reserve_new(&mut self, count: usize) {
+        self.places.reserve(count);
+        self.new.reserve(count);
     }
 
-    /// Puts a row in the place of the one that there was; one that there was none of is new. What there was, and
-    /// what there is.
-    pub(super) fn put(&mut self, key: K, row: V) -> (Option<V>, &V) {
-        match self.0.entry(key) {
-            Entry::Occupied(entry) => {
-                let slot = entry.into_mut();
-                if slot.mark == Mark::Loaded {
-                    slot.mark = Mark::Changed;
+    /// Adds a row as it is stored. Of one that is added again, the last counts.
+    pub(super) fn add(&mut self, key: K, row: V) {
+        self.places.insert(key, Place::Stored(self.stored.len()));
+        self.stored.push(Stored { row, is_changed: false });
+    }
+
+    /// Puts a row in the place of the one that there was; one that there was none of is new.
+    pub(super) fn put(&mut self, key: K, row: V) {
+        match self.places.get(&key) {
+            Some(Place::Stored(place)) => {
+                if let Some(stored) = self.stored.get_mut(*place) {
+                    *stored = Stored { row, is_changed: true };
                 }
-                (Some(mem::replace(&mut slot.row, row)), &slot.row)
             }
-            Entry::Vacant(gap) => (None, &gap.insert(Row { row, mark: Mark::New }).row),
+            Some(Place::New(place)) => {
+                if let Some(new) = self.new.get_mut(*place) {
+                    *new = row;
+                }
+            }
+            None => {
+                self.places.insert(key, Place::New(self.new.len()));
+                self.new.push(row);
+            }
         }
     }
 
     pub(super) fn get(&self, key: K) -> Option<&V> {
-        self.0.get(&key).map(|row| &row.row)
+        self.at(*self.places.get(&key)?)
+    }
+
+    fn at(&self, place: Place) -> Option<&V> {
+        match place {
+            Place::Stored(place) => self.stored.get(place).map(|stored| &stored.row),
+            Place::New(place) => self.new.get(place),
+        }
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.values().map(|row| &row.row)
-    }
-
-    /// The rows that are to be written, in the order of their keys.
-    pub(super) fn into_written(self) -> Vec<V> {
-        sorted(self.0.into_iter().filter(|(_, row)| row.mark != Mark::Loaded).collect())
+        self.places.values().filter_map(|place| self.at(*place))
     }
 
     /// The rows that are new and those that are changed, each in the order of their keys.
-    pub(super) fn into_new_and_changed(self) -> (Vec<V>, Vec<V>) {
-        let written = self.0.into_iter().filter(|(_, row)| row.mark != Mark::Loaded);
-        let (new, changed) = written.partition::<Vec<_>, _>(|(_, row)| row.mark == Mark::New);
-        (sorted(new), sorted(changed))
+    pub(super) fn into_new_and_changed(self, key: impl Fn(&V) -> K) -> (Vec<V>, Vec<V>) {
+        let changed = self.stored.into_iter().filter(|stored| stored.is_changed).map(|stored| stored.row);
+        let (mut new, mut changed) = (self.new, changed.collect::<Vec<_>>());
+        new.sort_unstable_by_key(&key);
+        changed.sort_unstable_by_key(&key);
+        (new, changed)
     }
-}
 
-fn sorted<K: Ord, V>(mut rows: Vec<(K, Row<V>)>) -> Vec<V> {
-    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    rows.into_iter().map(|(_, row)| row.row).collect()
+    /// The rows that are to be written, in the order of their keys.
+    pub(super) fn into_written(self, key: impl Fn(&V) -> K) -> Vec<V> {
+        let (mut new, mut written) = self.into_new_and_changed(&key);
+        written.append(&mut new);
+        written.sort_unstable_by_key(&key);
+        written
+    }
 }
 
 /// So many rows are looked through faster than they are hashed.
@@ -115,6 +137,13 @@ impl<K: Copy + Eq + Hash, V> Copies<K, V> {
             None => self.insert(key, original()?),
         };
         self.rows.get_mut(place).map(|(_, row)| row)
+    }
+
+    /// Two copies at once; none where there is no copy of one of them, or both are the same.
+    pub(super) fn pair(&mut self, one: K, other: K) -> Option<(&mut V, &mut V)> {
+        let places = [self.place(one)?, self.place(other)?];
+        let [(_, one), (_, other)] = self.rows.get_disjoint_mut(places).ok()?;
+        Some((one, other))
     }
 
     /// Adds a row that there is no copy of yet; where it stands.

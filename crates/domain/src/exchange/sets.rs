@@ -114,9 +114,8 @@ impl State {
         posting: Posting,
         now: Timestamp,
     ) -> Result<Transfer, Stop> {
-        let mut payer = draft.account(self, from)?.clone();
-        let made = ledger::transfer(&mut payer, draft.account(self, to)?, posting, now)?;
-        *draft.account(self, from)? = payer;
+        let (payer, payee) = draft.payer_and_payee(self, from, to)?;
+        let made = ledger::transfer(payer, payee, posting, now)?;
         draft.transfers.push(made.clone());
         Ok(made)
     }

@@ -91,7 +91,7 @@ impl MarketState {
 pub struct State {
     pub(super) markets: BTreeMap<MarketId, MarketState>,
     pub(super) accounts: Rows<AccountId, Account>,
-    pub(super) orders: Rows<OrderId, Box<Order>>,
+    pub(super) orders: Rows<OrderId, Order>,
     pub(super) positions: Rows<(MarketId, UserId), Position>,
     pub(super) open_counts: HashMap<(MarketId, UserId), u64>,
     pub(super) client_ids: HashMap<(UserId, String), OrderId>,
@@ -99,7 +99,7 @@ pub struct State {
     pub(super) groups: Rows<OrderGroupId, OrderGroup>,
     /// The keys whose spending is to be written.
     spending: HashSet<ApiKeyId>,
-    trades: Vec<Trade>,
+    pub(super) trades: Vec<Trade>,
     transfers: Vec<Transfer>,
     /// What each command did, in their order.
     news: Vec<Event>,
@@ -108,6 +108,18 @@ pub struct State {
 }
 
 impl State {
+    /// An empty state with room for what so many commands usually make: of each an order, a trade with a transfer or
+    /// two, and what there is to tell of it. More comes at the price of moving what there is.
+    #[must_use]
+    pub fn with_room_for(commands: usize) -> Self {
+        let mut state = Self::default();
+        state.orders.reserve_new(commands);
+        state.trades.reserve(commands);
+        state.transfers.reserve(commands.saturating_mul(2));
+        state.news.reserve(commands.saturating_mul(3));
+        state
+    }
+
     /// Adds a locked market.
     pub fn add_market(&mut self, market: Market) {
         self.markets.insert(market.id, MarketState::new(market));
@@ -123,7 +135,7 @@ impl State {
 
     /// Adds an order that a command names.
     pub fn add_order(&mut self, order: Order) {
-        self.orders.add(order.id, Box::new(order));
+        self.orders.add(order.id, order);
     }
 
     /// Adds a locked account.
@@ -178,7 +190,7 @@ impl State {
     /// An order, as it now stands.
     #[must_use]
     pub fn order(&self, id: OrderId) -> Option<&Order> {
-        self.orders.get(id).map(Box::as_ref)
+        self.orders.get(id)
     }
 
     /// A position, as it now stands.
@@ -194,16 +206,16 @@ impl State {
         let book_changes: Vec<Event> = markets().filter_map(MarketState::book_changes).collect();
         let mut spending: Vec<ApiKeyId> = self.spending.into_iter().collect();
         spending.sort_unstable();
-        let (new_orders, orders) = self.orders.into_new_and_changed();
+        let (new_orders, orders) = self.orders.into_new_and_changed(|order| order.id);
         self.news.extend(book_changes);
         Changes {
-            new_orders: new_orders.into_iter().map(|order| *order).collect(),
-            orders: orders.into_iter().map(|order| *order).collect(),
-            accounts: self.accounts.into_written(),
+            new_orders,
+            orders,
+            accounts: self.accounts.into_written(|account| account.id),
             markets: self.markets.into_values().filter(|state| state.is_changed).map(|state| state.market).collect(),
-            positions: self.positions.into_written(),
+            positions: self.positions.into_written(|position| (position.market, position.user)),
             key_spending: spending.into_iter().filter_map(|id| self.keys.remove(&id)).map(|u| u.spending).collect(),
-            order_groups: self.groups.into_written(),
+            order_groups: self.groups.into_written(|group| group.id),
             trades: self.trades,
             transfers: self.transfers,
             news: self.news,
@@ -228,22 +240,25 @@ impl State {
         }
         let trades = draft.trades.iter().map(|trade| Event::TradeExecuted(TradeData::of(trade, &state.market)));
         self.news.extend(trades);
-        for (id, order) in draft.orders.drain() {
+        for (id, order) in draft.orders.iter() {
             let side = state.side_mut(order.book, order.book_side);
-            if draft.new_order == Some(id) && order.is_open() {
-                side.insert(&order);
+            if draft.new_order == Some(*id) && order.is_open() {
+                side.insert(order);
             } else {
-                side.update(&order);
+                side.update(order);
             }
-            let (before, order) = self.orders.put(id, order);
-            state.count_levels(before.as_deref(), order);
-            let was_open = before.as_deref().is_some_and(Order::is_open);
+            let before = self.orders.get(*id);
+            state.count_levels(before, order);
+            let was_open = before.is_some_and(Order::is_open);
             if was_open != order.is_open()
                 && let Some(count) = self.open_counts.get_mut(&(order.market, order.user))
             {
                 *count = if was_open { count.saturating_sub(1) } else { *count + 1 };
             }
-            self.news.extend(before.and_then(|before| change_of(&before, order, &state.market)));
+            self.news.extend(before.and_then(|before| change_of(before, order, &state.market)));
+        }
+        for (id, order) in draft.orders.drain() {
+            self.orders.put(id, order);
         }
         for (id, account) in draft.accounts.drain() {
             self.accounts.put(id, account);

@@ -19,7 +19,7 @@ pub(super) fn new_order(
     id: OrderId,
     sequence: i64,
     now: Timestamp,
-) -> Result<(Box<Order>, Incoming), Refusal> {
+) -> Result<(Order, Incoming), Refusal> {
     let outcome = find_outcome(&command.outcome, market)?;
     let is_binary = market.is_binary();
     let (book, side) = book_side(outcome, command.side, is_binary);
@@ -36,7 +36,7 @@ pub(super) fn new_order(
         Side::Sell => Price::MIN,
     };
     let quantity = parts.quantity.unwrap_or(Shares::MAX_ORDER);
-    let order = Box::new(Order {
+    let order = Order {
         id,
         market: market.id,
         user: command.user,
@@ -68,7 +68,7 @@ pub(super) fn new_order(
         updated_at: now,
         placed_by: command.placed_by,
         group: command.group,
-    });
+    };
     let incoming = Incoming {
         user: command.user,
         book,

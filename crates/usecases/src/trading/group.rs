@@ -44,15 +44,15 @@ impl Script for Group {
     type Output = Answers;
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answers>, Error> {
-        let all: Vec<Command> = self.requests.iter().flat_map(|request| request.commands.iter().cloned()).collect();
+        let all: Vec<&Command> = self.requests.iter().flat_map(|request| &request.commands).collect();
         let First { answers: kept, active, markets } = load::first(unit, &all, self.keys()).await?;
         let replays = self.replays(&kept);
-        let commands: Vec<Command> = self
+        let commands: Vec<&Command> = self
             .requests
             .iter()
             .zip(&replays)
             .filter(|(_, replay)| replay.is_none())
-            .flat_map(|(request, _)| request.commands.iter().cloned())
+            .flat_map(|(request, _)| &request.commands)
             .collect();
         let keys = self.requests.iter().filter_map(|request| request.key).collect();
         let moment = moment(ctx);

@@ -59,12 +59,12 @@ pub(super) struct First {
 /// answered before.
 pub(super) async fn first(
     unit: &mut dyn UnitOfWork,
-    commands: &[Command],
+    commands: &[&Command],
     answers: Vec<AnswerKey>,
 ) -> Result<First, StoreError> {
-    let users: BTreeSet<UserId> = commands.iter().map(user_of).collect();
+    let users: BTreeSet<UserId> = commands.iter().map(|command| user_of(command)).collect();
     let named = orders_of(commands);
-    let mut markets: BTreeSet<MarketId> = commands.iter().filter_map(market_of).collect();
+    let mut markets: BTreeSet<MarketId> = commands.iter().filter_map(|command| market_of(command)).collect();
     let mut wanted = Wanted { answers, users: users.into_iter().collect(), orders: named, ..Wanted::default() };
     if wanted.orders.is_empty() {
         wanted.lock_markets = markets.iter().copied().collect();
@@ -85,13 +85,13 @@ pub(super) async fn first(
 /// and those that the orders count against.
 pub(super) async fn rest(
     unit: &mut dyn UnitOfWork,
-    commands: &[Command],
+    commands: &[&Command],
     markets: Vec<Market>,
     depths: &Depths,
     mut keys: BTreeSet<ApiKeyId>,
     now: Timestamp,
 ) -> Result<State, StoreError> {
-    let mut state = State::default();
+    let mut state = State::with_room_for(commands.len());
     // Orders may have changed until their market was locked, so they are loaded again: before the
     // rest, which depends on what an order that is amended is.
     let named = orders_of(commands);
@@ -164,7 +164,7 @@ pub(super) async fn rest(
 /// that are loaded anyway. Where no order is in one, nothing is asked.
 async fn groups(
     unit: &mut dyn UnitOfWork,
-    commands: &[Command],
+    commands: &[&Command],
     named: &[Order],
     sides: &[(SideKey, BookSide, Vec<Order>)],
 ) -> Result<(Vec<OrderGroup>, Vec<Order>), StoreError> {
@@ -192,7 +192,7 @@ async fn groups(
 
 /// The sides of books to load, and how much of each the commands can take.
 fn sides(
-    commands: &[Command],
+    commands: &[&Command],
     markets: &[Market],
     named: &[Order],
     depths: &Depths,
@@ -246,7 +246,7 @@ fn trim(orders: &mut Vec<Order>, appetite: Option<&Appetite>, depth: u32) -> u32
 }
 
 /// Which sides the commands may take from, and how much.
-fn appetites(commands: &[Command], markets: &[Market], named: &[Order]) -> BTreeMap<SideKey, Appetite> {
+fn appetites(commands: &[&Command], markets: &[Market], named: &[Order]) -> BTreeMap<SideKey, Appetite> {
     let mut appetites: BTreeMap<SideKey, Appetite> = BTreeMap::new();
     for command in commands {
         let wanted = match command {
@@ -311,7 +311,7 @@ fn widest(one: Appetite, other: Appetite, taker: Side) -> Appetite {
     Appetite { limit, quantity: one.quantity.saturating_add(other.quantity) }
 }
 
-fn client_ids(commands: &[Command]) -> Vec<(UserId, String)> {
+fn client_ids(commands: &[&Command]) -> Vec<(UserId, String)> {
     let given = commands.iter().filter_map(|command| match command {
         Command::Place(place) => place.client_order_id.clone().map(|id| (place.user, id)),
         _ => None,
@@ -319,7 +319,7 @@ fn client_ids(commands: &[Command]) -> Vec<(UserId, String)> {
     given.collect()
 }
 
-fn open_counts(commands: &[Command], named: &[Order]) -> Vec<(UserId, MarketId)> {
+fn open_counts(commands: &[&Command], named: &[Order]) -> Vec<(UserId, MarketId)> {
     let placed = commands.iter().filter_map(|c| Some((user_of(c), market_of(c)?)));
     placed.chain(named.iter().map(|o| (o.user, o.market))).collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -356,7 +356,7 @@ pub(super) fn market_of(command: &Command) -> Option<MarketId> {
 }
 
 /// The orders that the commands name, in id order.
-fn orders_of(commands: &[Command]) -> Vec<OrderId> {
+fn orders_of(commands: &[&Command]) -> Vec<OrderId> {
     let named = commands.iter().filter_map(|command| match command {
         Command::Place(_) => None,
         Command::Amend(amend) => Some(amend.order),

@@ -31,13 +31,13 @@ impl Script for QuoteScript {
     type Output = Quote;
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Quote>, Error> {
-        let command = [Command::Place(self.order.clone())];
-        let First { active, markets, .. } = load::first(unit, &command, Vec::new()).await?;
+        let command = Command::Place(self.order.clone());
+        let First { active, markets, .. } = load::first(unit, &[&command], Vec::new()).await?;
         if !active.contains(&self.order.user) {
             return Err(Refusal::UserInactive.into());
         }
         let moment = moment(ctx);
-        let state = load::rest(unit, &command, markets, &self.depths, BTreeSet::new(), moment.now).await?;
+        let state = load::rest(unit, &[&command], markets, &self.depths, BTreeSet::new(), moment.now).await?;
         match state.preview(&self.order, &mut ctx.ids.fresh(), moment) {
             Ok(preview) => Ok(Step::Discard(quote_of(preview))),
             Err(Stop::Refused(refusal)) => Err(refusal.into()),
