@@ -50,7 +50,8 @@ pub(crate) fn append(changes: &Changes) -> Result<Option<Step>, StoreError> {
     let Some(NewBatch { at, payloads }) = batch else { return Ok(None) };
     let rows = payloads.len();
     let sql = Sql::new(APPEND).bind(at).texts(payloads);
-    Ok(Some(Step::of_rows(sql, "event_batches", rows)))
+    // In one statement with others it is still the last to run.
+    Ok(Some(Step::of_rows(sql, "event_batches", rows).independent(true)))
 }
 
 /// A batch that was found, and what the statement says besides.

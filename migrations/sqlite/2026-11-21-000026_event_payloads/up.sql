@@ -1,0 +1,2 @@
+-- How long values are kept is PostgreSQL's.
+SELECT 1;
