@@ -1,8 +1,8 @@
 //! Statements that write, and how they are sent: as few as may be.
 //!
-//! Each statement is a message of its own in both directions, found, started and ended, which costs the server some 30 µs
-//! and this process about half as much: most of what a small group of orders takes. So statements that do not
-//! depend on each other become one, a `WITH` in which each is a part and which answers how many rows each changed.
+//! Each statement is a message of its own in both directions, and is found, started and ended by itself: that took the server
+//! some 13 µs each where eight small statements were compared with the same eight in one. So statements that do
+//! not depend on each other become one, a `WITH` in which each is a part and which answers how many rows each changed.
 
 use std::ops::RangeInclusive;
 
