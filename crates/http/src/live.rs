@@ -107,8 +107,9 @@ async fn follower(call: &Call, ticket: Option<String>) -> Result<(Follower, Opti
     Ok((Follower { user, session, key, address }, caller))
 }
 
-/// Begins to follow what a request asks for.
-pub(crate) async fn follow(call: &Call) -> Result<(Stream, Option<Caller>), Fault> {
+/// Begins to follow what a request asks for. The stream is in a box: futures that are moved about keep room for each
+/// place where they have it, for as long as a client is there.
+pub(crate) async fn follow(call: &Call) -> Result<(Box<Stream>, Option<Caller>), Fault> {
     let Wish { mut topics, wants_me, resume, ticket, cancels_on_disconnect } = call.query(wish)?;
     let (follower, caller) = follower(call, ticket).await?;
     if wants_me {
@@ -131,7 +132,7 @@ pub(crate) async fn follow(call: &Call) -> Result<(Stream, Option<Caller>), Faul
             None => Ok::<_, Error>(stream),
         }
     };
-    Ok((call.app().run(work).await?, caller))
+    Ok((Box::new(call.app().run(work).await?), caller))
 }
 
 /// How often something is sent on a stream where nothing happens.

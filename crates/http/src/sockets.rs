@@ -36,8 +36,8 @@ pub(crate) async fn socket(call: Call) -> Result<HttpResponse, Fault> {
     let (request, mut payload) = call.into_parts();
     let body = web::Payload::from_request(&request, &mut payload).await.map_err(no_handshake)?;
     let (answer, session, incoming) = actix_ws::handle(&request, body).map_err(no_handshake)?;
-    let client = Client { app, caller, session, stream, said: 0 };
-    rt::spawn(client.speak(incoming.max_frame_size(LONGEST_MESSAGE)));
+    let client = Box::new(Client { app, caller, session, stream, said: 0 });
+    rt::spawn(client.speak(Box::new(incoming.max_frame_size(LONGEST_MESSAGE))));
     Ok(answer)
 }
 
@@ -98,7 +98,7 @@ struct Client {
     app: web::Data<App>,
     caller: Option<Caller>,
     session: Session,
-    stream: Stream,
+    stream: Box<Stream>,
     /// How many messages have come since the last heartbeat.
     said: u32,
 }
@@ -114,8 +114,8 @@ enum Over {
 
 impl Client {
     /// Sends what happens, and does as it is told, until either side ends it.
-    async fn speak(mut self, incoming: MessageStream) {
-        let why = self.go_on(incoming).await;
+    async fn speak(mut self: Box<Self>, mut incoming: Box<MessageStream>) {
+        let why = self.go_on(&mut incoming).await;
         let (code, reason) = match why {
             Over::Lost => return,
             Over::TooMuch => (CloseCode::Policy, "too_many_messages"),
@@ -127,7 +127,7 @@ impl Client {
         drop(self.session.close(Some(CloseReason { code, description: Some(reason.to_owned()) })).await);
     }
 
-    async fn go_on(&mut self, mut incoming: MessageStream) -> Over {
+    async fn go_on(&mut self, incoming: &mut MessageStream) -> Over {
         let heartbeat = heartbeat(&self.stream);
         let (mut unanswered, mut next_beat) = (0, Instant::now() + heartbeat);
         loop {
