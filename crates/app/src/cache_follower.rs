@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bellwether_usecases::Context;
-use bellwether_usecases::cache_follower::{CacheFollower, Heard};
+use bellwether_usecases::cache_follower::CacheFollower;
+use bellwether_usecases::events::Progress;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -30,9 +31,9 @@ pub(crate) async fn run(ctx: Context, mut stop: watch::Receiver<bool>) {
         }
         is_lost = heard.is_err();
         goes_on = match heard {
-            Ok(Heard::More) => !*stop.borrow(),
-            Ok(Heard::Some) => goes_on_after(sleep(BREATH), &mut stop).await,
-            Ok(Heard::Nothing) => goes_on_after(ear.heard(), &mut stop).await,
+            Ok(Progress::More) => !*stop.borrow(),
+            Ok(Progress::Some) => goes_on_after(sleep(BREATH), &mut stop).await,
+            Ok(Progress::Nothing) => goes_on_after(ear.heard(), &mut stop).await,
             Err(_) => goes_on_after(sleep(PAUSE), &mut stop).await,
         };
     }

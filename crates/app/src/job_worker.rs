@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_usecases::Context;
+use bellwether_usecases::events::Progress;
 use bellwether_usecases::jobs::{self, Handler, Schedules};
-use bellwether_usecases::webhooks::{self, Follower, Progress};
+use bellwether_usecases::webhooks::{self, Follower};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;

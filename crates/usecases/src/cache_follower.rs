@@ -8,6 +8,7 @@ use bellwether_domain::ports::{CacheUnreachable, StoreError};
 use thiserror::Error;
 
 use crate::Context;
+use crate::events::Progress;
 use crate::stale::Stale;
 
 /// How many batches are read at a time.
@@ -22,17 +23,6 @@ pub enum FollowError {
     /// The cache is away.
     #[error(transparent)]
     Cache(#[from] CacheUnreachable),
-}
-
-/// What it has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
-    /// There may be more.
-    More,
-    /// Everything that there was.
-    Some,
-    /// There was nothing.
-    Nothing,
 }
 
 /// Follows the outbox, and ends in the cache what its events make stale.
@@ -51,20 +41,20 @@ impl CacheFollower {
     ///
     /// # Errors
     /// Where the outbox cannot be read, or the cache not be reached.
-    pub async fn follow(&mut self, ctx: &Context) -> Result<Heard, FollowError> {
+    pub async fn follow(&mut self, ctx: &Context) -> Result<Progress, FollowError> {
         let position = match self.position {
             Some(position) => position,
             None => self.begin(ctx).await?,
         };
         let batches = ctx.outbox.after(position, AT_ONCE).await?;
-        let Some(last) = batches.last() else { return Ok(Heard::Nothing) };
+        let Some(last) = batches.last() else { return Ok(Progress::Nothing) };
         let stale: BTreeSet<Stale> = batches.iter().flat_map(stale_by).collect();
         if !stale.is_empty() {
             ctx.cache.invalidate(&Stale::keys(&stale)).await?;
         }
         self.position = Some(last.position);
         let is_full = u32::try_from(batches.len()).is_ok_and(|count| count >= AT_ONCE);
-        Ok(if is_full { Heard::More } else { Heard::Some })
+        Ok(if is_full { Progress::More } else { Progress::Some })
     }
 
     async fn begin(&mut self, ctx: &Context) -> Result<i64, StoreError> {

@@ -92,6 +92,17 @@ pub async fn exchange_notices(ctx: Context, mut notices: Box<dyn Notices>) {
     }
 }
 
+/// What was found when it was looked what has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing.
+    Nothing,
+    /// All there was.
+    Some,
+    /// As much as is taken at a time.
+    More,
+}
+
 /// A page of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventPage {

@@ -9,6 +9,7 @@ use bellwether_domain::webhook::Delivery;
 use super::fan_out::{fan_out, told};
 use super::job;
 use crate::atomically::{Script, Step, atomically};
+use crate::events::Progress;
 use crate::{Context, Error};
 
 /// The name of the cursor.
@@ -20,17 +21,6 @@ const AT_ONCE: u32 = 100;
 #[derive(Debug, Default)]
 pub struct Follower {
     position: i64,
-}
-
-/// What was found when it was looked what has happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Nothing.
-    Nothing,
-    /// All there was.
-    Some,
-    /// As much as is taken at a time.
-    More,
 }
 
 /// Puts aside what webhooks are to be told of some of what has happened since the last time. Each event is acted on

@@ -29,7 +29,7 @@ use crate::idempotency::find_answer;
 use crate::{Answered, Caller, Context, Error, Keyed};
 
 pub use deliver::Delivering;
-pub use follow::{Follower, Progress, follow};
+pub use follow::{Follower, follow};
 
 /// How many deliveries one request has sent again at most.
 pub const MOST_SENT_AGAIN: u32 = 10_000;

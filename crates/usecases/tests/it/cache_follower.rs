@@ -7,8 +7,9 @@ use bellwether_domain::event::{Event, EventBatch, MarketData, UserData, batch};
 use bellwether_domain::market::MarketStatus;
 use bellwether_domain::ports::*;
 use bellwether_usecases::Context;
-use bellwether_usecases::cache_follower::{CacheFollower, Heard};
+use bellwether_usecases::cache_follower::CacheFollower;
 use bellwether_usecases::caching::{book_key, leaderboard_key, market_key};
+use bellwether_usecases::events::Progress;
 
 use crate::caching::{Recorder, store as invalidating};
 use crate::mocks::*;
@@ -55,7 +56,7 @@ async fn who_hears_of_a_commit_ends_what_the_commit_ended() {
     assert!(ended.contains(&leaderboard_key(StandingSort::Profit)) && ended.contains(&market_key(market_id(2))));
 
     let ctx = with_rows(vec![row(9, &changes())], &cache);
-    assert_eq!(CacheFollower::default().follow(&ctx).await.unwrap(), Heard::Some);
+    assert_eq!(CacheFollower::default().follow(&ctx).await.unwrap(), Progress::Some);
     let mut heard = cache.take();
     heard.sort();
     assert_eq!(heard, ended);
@@ -70,12 +71,12 @@ async fn what_was_heard_is_not_ended_again_and_what_is_nobodys_business_not_at_a
         Changes { news: vec![Event::MarketHalted(MarketData::of(&halted))], at: Some(now()), ..Changes::default() };
     let mut follower = CacheFollower::default();
     let ctx = with_rows(vec![row(9, &own)], &cache);
-    assert_eq!(follower.follow(&ctx).await.unwrap(), Heard::Some);
+    assert_eq!(follower.follow(&ctx).await.unwrap(), Progress::Some);
     assert_eq!(cache.take(), []);
     let ctx = with_rows(vec![row(9, &halting), row(12, &halting)], &cache);
-    assert_eq!(follower.follow(&ctx).await.unwrap(), Heard::Some);
+    assert_eq!(follower.follow(&ctx).await.unwrap(), Progress::Some);
     assert_eq!(cache.ended(), [market_key(market_id(2)), book_key(market_id(2))]);
-    assert_eq!(follower.follow(&ctx).await.unwrap(), Heard::Nothing);
+    assert_eq!(follower.follow(&ctx).await.unwrap(), Progress::Nothing);
     assert_eq!(cache.take(), []);
 }
 
@@ -87,7 +88,7 @@ async fn what_could_not_be_ended_is_ended_when_the_cache_is_back() {
     cache.failures.store(1, Ordering::SeqCst);
     assert!(follower.follow(&ctx).await.is_err());
     assert_eq!(cache.take(), []);
-    assert_eq!(follower.follow(&ctx).await.unwrap(), Heard::Some);
+    assert_eq!(follower.follow(&ctx).await.unwrap(), Progress::Some);
     assert!(cache.take().contains(&market_key(market_id(1))));
 }
 
@@ -97,6 +98,6 @@ async fn what_a_later_version_wrote_is_passed_over() {
     let cache = Arc::new(Recorder::default());
     let later = EventBatch { payload: r#"[{"type":"market.moved","data":{}}]"#.to_owned(), ..row(9, &changes()) };
     let ctx = with_rows(vec![later, row(10, &changes())], &cache);
-    assert_eq!(CacheFollower::default().follow(&ctx).await.unwrap(), Heard::Some);
+    assert_eq!(CacheFollower::default().follow(&ctx).await.unwrap(), Progress::Some);
     assert!(cache.take().contains(&market_key(market_id(1))));
 }

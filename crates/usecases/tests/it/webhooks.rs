@@ -12,8 +12,9 @@ use bellwether_domain::ports::{
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::Role;
 use bellwether_domain::webhook::{Delivery, DeliveryState, MOST_WEBHOOKS, Webhook, WebhookState};
+use bellwether_usecases::events::Progress;
 use bellwether_usecases::jobs::{Handler as _, Verdict};
-use bellwether_usecases::webhooks::{self, Delivering, Follower, NewWebhook, Progress, WebhookPatch, follow};
+use bellwether_usecases::webhooks::{self, Delivering, Follower, NewWebhook, WebhookPatch, follow};
 use bellwether_usecases::{Caller, Context, Error};
 use futures_util::FutureExt as _;
 use uuid::Uuid;
