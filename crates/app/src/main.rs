@@ -56,10 +56,14 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(action) => keys::run(&config()?, &action).await?,
         Command::Audit(args) => return audit::run(&config()?, args).await,
         Command::Demo => demo::run(&config()?).await?,
-        Command::Doctor => return doctor::run(&config()?, &settings()?).await,
+        Command::Doctor => {
+            let settings = settings()?;
+            return doctor::run(&config::Config::read(&settings)?, &settings).await;
+        }
         Command::Config(cli::ConfigAction::Print) => {
-            config()?;
-            print_line(&settings()?.to_toml());
+            let settings = settings()?;
+            config::Config::read(&settings)?;
+            print_line(&settings.to_toml());
         }
         Command::Replay(args) => replay::run(args).await?,
         Command::Openapi => print_line(&format!("{:#}", bellwether_http::openapi())),
