@@ -202,12 +202,11 @@ impl State {
     /// Everything that was changed since it was loaded, each kind of row in id order.
     #[must_use]
     pub fn into_changes(mut self) -> Changes {
-        let markets = || self.markets.values().filter(|state| state.is_changed);
-        let book_changes: Vec<Event> = markets().filter_map(MarketState::book_changes).collect();
+        let changed = self.markets.values().filter(|state| state.is_changed);
+        self.news.extend(changed.filter_map(MarketState::book_changes));
         let mut spending: Vec<ApiKeyId> = self.spending.into_iter().collect();
         spending.sort_unstable();
         let (new_orders, orders) = self.orders.into_new_and_changed(|order| order.id);
-        self.news.extend(book_changes);
         Changes {
             new_orders,
             orders,
