@@ -7,7 +7,7 @@ use bellwether_tests::client::limit;
 use bellwether_tests::mail::wait_for_written;
 use bellwether_tests::proxy::Proxy;
 use bellwether_tests::redis::Redis;
-use bellwether_tests::{Answer, Api, Installation, Server, Store};
+use bellwether_tests::{Answer, Api, Installation, Server, Store, User};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -253,82 +253,101 @@ async fn a_worker_works_for_servers_that_only_answer() {
     three.stop().await;
 }
 
+/// A server that only reads, and where writers are to be installed who are cut off from Redis.
+struct Reader {
+    redis: Redis,
+    installation: Installation,
+    server: Server,
+    ann: User,
+    market: String,
+    path: String,
+}
+
+impl Reader {
+    /// With a market. None, and a line that says why, where there is no PostgreSQL or no Redis.
+    async fn start() -> Option<Self> {
+        let redis = Redis::start().await?;
+        let mut installation = Installation::new(Store::Postgres, &[]).await?;
+        for (name, value) in redis.settings() {
+            installation.set(name, &value);
+        }
+        let server = Server::start(installation.clone()).await;
+        let ann = server.api().sign_up("Ann").await;
+        let market = server.api().open_market(&ann, json!({})).await;
+        let path = format!("/markets/{market}");
+        Some(Self { redis, installation, server, ann, market, path })
+    }
+
+    /// Another server, which speaks with Redis through this proxy.
+    async fn writer(&mut self) -> (Proxy, Server) {
+        let proxy = Proxy::to(self.redis.url().replace("redis://", "")).await;
+        self.installation.set("REDIS_URL", &format!("redis://{}", proxy.address()));
+        let writer = Server::start(self.installation.clone()).await;
+        (proxy, writer)
+    }
+
+    /// Stops, and checks every invariant.
+    async fn stop(self) {
+        let installation = self.server.stop().await;
+        installation.audit().await;
+        installation.remove().await;
+    }
+}
+
 /// Threats 40 and 44: a server that writes, and then dies or is cut off before it can say so, leaves nothing
 /// stale for longer than a second. Meanwhile others keep what it has changed in Redis by reading it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dies_between_commit_and_invalidation_leaves_nothing_stale() {
-    let Some(redis) = Redis::start().await else { return };
-    let Some(mut installation) = Installation::new(Store::Postgres, &[]).await else { return };
-    for (name, value) in redis.settings() {
-        installation.set(name, &value);
-    }
-    let reader = Server::start(installation.clone()).await;
-    let ann = reader.api().sign_up("Ann").await;
-    let market = reader.api().open_market(&ann, json!({})).await;
-    let path = format!("/markets/{market}");
+    let Some(mut reader) = Reader::start().await else { return };
     for (round, dies) in [true, false, true].into_iter().enumerate() {
-        let proxy = Proxy::to(redis.url().replace("redis://", "")).await;
-        installation.set("REDIS_URL", &format!("redis://{}", proxy.address()));
-        let writer = Server::start(installation.clone()).await;
+        let (proxy, writer) = reader.writer().await;
         let price = format!("0.{:03}", 100 + round);
-        let stale = read(reader.api(), &path).await.expect(200);
+        let stale = read(reader.server.api(), &reader.path).await.expect(200);
         // From here on nothing that the writer says of its write gets through.
         proxy.freeze();
-        let order = limit(&market, "YES", "buy", &price, 1);
-        let (placed, ()) = tokio::join!(writer.api().post("/orders", &ann, order), async {
+        let order = limit(&reader.market, "YES", "buy", &price, 1);
+        let (placed, ()) = tokio::join!(writer.api().post("/orders", &reader.ann, order), async {
             for _ in 0..20 {
-                read(reader.api(), &path).await.expect(200);
+                read(reader.server.api(), &reader.path).await.expect(200);
             }
         });
         placed.expect(201);
-        let seen = read(writer.api(), &path).await.expect(200);
+        let seen = read(writer.api(), &reader.path).await.expect(200);
         assert_eq!(seen.data()["outcomes"][0]["bestBid"], json!(price), "who wrote reads it at once");
         if dies {
             writer.kill().await;
         }
-        agrees(reader.api(), &path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price)).await;
+        agrees(reader.server.api(), &reader.path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price))
+            .await;
         assert_ne!(stale.data()["outcomes"][0]["bestBid"], json!(price));
     }
-    let installation = reader.stop().await;
-    installation.audit().await;
-    installation.remove().await;
+    reader.stop().await;
 }
 
 /// Threat 44: an entry that nobody ended is ended by those who hear of the commit from the outbox, however long it
 /// would live: here for a minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_server_did_not_end_is_ended_by_those_who_hear_of_its_commit() {
-    let Some(redis) = Redis::start().await else { return };
-    let Some(mut installation) = Installation::new(Store::Postgres, &[]).await else { return };
-    for (name, value) in redis.settings() {
-        installation.set(name, &value);
-    }
-    let reader = Server::start(installation.clone()).await;
-    let ann = reader.api().sign_up("Ann").await;
-    let market = reader.api().open_market(&ann, json!({})).await;
-    let path = format!("/markets/{market}");
-    let prolong = format!("PEXPIRE bellwether:c:{{market:{market}}} 60000");
+    let Some(mut reader) = Reader::start().await else { return };
+    let prolong = format!("PEXPIRE bellwether:c:{{market:{}}} 60000", reader.market);
     for round in 0..3 {
-        let proxy = Proxy::to(redis.url().replace("redis://", "")).await;
-        installation.set("REDIS_URL", &format!("redis://{}", proxy.address()));
-        let writer = Server::start(installation.clone()).await;
+        let (proxy, writer) = reader.writer().await;
         let price = format!("0.{:03}", 100 + round);
         let started = Instant::now();
         loop {
-            read(reader.api(), &path).await.expect(200);
-            if redis.tell(&prolong).await.starts_with(":1") {
+            read(reader.server.api(), &reader.path).await.expect(200);
+            if reader.redis.tell(&prolong).await.starts_with(":1") {
                 break;
             }
             assert!(started.elapsed() < Duration::from_secs(30), "nothing is in Redis");
         }
         // From here on nothing that the writer says of its write gets through.
         proxy.freeze();
-        let order = limit(&market, "YES", "buy", &price, 1);
-        writer.api().post("/orders", &ann, order).await.expect(201);
+        let order = limit(&reader.market, "YES", "buy", &price, 1);
+        writer.api().post("/orders", &reader.ann, order).await.expect(201);
         writer.kill().await;
-        agrees(reader.api(), &path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price)).await;
+        agrees(reader.server.api(), &reader.path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price))
+            .await;
     }
-    let installation = reader.stop().await;
-    installation.audit().await;
-    installation.remove().await;
+    reader.stop().await;
 }
