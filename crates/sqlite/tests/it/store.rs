@@ -14,7 +14,8 @@ use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, SqliteConnection};
+use diesel::sql_types::Integer;
+use diesel::{Connection, RunQueryDsl, SqliteConnection};
 use jiff::Timestamp;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -103,6 +104,18 @@ async fn write(store: &SqliteStore, changes: &Changes) -> Result<(), StoreError>
     let mut unit = store.begin().await?;
     unit.write(changes).await?;
     unit.commit().await
+}
+
+/// What `.cargo/config.toml` says of how SQLite is compiled is heard: a word that is spelt wrong would only cost speed.
+#[test]
+fn connections_share_no_cache_of_pages_and_no_count_of_memory() -> anyhow::Result<()> {
+    let mut connection = SqliteConnection::establish(":memory:")?;
+    for (option, wanted) in [("ENABLE_MEMORY_MANAGEMENT", 0), ("THREADSAFE=2", 1), ("DEFAULT_MEMSTATUS=0", 1)] {
+        let is_used = diesel::dsl::sql::<Integer>(&format!("sqlite_compileoption_used('{option}')"));
+        let used: i32 = diesel::select(is_used).get_result(&mut connection)?;
+        ensure!(used == wanted, "{option}: {used}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
