@@ -29,10 +29,17 @@ pub enum Event {
         /// How long it is now.
         length: usize,
     },
-    /// Everything that was written to a file before is on the disk.
-    Sync {
+    /// A sync of a file begins.
+    Syncing {
+        /// Who asks for it.
+        thread: String,
         /// The file.
         file: PathBuf,
+    },
+    /// It has ended: everything that was written to the file before it began is on the disk.
+    Synced {
+        /// Who asked for it.
+        thread: String,
     },
     /// A client was told that something was done.
     Acknowledged,
@@ -44,29 +51,28 @@ pub enum Event {
 /// When a line is not as strace writes it.
 #[must_use]
 pub fn events(trace: &str) -> Vec<Event> {
-    let mut syncing = BTreeMap::new();
-    trace.lines().filter_map(|line| event(line, &mut syncing)).collect()
+    trace.lines().flat_map(events_of).collect()
 }
 
-/// The event of a line. A sync counts when it returns, which may be on a later line.
-fn event<'t>(line: &'t str, syncing: &mut BTreeMap<&'t str, PathBuf>) -> Option<Event> {
-    let (thread, call) = line.split_once(' ')?;
-    let call = call.trim_start();
+/// The events of a line. A sync may return on a later line than it began.
+fn events_of(line: &str) -> Vec<Event> {
+    let Some((thread, call)) = line.split_once(' ') else { return Vec::new() };
+    let (thread, call) = (thread.to_owned(), call.trim_start());
+    let synced = || call.ends_with("= 0").then(|| Event::Synced { thread: thread.clone() });
     if call.starts_with("<... fsync resumed>") || call.starts_with("<... fdatasync resumed>") {
-        let file = syncing.remove(thread).expect("a sync that returns has begun");
-        return call.ends_with("= 0").then_some(Event::Sync { file });
+        return synced().into_iter().collect();
     }
-    let (name, arguments) = call.split_once('(')?;
+    let Some((name, arguments)) = call.split_once('(') else { return Vec::new() };
+    if name == "fsync" || name == "fdatasync" {
+        let begins = Event::Syncing { thread: thread.clone(), file: file_of(arguments) };
+        return [Some(begins), synced()].into_iter().flatten().collect();
+    }
+    event(name, arguments).into_iter().collect()
+}
+
+fn event(name: &str, arguments: &str) -> Option<Event> {
     match name {
         "sendto" | "writev" => arguments.contains(CREATED).then_some(Event::Acknowledged),
-        "fsync" | "fdatasync" => {
-            let file = file_of(arguments);
-            if call.contains("unfinished") {
-                syncing.insert(thread, file);
-                return None;
-            }
-            call.ends_with("= 0").then_some(Event::Sync { file })
-        }
         "ftruncate" => {
             Some(Event::Truncate { file: file_of(arguments), length: number(arguments.split(", ").nth(1)?) })
         }
@@ -106,7 +112,12 @@ fn bytes(hex: &str) -> Vec<u8> {
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     files: BTreeMap<PathBuf, Vec<u8>>,
-    unsynced: Vec<Event>,
+    /// With their numbers.
+    unsynced: Vec<(usize, Event)>,
+    /// How many events there were.
+    applied: usize,
+    /// The syncs that run, by who asked: of which file, and how many events there were before.
+    syncing: BTreeMap<String, (PathBuf, usize)>,
 }
 
 impl Disk {
@@ -119,43 +130,48 @@ impl Disk {
         let entries = std::fs::read_dir(folder).expect("the folder can be listed");
         let paths = entries.map(|entry| entry.expect("the folder can be listed").path()).filter(|path| path.is_file());
         let files = paths.map(|path| (path.clone(), std::fs::read(path).expect("a file can be read"))).collect();
-        Self { files, unsynced: Vec::new() }
+        Self { files, ..Self::default() }
     }
 
     /// Has something happen.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::Write { .. } | Event::Truncate { .. } => self.unsynced.push(event.clone()),
-            Event::Sync { file } => {
-                let (synced, unsynced) =
-                    std::mem::take(&mut self.unsynced).into_iter().partition(|event| is_of(event, file));
+            Event::Write { .. } | Event::Truncate { .. } => self.unsynced.push((self.applied, event.clone())),
+            Event::Syncing { thread, file } => {
+                self.syncing.insert(thread.clone(), (file.clone(), self.applied));
+            }
+            Event::Synced { thread } => {
+                let (of, before) = self.syncing.remove(thread).expect("a sync that returns has begun");
+                let unsynced = std::mem::take(&mut self.unsynced).into_iter();
+                let (synced, unsynced) = unsynced.partition(|(number, event)| *number < before && is_of(event, &of));
                 self.unsynced = unsynced;
-                self.keep(&synced);
+                self.keep(synced);
             }
             Event::Acknowledged => {}
         }
+        self.applied += 1;
     }
 
     /// The disk after a loss of power that spared those unsynced writes for which `spared` says so.
     #[must_use]
     pub fn without_power(&self, mut spared: impl FnMut() -> bool) -> Self {
         let mut disk = self.clone();
-        let kept: Vec<Event> = std::mem::take(&mut disk.unsynced).into_iter().filter(|_| spared()).collect();
-        disk.keep(&kept);
+        let kept = std::mem::take(&mut disk.unsynced).into_iter().filter(|_| spared()).collect();
+        disk.keep(kept);
         disk
     }
 
-    fn keep(&mut self, events: &[Event]) {
-        for event in events {
+    fn keep(&mut self, events: Vec<(usize, Event)>) {
+        for (_, event) in events {
             match event {
                 Event::Write { file, offset, bytes } => {
-                    let content = self.files.entry(file.clone()).or_default();
+                    let content = self.files.entry(file).or_default();
                     let end = offset + bytes.len();
                     content.resize(content.len().max(end), 0);
-                    content[*offset..end].copy_from_slice(bytes);
+                    content[offset..end].copy_from_slice(&bytes);
                 }
-                Event::Truncate { file, length } => self.files.entry(file.clone()).or_default().resize(*length, 0),
-                Event::Sync { .. } | Event::Acknowledged => {}
+                Event::Truncate { file, length } => self.files.entry(file).or_default().resize(length, 0),
+                Event::Syncing { .. } | Event::Synced { .. } | Event::Acknowledged => {}
             }
         }
     }
@@ -178,8 +194,8 @@ impl Disk {
 
 fn is_of(event: &Event, of: &Path) -> bool {
     match event {
-        Event::Write { file, .. } | Event::Truncate { file, .. } | Event::Sync { file } => file == of,
-        Event::Acknowledged => false,
+        Event::Write { file, .. } | Event::Truncate { file, .. } => file == of,
+        Event::Syncing { .. } | Event::Synced { .. } | Event::Acknowledged => false,
     }
 }
 
@@ -193,21 +209,23 @@ mod tests {
                      2 fsync(7</d/a> <unfinished ...>\n\
                      1 pwrite64(8<\\x2f\\x64\\x2f\\x62>, \"\\x63\", 1, 0 <unfinished ...>\n\
                      1 <... pwrite64 resumed>) = 1\n\
+                     1 pwrite64(7</d/a>, \"\\x7a\", 1, 0) = 1\n\
                      2 <... fsync resumed>) = 0\n\
                      1 ftruncate(7</d/a>, 1) = 0\n\
                      3 fdatasync(8</d/b>) = -1 EIO (Input/output error)\n\
                      1 sendto(9<socket:[1]>, \"\\x48\\x54\\x54\\x50\\x2f\\x31\\x2e\\x31\\x20\\x32\\x30\\x31\", 12) = 12\n";
         let events = events(trace);
         assert_eq!(events.last(), Some(&Event::Acknowledged));
-        assert_eq!(events.len(), 5);
+        assert_eq!(events.len(), 8);
         let mut disk = Disk::default();
         for event in &events {
             disk.apply(event);
         }
         let lost = disk.without_power(|| false);
+        // What was written while the sync ran, it may have missed.
         assert_eq!(lost.files, BTreeMap::from([(PathBuf::from("/d/a"), b"\0ab".to_vec())]));
         let spared = disk.without_power(|| true);
-        assert_eq!(spared.files[Path::new("/d/a")], b"\0");
+        assert_eq!(spared.files[Path::new("/d/a")], b"z");
         assert_eq!(spared.files[Path::new("/d/b")], b"c");
     }
 }

@@ -24,6 +24,16 @@ pub(crate) enum Purpose {
     Copy,
 }
 
+impl Purpose {
+    /// What SQLite syncs by itself: NORMAL, or FULL. Where it writes, [`flushes`](crate::flushes) syncs what is committed.
+    const fn synchronous(self) -> i64 {
+        match self {
+            Self::Write => 1,
+            Self::Read | Self::Copy => 2,
+        }
+    }
+}
+
 /// An open connection.
 pub(crate) struct Connection {
     inner: SqliteConnection,
@@ -63,7 +73,7 @@ impl Connection {
             self.batch("PRAGMA journal_mode = WAL")?;
         }
         for pragma in [
-            "PRAGMA synchronous = FULL",
+            &format!("PRAGMA synchronous = {}", purpose.synchronous()),
             "PRAGMA foreign_keys = ON",
             "PRAGMA trusted_schema = OFF",
             "PRAGMA temp_store = MEMORY",
@@ -73,23 +83,25 @@ impl Connection {
         ] {
             self.batch(pragma)?;
         }
-        // In KiB, at most. What an order touches of the indexes of a large store should be at hand.
-        let cache = if purpose == Purpose::Write { 65_536 } else { 32_768 };
+        // In KiB, at most. What an order touches of the indexes of a large store should be at hand. A reader forgets
+        // its pages at each commit; more than the upper parts of trees are seldom asked for again before.
+        let cache = if purpose == Purpose::Write { 65_536 } else { 8192 };
         self.batch(&format!("PRAGMA cache_size = -{cache}"))?;
         if purpose == Purpose::Read {
             self.batch("PRAGMA query_only = ON")?;
         }
-        self.assert_durable()
+        self.assert_durable(purpose)
     }
 
     /// Refuses a connection that would acknowledge what a loss of power undoes.
-    fn assert_durable(&mut self) -> Result<(), StoreError> {
+    fn assert_durable(&mut self, purpose: Purpose) -> Result<(), StoreError> {
+        let wanted = purpose.synchronous();
         let synchronous = self.one(Sql::new("PRAGMA synchronous"))?.map(|mut row| row.int()).transpose()?;
         let journal = self.one(Sql::new("PRAGMA journal_mode"))?.map(|mut row| row.text()).transpose()?;
         match (synchronous, journal.as_deref()) {
-            (Some(2), Some("wal")) => Ok(()),
+            (Some(found), Some("wal")) if found == wanted => Ok(()),
             found => Err(StoreError::Corrupt(format!(
-                "SQLite must run with synchronous = 2 (FULL) and journal_mode = wal, but has {found:?}; \
+                "SQLite must run with synchronous = {wanted} and journal_mode = wal, but has {found:?}; \
                  is the database on a file system that cannot share memory?"
             ))),
         }
@@ -201,6 +213,11 @@ impl Connection {
             self.damage.get_or_insert_with(|| "a read transaction did not end".to_owned());
         }
         result
+    }
+
+    /// How many rows have been changed on this connection in all.
+    pub(crate) fn changes(&mut self) -> Result<i64, StoreError> {
+        self.one(Sql::new("SELECT total_changes()"))?.map_or(Ok(0), |mut row| row.int())
     }
 
     /// The connection itself, for migrations.

@@ -4,7 +4,8 @@
 //! [`Queries`](bellwether_domain::ports::Queries). What lives where:
 //!
 //! - `store`, `writer`, `readers`, `connection`: the file, the thread that writes, the connections
-//!   that read, and how each is set up. WAL, `synchronous = FULL`, one writer.
+//!   that read, and how each is set up. WAL, one writer.
+//! - `flushes`: the thread that brings what is committed to the disk, before anybody is told.
 //! - `checkpoints`: the thread that copies the write-ahead log into the file.
 //! - `unit`, `write`: units of work and how a decision's changes become statements.
 //! - `sql`, `lists`: statements, rows, and pages of lists.
@@ -25,6 +26,7 @@ mod checkpoints;
 mod connection;
 mod due;
 mod error;
+mod flushes;
 mod jobs;
 mod lists;
 mod mail_tokens;

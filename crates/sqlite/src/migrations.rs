@@ -68,10 +68,12 @@ impl SqliteStore {
         step: impl FnOnce(&mut SqliteConnection) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, StoreError> {
         let mut turn = self.writer.claim().await?;
-        turn.run(|connection| {
+        let done = turn.run(|connection| {
             step(connection.diesel()).map_err(|e| StoreError::Corrupt(format!("a migration failed: {e}")))
-        })
-        .await
+        });
+        let done = done.await?;
+        turn.sync().await?;
+        Ok(done)
     }
 }
 

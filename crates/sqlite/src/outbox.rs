@@ -1,4 +1,5 @@
-//! The outbox. There is one writer, so positions follow each other as commits do.
+//! The outbox. There is one writer, so positions follow each other as commits do. What is given is on the disk: a crash that
+//! took it would give its positions again.
 
 use async_trait::async_trait;
 use bellwether_domain::event::{self, EventBatch, NewBatch};
@@ -52,12 +53,17 @@ fn read(row: &mut Row) -> Result<EventBatch, StoreError> {
 impl Outbox for SqliteStore {
     async fn after(&self, position: i64, limit: u32) -> Result<Vec<EventBatch>, StoreError> {
         let sql = Sql::new(AFTER).bind(position).bind(limit);
-        self.readers.read(move |connection| connection.read("a batch of events", sql, read)).await
+        let found = self.readers.read(move |connection| connection.read("a batch of events", sql, read)).await?;
+        self.writer.flushed().await?;
+        Ok(found)
     }
 
     async fn span(&self) -> Result<Option<Span>, StoreError> {
         let read = |row: &mut Row| Ok(Span { oldest: row.int()?, newest: row.int()? });
-        self.readers.read(move |connection| Ok(connection.read("the outbox", Sql::new(SPAN), read)?.pop())).await
+        let span = self.readers.read(move |connection| Ok(connection.read("the outbox", Sql::new(SPAN), read)?.pop()));
+        let span = span.await?;
+        self.writer.flushed().await?;
+        Ok(span)
     }
 
     async fn cursors(&self) -> Result<Vec<(String, i64)>, StoreError> {

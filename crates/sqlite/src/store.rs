@@ -66,7 +66,7 @@ impl SqliteStore {
         let connection = Connection::open(path, Purpose::Write, options.busy_timeout, &counter)?;
         let log = Arc::new(Log::default());
         let checkpoints = Checkpoints::start(path, options.busy_timeout, Arc::clone(&log))?;
-        let writer = WriterHandle::start(connection, options.begin_timeout, log)?;
+        let writer = WriterHandle::start(connection, path, options.begin_timeout, log)?;
         let readers = Readers::new(
             path.to_owned(),
             options.readers,
@@ -84,7 +84,7 @@ impl SqliteStore {
     ) -> Result<R, StoreError> {
         let mut transaction = self.writer.begin().await?;
         let done = transaction.run(job).await?;
-        transaction.commit().await?;
+        transaction.commit(Box::new(|| {})).await?;
         Ok(done)
     }
 

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
 use bellwether_domain::ports::{
-    Accounts, Answers, ApiKeys, CancelSwitches, Changes, EventCursors, Failures, Found, JobControl, MailTokens,
-    Markets, OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted, Webhooks,
+    Accounts, Answers, ApiKeys, CancelSwitches, Changes, Decided, EventCursors, Failures, Found, JobControl,
+    MailTokens, Markets, OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted,
+    Webhooks,
 };
 
 use crate::connection::Connection;
@@ -149,8 +150,12 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.commit_telling(Box::new(|| {})).await
+    }
+
+    async fn commit_telling(self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
         self.refuse_if_spoilt()?;
-        self.transaction.commit().await
+        self.transaction.commit(decided).await
     }
 
     async fn rollback(self: Box<Self>) -> Result<(), StoreError> {

@@ -11,50 +11,61 @@
 //!   may go on once there is room.
 //! - An I/O error, a damaged file, any doubtful end of a commit: the writer is poisoned. It
 //!   refuses every further transaction until the store is opened anew, since after a failed sync
-//!   nobody knows what is on the disk, and trying again may seem to succeed where it did not.
+//!   (see [`flushes`](crate::flushes)) nobody knows what is on the disk, and trying again may seem to
+//!   succeed where it did not.
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bellwether_domain::ports::StoreError;
+use bellwether_domain::ports::{Decided, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::checkpoints::{self, Log};
 use crate::connection::Connection;
 use crate::error::{Fault, Trouble, fault, store_error};
+use crate::flushes::Flushes;
 use crate::sql::Sql;
 
 type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
-/// Why the writer refuses to write, once it does.
-type Poison = Arc<OnceLock<String>>;
+/// Why the store refuses to write, once it does.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Poison(Arc<OnceLock<String>>);
+
+impl Poison {
+    /// Refuses once the store does not write any more.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.0.get().map_or(Ok(()), |why| Err(Trouble::Poisoned(why.clone()).into()))
+    }
+
+    /// Stops all writing from now on.
+    pub(crate) fn set(&self, why: String) {
+        tracing::error!(%why, "the store stops writing");
+        // Whatever came first is what counts.
+        let _ = self.0.set(why);
+    }
+}
 
 /// The writing connection, on its thread.
 pub(crate) struct Writer {
     connection: Connection,
     poison: Poison,
     log: Arc<Log>,
+    flushes: Flushes,
+    /// How many rows the connection had changed after the last commit.
+    changes: i64,
 }
 
 impl Writer {
-    fn refuse_if_poisoned(&self) -> Result<(), StoreError> {
-        self.poison.get().map_or(Ok(()), |why| Err(Trouble::Poisoned(why.clone()).into()))
-    }
-
-    fn poison(&self, why: String) {
-        tracing::error!(%why, "the store stops writing");
-        // Whatever came first is what counts.
-        let _ = self.poison.set(why);
-    }
-
     /// Begins a transaction that may write.
     pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
-        self.refuse_if_poisoned()?;
+        self.poison.check()?;
         self.connection.try_run(Sql::new("BEGIN IMMEDIATE")).map(drop).map_err(|error| match fault(&error) {
             Fault::Busy => Trouble::LockedOutside(error.into()).into(),
             Fault::Damaged => {
-                self.poison(error.to_string());
+                self.poison.set(error.to_string());
                 Trouble::Poisoned(error.to_string()).into()
             }
             _ => store_error(error),
@@ -63,29 +74,42 @@ impl Writer {
 
     /// Runs a part of a transaction.
     fn work<R>(&mut self, job: impl FnOnce(&mut Connection) -> Result<R, StoreError>) -> Result<R, StoreError> {
-        self.refuse_if_poisoned()?;
+        self.poison.check()?;
         let result = job(&mut self.connection);
         if let Some(damage) = self.connection.damage() {
-            self.poison(damage.to_owned());
+            self.poison.set(damage.to_owned());
         }
         result
     }
 
-    /// Commits. Only `Ok` is durable; an error other than `OutcomeUnknown` means that nothing was done.
+    /// Commits: what was changed is in the log, and others see it. It is durable once the log is on the disk. An error other
+    /// than `OutcomeUnknown` means that nothing was done.
     fn commit(&mut self) -> Result<(), StoreError> {
-        if let Err(refusal) = self.refuse_if_poisoned() {
+        if let Err(refusal) = self.poison.check() {
             self.rollback();
             return Err(refusal);
         }
-        let Err(error) = self.connection.try_run(Sql::new("COMMIT")) else { return Ok(()) };
+        let Err(error) = self.write_commit() else { return Ok(()) };
         let undone = self.rollback();
         match fault(&error) {
             Fault::Busy | Fault::Full if undone => Err(store_error(error)),
             _ => {
-                self.poison(format!("a commit failed: {error}"));
+                self.poison.set(format!("a commit failed: {error}"));
                 Err(StoreError::OutcomeUnknown(error.into()))
             }
         }
+    }
+
+    /// A transaction that changed nothing has nothing to bring to the disk.
+    fn write_commit(&mut self) -> Result<(), diesel::result::Error> {
+        let changes = self.connection.changes();
+        let connection = &mut self.connection;
+        let mut commit = || connection.try_run(Sql::new("COMMIT")).map(drop);
+        if changes.as_ref().is_ok_and(|changes| *changes == self.changes) {
+            return commit();
+        }
+        self.changes = changes.unwrap_or(self.changes);
+        self.flushes.write(commit)
     }
 
     /// Between two transactions, after one was committed.
@@ -104,7 +128,7 @@ impl Writer {
             // SQLite has rolled back by itself, as it does after some errors, or nothing was begun.
             Err(error) if error.to_string().contains("no transaction is active") => true,
             Err(error) => {
-                self.poison(format!("a rollback failed: {error}"));
+                self.poison.set(format!("a rollback failed: {error}"));
                 false
             }
         }
@@ -117,25 +141,37 @@ pub(crate) struct WriterHandle {
     jobs: Sender<Job>,
     permits: Arc<Semaphore>,
     poison: Poison,
+    flushes: Flushes,
     timeout: Duration,
 }
 
 impl WriterHandle {
     /// Starts the thread. It ends, and closes the connection, when nobody can send it jobs any more.
-    pub(crate) fn start(connection: Connection, timeout: Duration, log: Arc<Log>) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        connection: Connection,
+        path: &Path,
+        timeout: Duration,
+        log: Arc<Log>,
+    ) -> Result<Self, StoreError> {
         let (jobs, incoming) = channel();
         let poison = Poison::default();
-        let writer = Writer { connection, poison: Arc::clone(&poison), log };
+        let flushes = Flushes::start(path, poison.clone())?;
+        let writer = Writer { connection, poison: poison.clone(), log, flushes: flushes.clone(), changes: 0 };
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || serve(writer, &incoming))
             .map_err(|e| StoreError::Unavailable(e.into()))?;
-        Ok(Self { jobs, permits: Arc::new(Semaphore::new(1)), poison, timeout })
+        Ok(Self { jobs, permits: Arc::new(Semaphore::new(1)), poison, flushes, timeout })
     }
 
     /// Why the store refuses to write, if it does.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        self.poison.get().map_or(Ok(()), |why| Err(Trouble::Poisoned(why.clone()).into()))
+        self.poison.check()
+    }
+
+    /// Waits until all that could be read before is on the disk.
+    pub(crate) async fn flushed(&self) -> Result<(), StoreError> {
+        self.flushes.flushed().await
     }
 
     /// Waits for its turn, in the order of asking. The transaction begins with the first thing that
@@ -191,6 +227,12 @@ impl Transaction {
         Ok(result)
     }
 
+    /// Brings to the disk what was committed by other means than [`commit`](Self::commit).
+    pub(crate) async fn sync(&mut self) -> Result<(), StoreError> {
+        let done = self.send(|writer| writer.flushes.write(|| Ok(())).map(|()| writer.flushes.clone()));
+        done.await?.flushed().await
+    }
+
     async fn send<R: Send + 'static>(
         &mut self,
         job: impl FnOnce(&mut Writer) -> Result<R, StoreError> + Send + 'static,
@@ -204,21 +246,27 @@ impl Transaction {
         answered.await.map_err(|_| Trouble::Stopped("writer"))?
     }
 
-    /// Commits and gives the permit back. Runs to its end even if nobody waits for it.
-    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+    /// Commits, calls `decided` when that is in the log, and gives the permit back; answers when it is on the disk. Runs to
+    /// its end even if nobody waits for it.
+    pub(crate) async fn commit(mut self, decided: Decided) -> Result<(), StoreError> {
         if self.must_begin {
             self.permit = None;
+            decided();
             return Ok(());
         }
         let (answer, answered) = oneshot::channel();
         let permit = self.permit.take();
         let job: Job = Box::new(move |writer| {
-            let result = writer.commit();
-            let is_committed = result.is_ok();
-            let _ = answer.send(result);
-            if is_committed {
-                writer.tidy();
+            if let Err(error) = writer.commit() {
+                let _ = answer.send(Err(error));
+                return;
             }
+            decided();
+            writer.flushes.tell_when_flushed(move |result| {
+                let unknown = |why| StoreError::OutcomeUnknown(Box::new(Trouble::Poisoned(why)));
+                let _ = answer.send(result.map_err(unknown));
+            });
+            writer.tidy();
             drop(permit);
         });
         self.jobs.send(job).map_err(|_| Trouble::Stopped("writer"))?;
@@ -265,7 +313,7 @@ mod tests {
             Connection::open(&path, Purpose::Write, Duration::from_secs(1), &Arc::new(AtomicU64::new(0)))?;
         connection.batch("CREATE TABLE things (data BLOB) STRICT")?;
         connection.batch(text)?;
-        Ok(WriterHandle::start(connection, Duration::from_secs(1), Arc::default())?)
+        Ok(WriterHandle::start(connection, &path, Duration::from_secs(1), Arc::default())?)
     }
 
     async fn insert(transaction: &mut Transaction, bytes: i64) -> Result<(), StoreError> {
@@ -292,7 +340,7 @@ mod tests {
         assert_eq!(things(&writer).await?, 0);
         let mut transaction = writer.begin().await?;
         insert(&mut transaction, 10).await?;
-        transaction.commit().await?;
+        transaction.commit(Box::new(|| {})).await?;
         assert_eq!(things(&writer).await?, 1);
         writer.check()?;
         Ok(())
@@ -310,7 +358,7 @@ mod tests {
         let mut transaction = writer.begin().await?;
         let made = "CREATE TABLE targets (id INTEGER PRIMARY KEY); INSERT INTO links VALUES (1)";
         transaction.run(move |connection| connection.batch(made)).await?;
-        let unknown = transaction.commit().await;
+        let unknown = transaction.commit(Box::new(|| {})).await;
         assert!(matches!(unknown, Err(StoreError::OutcomeUnknown(_))), "{unknown:?}");
         assert!(matches!(writer.begin().await.map(drop), Err(StoreError::Unavailable(_))));
         assert!(writer.check().is_err());

@@ -111,8 +111,8 @@ const HOW_TO_READ: &str = "\
   accounts, moves the money, and writes order, trade, transfer, positions and the idempotency record. It speaks to the
   database itself, without HTTP, tokens, JSON or rules between.
 - **Orders** are `POST /api/v1/orders` over kept connections, with an `Idempotency-Key` each; what counts is acknowledged.
-  Of each pair the first rests and the second fills it, in one of 100 markets. Commits are durable: `synchronous_commit = on`,
-  `synchronous = FULL`.
+  Of each pair the first rests and the second fills it, in one of 100 markets. Commits are durable: `synchronous_commit = on`
+  for pgbench, and on both stores the log is on the disk before anything is acknowledged.
 - **Groups of 1**: `BELLWETHER_GROUP_LIMIT=1`, so that each request has a commit of its own.
 - **Mixed**: of 100 requests 35 are limit orders of makers around a mid price, 20 orders of takers that cross and never
   rest, 15 cancel one of the client's newest 8 orders, 20 read a book and 10 a market; over 50 markets by Zipf's law
