@@ -58,10 +58,10 @@ struct Waiting {
 impl Flushes {
     /// Starts the thread, which syncs the log of the database at `path`. It ends when nobody can ask for a sync any more.
     pub(crate) fn start(path: &Path, poison: Poison) -> Result<Self, StoreError> {
-        let mut name = path.as_os_str().to_owned();
+        // SQLite follows links, and puts the log beside the file that they lead to.
+        let mut name = path.canonicalize().map_err(|e| StoreError::Unavailable(e.into()))?.into_os_string();
         name.push("-wal");
-        let path = std::path::absolute(PathBuf::from(name)).map_err(|e| StoreError::Unavailable(e.into()))?;
-        let mut log = Log { path, file: None };
+        let mut log = Log { path: PathBuf::from(name), file: None };
         Self::with(poison, move || log.sync())
     }
 

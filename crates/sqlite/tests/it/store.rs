@@ -106,6 +106,22 @@ async fn write(store: &SqliteStore, changes: &Changes) -> Result<(), StoreError>
     unit.commit().await
 }
 
+/// Its log, which is synced by name, is beside the file and not beside the link.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_the_file_will_do() -> anyhow::Result<()> {
+    let (there, here) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let link = here.path().join("bellwether.db");
+    std::fs::File::create(there.path().join("real.db"))?;
+    std::os::unix::fs::symlink(there.path().join("real.db"), &link)?;
+    let store = SqliteStore::open(&link, SqliteOptions::default())?;
+    store.migrate_up().await?;
+    store.begin().await?.commit().await?;
+    store.ping().await?;
+    ensure!(there.path().join("real.db-wal").exists() && !here.path().join("bellwether.db-wal").exists());
+    Ok(())
+}
+
 /// What `.cargo/config.toml` says of how SQLite is compiled is heard: a word that is spelt wrong would only cost speed.
 #[test]
 fn connections_share_no_cache_of_pages_and_no_count_of_memory() -> anyhow::Result<()> {
