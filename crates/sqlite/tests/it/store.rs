@@ -214,7 +214,7 @@ async fn a_dropped_unit_leaves_nothing_and_the_next_begins_at_once() -> anyhow::
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_begin_that_waits_too_long_is_refused_as_unavailable() -> anyhow::Result<()> {
-    let options = SqliteOptions { begin_timeout: Duration::from_millis(50), ..SqliteOptions::default() };
+    let options = SqliteOptions { begin_timeout: Duration::from_millis(500), ..SqliteOptions::default() };
     let fixture = Fixture::with(options).await?;
     let held = fixture.store.begin().await?;
     let refused = fixture.store.begin().await.map(drop);
@@ -227,7 +227,7 @@ async fn a_begin_that_waits_too_long_is_refused_as_unavailable() -> anyhow::Resu
 /// The lock that a second process holds is waited for, and then refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_of_another_process_is_unavailable_and_nothing_breaks() -> anyhow::Result<()> {
-    let options = SqliteOptions { busy_timeout: Duration::from_millis(50), ..SqliteOptions::default() };
+    let options = SqliteOptions { busy_timeout: Duration::from_millis(500), ..SqliteOptions::default() };
     let mut fixture = Fixture::with(options).await?;
     let mut other = fixture.outside()?;
     other.batch_execute("BEGIN IMMEDIATE")?;
