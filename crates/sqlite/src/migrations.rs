@@ -72,7 +72,8 @@ impl SqliteStore {
             step(connection.diesel()).map_err(|e| StoreError::Corrupt(format!("a migration failed: {e}")))
         });
         let done = done.await?;
-        turn.sync().await?;
+        turn.committed().await?;
+        self.writer.flushed().await?;
         Ok(done)
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Writer {
     poison: Poison,
     log: Arc<Log>,
     flushes: Flushes,
-    /// How many rows the connection had changed after the last commit.
+    /// How many rows the connection had changed when it was last asked.
     changes: i64,
 }
 
@@ -102,14 +102,15 @@ impl Writer {
 
     /// A transaction that changed nothing has nothing to bring to the disk.
     fn write_commit(&mut self) -> Result<(), diesel::result::Error> {
-        let changes = self.connection.changes();
-        let connection = &mut self.connection;
-        let mut commit = || connection.try_run(Sql::new("COMMIT")).map(drop);
-        if changes.as_ref().is_ok_and(|changes| *changes == self.changes) {
-            return commit();
-        }
-        self.changes = changes.unwrap_or(self.changes);
-        self.flushes.write(commit)
+        let has_changed = self.has_changed();
+        let mut commit = || self.connection.try_run(Sql::new("COMMIT")).map(drop);
+        if has_changed { self.flushes.write(commit) } else { commit() }
+    }
+
+    /// Whether rows were changed since this was last asked. Where that cannot be known, they were.
+    fn has_changed(&mut self) -> bool {
+        let Ok(changes) = self.connection.changes() else { return true };
+        std::mem::replace(&mut self.changes, changes) != changes
     }
 
     /// Between two transactions, after one was committed.
@@ -227,10 +228,10 @@ impl Transaction {
         Ok(result)
     }
 
-    /// Brings to the disk what was committed by other means than [`commit`](Self::commit).
-    pub(crate) async fn sync(&mut self) -> Result<(), StoreError> {
-        let done = self.send(|writer| writer.flushes.write(|| Ok(())).map(|()| writer.flushes.clone()));
-        done.await?.flushed().await
+    /// Counts what was committed by other means than [`commit`](Self::commit) among what is to be brought to the disk.
+    pub(crate) async fn committed(&mut self) -> Result<(), StoreError> {
+        let counted = self.send(|writer| if writer.has_changed() { writer.flushes.write(|| Ok(())) } else { Ok(()) });
+        counted.await
     }
 
     async fn send<R: Send + 'static>(
