@@ -132,7 +132,7 @@ impl UnitOfWork for PgUnitOfWork {
         for (kind, rows) in order.into_iter().zip(rows) {
             match kind {
                 Kind::Answers => loaded.answers = answers::found(rows)?,
-                Kind::Users => loaded.users = users::found(rows)?,
+                Kind::Statuses => loaded.statuses = users::found_statuses(rows)?,
                 Kind::Lock => {}
                 Kind::Markets => loaded.markets = markets::found(rows)?,
                 Kind::Orders => loaded.orders = orders::found(rows)?,
@@ -191,7 +191,7 @@ impl UnitOfWork for PgUnitOfWork {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Answers,
-    Users,
+    Statuses,
     /// Its rows say nothing.
     Lock,
     Markets,
@@ -213,7 +213,7 @@ fn queries(wanted: &Wanted) -> Result<(Vec<Sql>, Vec<Kind>), StoreError> {
         queries.push((answers::wanted(&wanted.answers)?, Kind::Answers));
     }
     if !wanted.users.is_empty() {
-        queries.push((users::wanted(&wanted.users), Kind::Users));
+        queries.push((users::wanted_statuses(&wanted.users), Kind::Statuses));
     }
     if !wanted.lock_markets.is_empty() {
         queries.extend(markets::locked(&wanted.lock_markets).into_iter().zip([Kind::Lock, Kind::Markets]));

@@ -68,16 +68,18 @@ pub(crate) async fn by_ids(connection: &mut Connection, ids: &[UserId]) -> Resul
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    found(connection.rows(wanted(ids)).await?)
+    let sql = Sql::new(USERS.select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0));
+    connection.read("a user", sql, read).await
 }
 
-/// The query for users by ids, in id order.
-pub(crate) fn wanted(ids: &[UserId]) -> Sql {
-    Sql::new(USERS.select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0))
+/// The query for the status of users by ids, in id order.
+pub(crate) fn wanted_statuses(ids: &[UserId]) -> Sql {
+    Sql::new("SELECT id, status FROM users WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0))
 }
 
 /// What it found.
-pub(crate) fn found(rows: Vec<Row>) -> Result<Vec<User>, StoreError> {
+pub(crate) fn found_statuses(rows: Vec<Row>) -> Result<Vec<(UserId, UserStatus)>, StoreError> {
+    let read = |row: &mut Row| Ok((UserId(row.id()?), row.text_as("a user's status", UserStatus::from_name)?));
     read_rows("a user", rows, read)
 }
 
@@ -146,6 +148,13 @@ impl Users for PgUnitOfWork {
 
     async fn load(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
         by_ids(&mut self.connection, ids).await
+    }
+
+    async fn statuses(&mut self, ids: &[UserId]) -> Result<Vec<(UserId, UserStatus)>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        found_statuses(self.connection.rows(wanted_statuses(ids)).await?)
     }
 
     async fn lock_bots_of(&mut self, owner: UserId) -> Result<Vec<User>, StoreError> {

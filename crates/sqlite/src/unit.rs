@@ -167,7 +167,7 @@ impl UnitOfWork for SqliteUnitOfWork {
 fn load(connection: &mut Connection, wanted: &Wanted) -> Result<Found, StoreError> {
     Ok(Found {
         answers: answers::find(connection, &wanted.answers)?,
-        users: users::by_ids(connection, &wanted.users)?,
+        statuses: users::statuses(connection, &wanted.users)?,
         markets: markets::by_ids(connection, &wanted.lock_markets)?,
         orders: orders::by_ids(connection, &wanted.orders)?,
         books: orders::books(connection, &wanted.books)?,

@@ -72,6 +72,16 @@ pub(crate) fn by_ids(connection: &mut Connection, ids: &[UserId]) -> Result<Vec<
     connection.read("a user", sql, read)
 }
 
+/// The status of users by ids, in id order.
+pub(crate) fn statuses(connection: &mut Connection, ids: &[UserId]) -> Result<Vec<(UserId, UserStatus)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = Sql::new("SELECT id, status FROM users WHERE id IN ").list(ids.iter().copied()).then(" ORDER BY id");
+    let read = |row: &mut Row| Ok((UserId(row.id()?), row.text_as("a user's status", UserStatus::from_name)?));
+    connection.read("a user", sql, read)
+}
+
 /// The user of an e-mail key.
 pub(crate) fn by_email(connection: &mut Connection, key: &str) -> Result<Option<User>, StoreError> {
     let sql = Sql::new(USERS.select()).then(" WHERE email_key = ?").bind(key);
@@ -134,6 +144,11 @@ impl Users for SqliteUnitOfWork {
     async fn load(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
         let ids = ids.to_vec();
         self.call(move |connection| by_ids(connection, &ids)).await
+    }
+
+    async fn statuses(&mut self, ids: &[UserId]) -> Result<Vec<(UserId, UserStatus)>, StoreError> {
+        let ids = ids.to_vec();
+        self.call(move |connection| statuses(connection, &ids)).await
     }
 
     async fn lock_bots_of(&mut self, owner: UserId) -> Result<Vec<User>, StoreError> {

@@ -190,9 +190,10 @@ fn loads(rows: &Rows, count: usize) -> anyhow::Result<Loads> {
     })
 }
 
-const LOADS: [&str; 10] = [
+const LOADS: [&str; 11] = [
     "users.lock",
     "users.load",
+    "users.statuses",
     "accounts.lock",
     "markets.lock",
     "orders.load",
@@ -207,6 +208,7 @@ async fn load(unit: &mut dyn UnitOfWork, what: &str, loads: &Loads) -> Result<us
     Ok(match what {
         "users.lock" => unit.users().lock(&loads.users).await?.len(),
         "users.load" => unit.users().load(&loads.users).await?.len(),
+        "users.statuses" => unit.users().statuses(&loads.users).await?.len(),
         "accounts.lock" => unit.accounts().lock(&loads.accounts).await?.len(),
         "markets.lock" => unit.markets().lock(&loads.markets).await?.len(),
         "orders.load" => unit.orders().load(&loads.orders).await?.len(),
@@ -263,7 +265,9 @@ pub async fn everything_at_once_is_what_each_question_finds(world: World) -> any
     let loads = loads(&rows, 5)?;
     let mut unit = world.begin().await?;
     let mut found = unit.load(loads.wanted()).await?;
-    ensure!(found.users == unit.users().load(&loads.users).await?);
+    ensure!(found.statuses == unit.users().statuses(&loads.users).await?);
+    let users = unit.users().load(&loads.users).await?;
+    ensure!(found.statuses == users.iter().map(|user| (user.id, user.status)).collect::<Vec<_>>());
     ensure!(found.accounts == unit.accounts().lock(&loads.accounts).await?);
     ensure!(found.markets == unit.markets().lock(&loads.markets).await?);
     ensure!(found.orders == unit.orders().load(&loads.orders).await?);
@@ -281,7 +285,7 @@ pub async fn everything_at_once_is_what_each_question_finds(world: World) -> any
     answers.sort_by_key(|answer| answer.key.user);
     found.answers.sort_by_key(|answer| answer.key.user);
     ensure!(found.answers == answers);
-    ensure!([found.users.len(), found.accounts.len(), found.positions.len(), found.answers.len()] == [5; 4]);
+    ensure!([found.statuses.len(), found.accounts.len(), found.positions.len(), found.answers.len()] == [5; 4]);
     ensure!(unit.load(Wanted::default()).await? == Found::default());
     unit.rollback().await?;
 

@@ -474,6 +474,7 @@ impl Reads<'_> {
         self.in_a_unit("load", async |unit| unit.load(wanted.clone()).await).await?;
         self.in_a_unit("Users.lock", async |unit| unit.users().lock(&wanted.users).await).await?;
         self.in_a_unit("Users.load", async |unit| unit.users().load(&wanted.users).await).await?;
+        self.in_a_unit("Users.statuses", async |unit| unit.users().statuses(&wanted.users).await).await?;
         self.in_a_unit("Accounts.lock", async |unit| unit.accounts().lock(&wanted.lock_accounts).await).await?;
         self.in_a_unit("Markets.lock", async |unit| unit.markets().lock(&wanted.lock_markets).await).await?;
         self.in_a_unit("Orders.load", async |unit| unit.orders().load(&wanted.orders).await).await?;

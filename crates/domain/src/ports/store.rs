@@ -21,7 +21,7 @@ use crate::position::Position;
 use crate::score::{Counting, MarketScore, PaidPosition, Score};
 use crate::session::{RefreshToken, Session};
 use crate::trade::Trade;
-use crate::user::User;
+use crate::user::{User, UserStatus};
 use crate::webhook::{Delivery, Webhook};
 
 /// The source of an adapter's error: for logs, never for a client.
@@ -122,7 +122,7 @@ pub trait UnitOfWork: Send {
             found.answers = self.answers().find(&wanted.answers).await?;
         }
         if !wanted.users.is_empty() {
-            found.users = self.users().load(&wanted.users).await?;
+            found.statuses = self.users().statuses(&wanted.users).await?;
         }
         if !wanted.lock_markets.is_empty() {
             found.markets = self.markets().lock(&wanted.lock_markets).await?;
@@ -187,7 +187,7 @@ pub trait UnitOfWork: Send {
 pub struct Wanted {
     /// Answers to find: [`Answers::find`].
     pub answers: Vec<AnswerKey>,
-    /// Users to load: [`Users::load`].
+    /// Users whose status to load: [`Users::statuses`].
     pub users: Vec<UserId>,
     /// Markets to lock: [`Markets::lock`].
     pub lock_markets: Vec<MarketId>,
@@ -214,8 +214,8 @@ pub struct Wanted {
 pub struct Found {
     /// Kept answers, in no certain order.
     pub answers: Vec<KeptAnswer>,
-    /// Users, in id order.
-    pub users: Vec<User>,
+    /// Users and their status, in id order.
+    pub statuses: Vec<(UserId, UserStatus)>,
     /// Locked markets, in id order.
     pub markets: Vec<Market>,
     /// Orders, in id order.
@@ -336,6 +336,8 @@ pub trait Users: Send {
     async fn lock(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
     /// Loads those that exist, in id order, without a lock.
     async fn load(&mut self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
+    /// The status of those that exist, in id order, without a lock.
+    async fn statuses(&mut self, ids: &[UserId]) -> Result<Vec<(UserId, UserStatus)>, StoreError>;
     /// Locks the bots of a user that were not deactivated, in id order. Their owner's row lock guards
     /// their number.
     async fn lock_bots_of(&mut self, owner: UserId) -> Result<Vec<User>, StoreError>;

@@ -76,7 +76,8 @@ pub(super) async fn first(
         markets.extend(found.orders.iter().map(|o| o.market));
         found.markets = unit.markets().lock(&markets.into_iter().collect::<Vec<_>>()).await?;
     }
-    let active = found.users.into_iter().filter(|u| u.status == UserStatus::Active).map(|u| u.id).collect();
+    let active =
+        found.statuses.into_iter().filter(|(_, status)| *status == UserStatus::Active).map(|(id, _)| id).collect();
     Ok(First { answers: found.answers, active, markets: found.markets })
 }
 

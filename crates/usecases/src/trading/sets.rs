@@ -57,7 +57,7 @@ impl Script for SetsScript {
         {
             return Ok(Step::Commit(Answered::Replayed(kept)));
         }
-        if !found.users.iter().any(|user| user.status == UserStatus::Active) {
+        if !found.statuses.iter().any(|(_, status)| *status == UserStatus::Active) {
             return Err(Refusal::UserInactive.into());
         }
         let market = found.markets.into_iter().next().ok_or(Refusal::MarketNotFound)?;

@@ -15,7 +15,7 @@ use bellwether_usecases::{Caller, Context, Error};
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use crate::mocks::{Unit, account, context, context_with, hash_of, now, store, user, user_id};
+use crate::mocks::{Unit, account, context, context_with, hash_of, now, statuses, store, user, user_id};
 
 fn key(n: u128, of: UserId, scopes: &[Scope]) -> ApiKey {
     ApiKey {
@@ -252,7 +252,7 @@ async fn a_use_is_written_later_and_once() {
 async fn payments_by_a_key_stop_where_its_day_is_spent() {
     let ctx = context(store(2, |_| {
         let mut unit = Unit::default();
-        unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+        unit.users.expect_statuses().returning(|_| Ok(statuses([user(1), user(2)])));
         unit.accounts.expect_lock().returning(|_| Ok(vec![account(1, 10_000), account(2, 0)]));
         unit.api_keys.expect_usages().returning(|ids| {
             let mut key = key(1, user_id(1), &[Scope::Transfer]);

@@ -39,6 +39,11 @@ pub fn market_id(n: u128) -> MarketId {
     MarketId(Uuid::from_u128(0x7000_8000_0000_0000_0200 + n))
 }
 
+/// How these users stand.
+pub fn statuses(of: impl IntoIterator<Item = User>) -> Vec<(UserId, UserStatus)> {
+    of.into_iter().map(|user| (user.id, user.status)).collect()
+}
+
 pub fn user(n: u128) -> User {
     User {
         id: user_id(n),

@@ -17,7 +17,7 @@ use bellwether_usecases::markets::{Verdict, preview_resolution};
 use bellwether_usecases::trading::{SetsDone, exchange_sets};
 use bellwether_usecases::{Answered, Caller, Context, Error, Keyed, Rendered};
 
-use crate::mocks::{Unit, account, context, market, market_id, now, store, user, user_id};
+use crate::mocks::{Unit, account, context, market, market_id, now, statuses, store, user, user_id};
 
 const ANN: u128 = 1;
 
@@ -43,7 +43,7 @@ fn collateral() -> Account {
 /// A unit with an open market, an active user with 100 credits and no position.
 fn unit() -> Unit {
     let mut unit = Unit::default();
-    unit.users.expect_load().returning(|_| Ok(vec![user(ANN)]));
+    unit.users.expect_statuses().returning(|_| Ok(statuses([user(ANN)])));
     unit.answers.expect_find().returning(|_| Ok(Vec::new()));
     unit.markets.expect_lock().times(1).returning(|_| Ok(vec![market(1, MarketStatus::Open)]));
     unit.accounts.expect_lock().returning(|_| Ok(vec![account(ANN, 100_000), collateral()]));
@@ -79,7 +79,7 @@ async fn a_split_writes_the_payment_the_position_and_the_answer_at_once() {
 async fn a_key_that_was_answered_is_answered_the_same_and_nothing_moves() {
     let ctx = context(store(1, |_| {
         let mut unit = Unit::default();
-        unit.users.expect_load().returning(|_| Ok(vec![user(ANN)]));
+        unit.users.expect_statuses().returning(|_| Ok(statuses([user(ANN)])));
         unit.markets.expect_lock().returning(|_| Ok(vec![market(1, MarketStatus::Open)]));
         unit.answers.expect_find().returning(|keys| {
             let Keyed { fingerprint, .. } = keyed();
@@ -100,8 +100,7 @@ async fn nothing_is_written_for_whoever_may_not_act_or_has_no_sets() {
 
     let ctx = context(store(1, |_| {
         let mut unit = Unit::default();
-        let suspended = bellwether_domain::user::User { status: UserStatus::Suspended, ..user(ANN) };
-        unit.users.expect_load().returning(move |_| Ok(vec![suspended.clone()]));
+        unit.users.expect_statuses().returning(|_| Ok(vec![(user_id(ANN), UserStatus::Suspended)]));
         unit.markets.expect_lock().returning(|_| Ok(vec![market(1, MarketStatus::Open)]));
         unit.rolls_back()
     }));

@@ -5,7 +5,7 @@ use bellwether_domain::ports::{StoreError, Unique};
 use bellwether_usecases::Error;
 use bellwether_usecases::transfers::{Pay, Payments};
 
-use crate::mocks::{Unit, account, conflict, context, store, user, user_id};
+use crate::mocks::{Unit, account, conflict, context, statuses, store, user, user_id};
 
 fn request() -> Pay {
     Pay { from: user_id(1), to: user_id(2), amount: Credits::from_mills(500), memo: None, key: None }
@@ -14,7 +14,7 @@ fn request() -> Pay {
 /// A unit in which a payment can be made.
 fn payable() -> Unit {
     let mut unit = Unit::default();
-    unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+    unit.users.expect_statuses().returning(|_| Ok(statuses([user(1), user(2)])));
     unit.accounts.expect_lock().returning(|_| Ok(vec![account(1, 1000), account(2, 0)]));
     unit
 }
