@@ -29,8 +29,8 @@ pub(crate) trait Script: Send {
 pub(crate) enum Step<T> {
     /// Make it durable.
     Commit(T),
-    /// There is nothing to make durable, and nothing was read that another unit is about to make so: what
-    /// repeats a kept answer commits.
+    /// There is nothing to make durable, and nobody is told what was read, which another unit may be about to make so:
+    /// what repeats a kept answer commits, and so do refusals of a group.
     Discard(T),
     /// The script learned what more it has to load: run again at once.
     Again,

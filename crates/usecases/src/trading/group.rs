@@ -96,8 +96,8 @@ impl Script for Group {
         }
         let mut changes = state.into_changes();
         if changes.markets.is_empty() {
-            let repeats = answers.iter().any(|answer| matches!(answer, Ok(Answered::Replayed(_))));
-            return Ok(if repeats { Step::Commit(answers) } else { Step::Discard(answers) });
+            // A refusal, too, rests on what others did, which has to be on the disk before anybody is told.
+            return Ok(Step::Commit(answers));
         }
         changes.answers = kept;
         unit.write(&changes).await?;

@@ -8,7 +8,7 @@ use bellwether_domain::user::{Role, UserStatus};
 use bellwether_usecases::transfers::{Pay, Payments, grant};
 use bellwether_usecases::{Answered, Caller, Error, Keyed, Rendered};
 
-use crate::mocks::{Unit, account, context, now, store, user, user_id, yielding};
+use crate::mocks::{Unit, account, context, now, statuses, store, user, user_id, yielding};
 
 fn request(mills: i64) -> Pay {
     Pay {
@@ -38,7 +38,7 @@ async fn a_payment_writes_both_accounts_the_transfer_and_the_answer_at_once() {
     let ctx = context(store(1, |_| {
         let mut unit = Unit::default();
         unit.answers.expect_find().returning(|_| Ok(Vec::new()));
-        unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+        unit.users.expect_statuses().returning(|_| Ok(statuses([user(1), user(2)])));
         unit.accounts
             .expect_lock()
             .withf(|ids| ids.is_sorted() && ids.len() == 2)
@@ -66,7 +66,7 @@ async fn the_same_key_and_request_gets_the_kept_answer_and_another_request_is_re
             let (key, body) = (keys[0].clone(), "0.600".to_owned());
             Ok(vec![KeptAnswer { key, fingerprint: [1; 32], status: 201, location: None, body, created_at: now() }])
         });
-        unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+        unit.users.expect_statuses().returning(|_| Ok(statuses([user(1), user(2)])));
         unit.accounts.expect_lock().returning(|_| Ok(vec![account(1, 1000), account(2, 0)]));
         unit
     };
@@ -77,7 +77,7 @@ async fn the_same_key_and_request_gets_the_kept_answer_and_another_request_is_re
         .unwrap();
     assert!(matches!(replayed, Answered::Replayed(kept) if kept.body == "0.600"));
     let refused =
-        Payments::new(context(store(1, move |run| unit(run).rolls_back()))).pay(request(601), Some(keyed(2))).await;
+        Payments::new(context(store(1, move |run| unit(run).commits()))).pay(request(601), Some(keyed(2))).await;
     assert_eq!(refusal(refused), Refusal::IdempotencyMismatch);
 }
 
@@ -91,13 +91,13 @@ async fn a_payment_to_oneself_does_not_even_begin() {
 async fn too_little_money_is_refused_with_what_is_available() {
     let ctx = context(store(1, |_| {
         let mut unit = Unit::default();
-        unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+        unit.users.expect_statuses().returning(|_| Ok(statuses([user(1), user(2)])));
         unit.accounts.expect_lock().returning(|_| {
             let mut payer = account(1, 1000);
             payer.held = Credits::from_mills(300);
             Ok(vec![payer, account(2, 0)])
         });
-        unit.rolls_back()
+        unit.commits()
     }));
     let (required, available) = (Credits::from_mills(701), Credits::from_mills(700));
     assert_eq!(
@@ -112,7 +112,7 @@ async fn too_little_money_is_refused_with_what_is_available() {
 async fn payments_that_wait_at_the_same_time_share_a_unit_of_work() {
     let ctx = yielding(store(2, |run| {
         let mut unit = Unit::default();
-        unit.users.expect_load().returning(|_| Ok(vec![user(1), user(2)]));
+        unit.users.expect_statuses().returning(|_| Ok(statuses([user(1), user(2)])));
         unit.accounts.expect_lock().times(1).returning(|_| Ok(vec![account(1, 1000), account(2, 0)]));
         let (payments, balances) = if run == 0 { (1, [0, 1000]) } else { (2, [100, 900]) };
         unit.unit
@@ -161,13 +161,9 @@ async fn neither_a_suspended_payer_nor_a_deleted_payee_takes_part() {
     ] {
         let ctx = context(store(1, move |_| {
             let mut unit = Unit::default();
-            unit.users.expect_load().returning(move |_| {
-                let (mut one, mut two) = (user(1), user(2));
-                (one.status, two.status) = (payer, payee);
-                Ok(vec![one, two])
-            });
+            unit.users.expect_statuses().returning(move |_| Ok(vec![(user_id(1), payer), (user_id(2), payee)]));
             unit.accounts.expect_lock().returning(|_| Ok(vec![account(1, 1000), account(2, 0)]));
-            unit.rolls_back()
+            unit.commits()
         }));
         assert_eq!(refusal(Payments::new(ctx.clone()).pay(request(1), None).await), expected);
     }

@@ -11,11 +11,12 @@ use bellwether_domain::order::{
     TimeInForce,
 };
 use bellwether_domain::refusal::Refusal;
+use bellwether_domain::user::UserStatus;
 use bellwether_usecases::Answered;
 use bellwether_usecases::trading::{Command, Outcome, Request, Trading};
 use uuid::Uuid;
 
-use crate::mocks::{Unit, account, context, market, market_id, now, store, user, user_id, yielding};
+use crate::mocks::{Unit, account, context, market, market_id, now, statuses, store, user, user_id, yielding};
 
 pub fn buy(n: u128, outcome: &str, mills: i64, quantity: i64) -> Command {
     Command::Place(PlaceOrder {
@@ -81,7 +82,7 @@ pub fn resting(n: u128, mills: i64, quantity: i64) -> Order {
 pub fn unit_with(bids: Vec<Order>, status: MarketStatus) -> Unit {
     let mut unit = Unit::default();
     let held: i64 = bids.iter().map(|b| b.reserved.mills()).sum();
-    unit.users.expect_load().returning(|ids| Ok(ids.iter().zip(1..).map(|(_, n)| user(n)).collect()));
+    unit.users.expect_statuses().returning(|ids| Ok(ids.iter().map(|id| (*id, UserStatus::Active)).collect()));
     unit.markets.expect_lock().times(1).returning(move |_| Ok(vec![market(1, status)]));
     unit.orders.expect_book().returning(move |requests| {
         let of = |r: &bellwether_domain::ports::BookRequest| {
@@ -125,7 +126,7 @@ async fn one_refused_command_of_a_batch_does_not_disturb_its_neighbours() {
 /// Threat 38.
 #[tokio::test]
 async fn a_group_in_which_everything_is_refused_writes_nothing() {
-    let ctx = context(store(1, |_| unit_with(Vec::new(), MarketStatus::Closed).rolls_back()));
+    let ctx = context(store(1, |_| unit_with(Vec::new(), MarketStatus::Closed).commits()));
     let outcomes = submit(&Trading::new(ctx), vec![buy(1, "YES", 500, 2)]).await;
     assert_eq!(outcomes[0], Err(Refusal::MarketNotOpen(MarketStatus::Closed)));
 }
@@ -193,7 +194,7 @@ async fn groups_that_run_at_the_same_time_are_for_different_markets() {
     let (begun, log) = (std::sync::Arc::clone(&locked), std::sync::Arc::clone(&locked));
     let mut ctx = yielding(store(3, move |_| {
         let (mut unit, log) = (Unit::default(), std::sync::Arc::clone(&begun));
-        unit.users.expect_load().returning(|_| Ok(vec![user(1)]));
+        unit.users.expect_statuses().returning(|_| Ok(statuses([user(1)])));
         unit.markets.expect_lock().returning(move |ids| {
             log.lock().unwrap().push(ids.to_vec());
             Ok(Vec::new())
