@@ -79,8 +79,8 @@ impl Worker {
             return None;
         }
         match self.claim(room).await {
-            // There may be more.
-            Ok(taken) if taken == room => None,
+            // There may be more, and room when something ends; at once where all that was taken was given up.
+            Ok(taken) if taken == room => self.running.is_empty().then(Instant::now),
             Ok(_) => Some(Instant::now() + self.pause().await),
             Err(error) => {
                 tracing::error!(kind = self.handler.kind().as_str(), error = %super::chain(&error), "jobs cannot be looked for; it is tried again");

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bellwether_domain::ids::JobId;
@@ -45,6 +46,20 @@ impl<F: Fn(&Job) -> Result<Verdict, Failure> + Send + Sync> Handler for Scripted
     async fn run(&self, _: &Context, job: &Job) -> Result<Verdict, Failure> {
         self.did.lock().unwrap().push(job.id);
         (self.outcome)(job)
+    }
+}
+
+/// The same for another kind.
+struct OfAudits<H>(H);
+
+#[async_trait]
+impl<H: Handler> Handler for OfAudits<H> {
+    fn kind(&self) -> JobKind {
+        JobKind::Audit
+    }
+
+    async fn run(&self, ctx: &Context, job: &Job) -> Result<Verdict, Failure> {
+        self.0.run(ctx, job).await
     }
 }
 
@@ -123,6 +138,28 @@ async fn a_job_that_failed_too_often_is_given_up_before_it_is_begun() {
     let mut queue = MockJobs::new();
     queue.expect_fail().times(1).withf(|_, _, outcome, _| *outcome == Outcome::Dead).returning(|_, _, _, _| Ok(true));
     assert!(work_off(queue, vec![hopeless], |_| Ok(Verdict::Done(None))).await.is_empty());
+}
+
+/// Also where there is room for no more than that one: the next one is not left waiting for its end.
+#[tokio::test]
+async fn after_a_job_that_is_given_up_the_next_is_begun() {
+    let [audits, others] = [JobKind::Audit, JobKind::Probe].map(|kind| kind.manner());
+    let (mut queue, (stop, stopped)) = (MockJobs::new(), watch::channel(false));
+    assert_eq!(audits.at_once, 1, "this is about kinds of which one is done at a time, unlike {others:?}");
+    let of_kind = |n| Job { kind: JobKind::Audit, ..job(n) };
+    let mut jobs = vec![of_kind(2), Job { failures: audits.most_failures, ..of_kind(1) }];
+    queue.expect_claim().returning(move |_, _, _, _| Ok(jobs.pop().into_iter().collect()));
+    queue.expect_fail().times(1).withf(|claim, _, _, _| claim.job == job(1).id).returning(|_, _, _, _| Ok(true));
+    queue.expect_finish().times(1).returning(|done, _| Ok(done.iter().map(|done| done.claim.job).collect()));
+    queue.expect_next_due().returning(move |_| {
+        stop.send_replace(true);
+        Ok(None)
+    });
+    let handler = Scripted { did: Mutex::default(), outcome: |_: &Job| Ok(Verdict::Done(None)) };
+    let handler = Arc::new(OfAudits(handler));
+    let working = jobs::work(with(queue), handler.clone(), stopped);
+    tokio::time::timeout(Duration::from_secs(20), working).await.expect("nothing is begun any more");
+    assert_eq!(*handler.0.did.lock().unwrap(), [job(2).id]);
 }
 
 #[tokio::test]
