@@ -115,11 +115,10 @@ pub struct Settled {
     pub gone: Vec<SwitchId>,
 }
 
-/// Looks at all switches of one trader, under their locks; `ended` is a stream that has just ended. What fires here does
-/// not fire again: a timer loses its deadline, and streams that are over are forgotten. A stream that is not among the
-/// switches any more was taken for over before, and is no reason to fire once more.
+/// Looks at all switches of one trader, under their locks, for deadlines that have passed. What fires here does not fire
+/// again: a timer loses its deadline, and streams that are over are forgotten.
 #[must_use]
-pub fn settle(switches: Vec<CancelSwitch>, ended: Option<SwitchId>, now: Timestamp) -> Settled {
+pub fn settle(switches: Vec<CancelSwitch>, now: Timestamp) -> Settled {
     let mut settled = Settled::default();
     let mut open_streams = 0_u32;
     for mut switch in switches {
@@ -130,12 +129,24 @@ pub fn settle(switches: Vec<CancelSwitch>, ended: Option<SwitchId>, now: Timesta
                 settled.changed.push(switch);
             }
             SwitchKind::Timer => {}
-            SwitchKind::Stream if Some(switch.id) == ended || switch.is_due(now) => settled.gone.push(switch.id),
+            SwitchKind::Stream if switch.is_due(now) => settled.gone.push(switch.id),
             SwitchKind::Stream => open_streams = open_streams.saturating_add(1),
         }
     }
     settled.fires |= !settled.gone.is_empty() && open_streams == 0;
     settled
+}
+
+/// The same for a stream that has just ended, and for nothing else: whether a deadline that has passed counts is not for
+/// who ends a stream to say, since after an outage it may be the server's fault. A stream that is not among the switches
+/// any more was taken for over before, and is no reason to fire once more.
+#[must_use]
+pub fn settle_ended(switches: &[CancelSwitch], ended: SwitchId) -> Settled {
+    let mut streams = switches.iter().filter(|switch| switch.kind == SwitchKind::Stream);
+    let is_there = streams.clone().any(|stream| stream.id == ended);
+    let is_last = streams.all(|stream| stream.id == ended);
+    let gone = is_there.then_some(ended).into_iter().collect();
+    Settled { fires: is_there && is_last, changed: Vec::new(), gone }
 }
 
 #[cfg(test)]
@@ -157,34 +168,45 @@ mod tests {
     #[test]
     fn a_timer_fires_once_at_its_deadline_and_remembers_it() {
         let timer = CancelSwitch::timer(SENDER, 30, None, at(0));
-        assert_eq!(settle(vec![timer.clone()], None, at(29)), Settled::default());
-        let settled = settle(vec![timer.clone()], None, at(30));
+        assert_eq!(settle(vec![timer.clone()], at(29)), Settled::default());
+        let settled = settle(vec![timer.clone()], at(30));
         let fired = CancelSwitch { due_at: None, fired_at: Some(at(30)), ..timer };
         assert_eq!(settled, Settled { fires: true, changed: vec![fired.clone()], gone: Vec::new() });
-        assert_eq!(settle(vec![fired], None, at(99)), Settled::default());
+        assert_eq!(settle(vec![fired], at(99)), Settled::default());
     }
 
     #[test]
     fn streams_fire_when_the_last_of_them_is_over_and_no_sooner() {
         let (one, two) = (stream(1, 0), stream(2, 4));
-        let settled = settle(vec![one.clone(), two.clone()], Some(one.id), at(5));
+        let settled = settle_ended(&[one.clone(), two.clone()], one.id);
         assert_eq!((settled.fires, settled.gone), (false, vec![one.id]));
-        let settled = settle(vec![two.clone()], Some(two.id), at(6));
+        let settled = settle_ended(std::slice::from_ref(&two), two.id);
         assert_eq!((settled.fires, settled.gone), (true, vec![two.id]));
         // A server has died: its stream is over when its deadline passes.
-        let settled = settle(vec![one.clone(), two.clone()], None, at(16));
+        let settled = settle(vec![one.clone(), two.clone()], at(16));
         assert_eq!((settled.fires, settled.gone), (false, vec![one.id]));
-        let settled = settle(vec![one.clone(), two.clone()], Some(two.id), at(16));
+        let settled = settle(vec![one.clone(), two.clone()], at(19));
         assert_eq!((settled.fires, settled.gone), (true, vec![one.id, two.id]));
     }
 
     #[test]
+    fn who_ends_a_stream_leaves_deadlines_that_have_passed_to_those_who_know_of_outages() {
+        let timer = CancelSwitch::timer(SENDER, 5, None, at(0));
+        let (overdue, ended) = (stream(1, 0), stream(2, 90));
+        let settled = settle_ended(&[timer.clone(), overdue, ended.clone()], ended.id);
+        assert_eq!(settled, Settled { fires: false, changed: Vec::new(), gone: vec![ended.id] });
+        let settled = settle_ended(&[timer, ended.clone()], ended.id);
+        assert_eq!(settled, Settled { fires: true, changed: Vec::new(), gone: vec![ended.id] });
+    }
+
+    #[test]
     fn a_stream_that_was_taken_for_over_does_not_fire_again_and_a_timer_is_apart() {
-        assert_eq!(settle(Vec::new(), Some(stream(1, 0).id), at(20)), Settled::default());
+        assert_eq!(settle_ended(&[], stream(1, 0).id), Settled::default());
         let timer = CancelSwitch::timer(SENDER, 3600, Some(at(-9)), at(0));
-        let settled = settle(vec![timer.clone(), stream(1, 0)], None, at(20));
+        assert_eq!(settle_ended(&[timer.clone(), stream(2, 0)], stream(1, 0).id), Settled::default());
+        let settled = settle(vec![timer.clone(), stream(1, 0)], at(20));
         assert_eq!((settled.fires, settled.changed.len(), settled.gone.len()), (true, 0, 1));
-        let settled = settle(vec![CancelSwitch { due_at: Some(at(1)), ..timer }, stream(1, 0)], None, at(2));
+        let settled = settle(vec![CancelSwitch { due_at: Some(at(1)), ..timer }, stream(1, 0)], at(2));
         assert_eq!((settled.fires, settled.changed.len(), settled.gone.len()), (true, 1, 0));
     }
 

@@ -9,7 +9,7 @@ mod cancelling;
 mod streams;
 
 use async_trait::async_trait;
-use bellwether_domain::cancel_switch::{CancelSwitch, Sender, Settled, SwitchKind, settle};
+use bellwether_domain::cancel_switch::{CancelSwitch, Sender, Settled, SwitchKind, settle, settle_ended};
 use bellwether_domain::ids::{JobId, SwitchId};
 use bellwether_domain::job::{Job, JobKind, Priority};
 use bellwether_domain::permissions::Permission;
@@ -95,7 +95,8 @@ impl Script for SetTimer {
         let before = timer.map(|place| switches.swap_remove(place));
         let mut changes = Changes::default();
         match (self.timeout_s, before) {
-            (None, None) => return Ok(Step::Discard(Standing::of(&switches, now))),
+            // That it is off may be what another call has just written.
+            (None, None) => return Ok(Step::Commit(Standing::of(&switches, now))),
             (None, Some(before)) => changes.deleted_cancel_switches.push(before.id),
             (Some(timeout_s), before) => {
                 let fired_at = before.and_then(|before| before.fired_at);
@@ -109,8 +110,8 @@ impl Script for SetTimer {
     }
 }
 
-/// Looks at a trader's switches under their locks, and fires what is due; whether anything did. `ended` is a stream that
-/// has just ended.
+/// Looks at a trader's switches under their locks, and fires what is due, or what a stream that has just `ended` comes to;
+/// whether anything did.
 async fn settle_now(ctx: &Context, sender: Sender, ended: Option<SwitchId>) -> Result<bool, Error> {
     let fired = atomically(ctx, Settle { sender, ended }).await?;
     if fired {
@@ -132,7 +133,10 @@ impl Script for Settle {
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<bool>, Error> {
         let switches = unit.cancel_switches().lock_of(self.sender).await?;
         let now = ctx.clock.now();
-        let Settled { fires, changed, gone } = settle(switches, self.ended, now);
+        let Settled { fires, changed, gone } = match self.ended {
+            Some(ended) => settle_ended(&switches, ended),
+            None => settle(switches, now),
+        };
         if changed.is_empty() && gone.is_empty() {
             return Ok(Step::Discard(false));
         }

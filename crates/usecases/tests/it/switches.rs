@@ -94,7 +94,7 @@ async fn a_timer_is_set_shown_and_switched_off() {
 
 #[tokio::test]
 async fn what_is_off_can_be_switched_off_and_a_key_that_may_only_read_cannot_set_it() {
-    let ctx = context(store(1, |_| unit_with(Vec::new()).rolls_back()));
+    let ctx = context(store(1, |_| unit_with(Vec::new()).commits()));
     set_timer(&ctx, caller(), None).await.unwrap();
     let scopes: Scopes = [Scope::Read].into_iter().collect();
     let reader = Caller { key: Some(CallerKey { id: key(), scopes, is_limited: false }), ..caller() };
