@@ -229,6 +229,7 @@ async fn webhooks_are_where_everybody_could_be_and_their_owners_alone() {
             "http://93.184.216.34/",
             "ftp://93.184.216.34/",
             "https://user@93.184.216.34/",
+            "https://93.184.216.34/ho\u{200b}ok",
         ] {
             let refused = api.post("/webhooks", &ann, json!({ "url": url })).await;
             refused.refused(422, "URL_NOT_CALLED");

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bellwether_domain::event::EventBatch;
 use bellwether_domain::job::JobKind;
 use bellwether_domain::ports::{Changes, UnitOfWork};
-use bellwether_domain::webhook::Delivery;
+use bellwether_domain::webhook::{Delivery, Webhook};
 
 use super::fan_out::{fan_out, told};
 use super::job;
@@ -14,8 +14,11 @@ use crate::{Context, Error};
 
 /// The name of the cursor.
 const CONSUMER: &str = "webhooks";
-/// How many batches one unit of work takes.
+/// How many batches one unit of work takes at most.
 const AT_ONCE: u32 = 100;
+/// With so many deliveries a unit of work takes no further batch, and so many are written with one statement: how many
+/// an event comes to is for those to say who have webhooks.
+const ENOUGH: usize = 2000;
 
 /// How far this process knows the cursor to be: so long nothing comes after that, the store need not be asked to lock it.
 #[derive(Debug, Default)]
@@ -56,35 +59,34 @@ impl Script for TakeSome {
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let Some(position) = unit.event_cursors().lock(CONSUMER, 0).await? else { return Ok(Step::Discard(None)) };
         let batches = ctx.outbox.after(position, AT_ONCE).await?;
-        let Some(last) = batches.last().map(|batch| batch.position) else {
+        let Some(newest) = batches.last().map(|batch| batch.position) else {
             return Ok(Step::Discard(Some(Taken { position, is_told: false, is_full: false })));
         };
-        let deliveries = deliveries(ctx, unit, &batches).await?;
-        let (now, webhooks) = (ctx.clock.now(), told(&deliveries));
-        let is_told = !webhooks.is_empty();
+        let webhooks = unit.webhooks().enabled().await?;
+        let (deliveries, last) = deliveries(ctx, &webhooks, &batches);
+        let last = last.unwrap_or(newest);
+        let is_told = !deliveries.is_empty();
         if is_told {
-            let new_jobs = webhooks.into_iter().map(|webhook| job(ctx, webhook, now)).collect();
-            unit.write(&Changes { new_deliveries: deliveries, new_jobs, ..Changes::default() }).await?;
+            put_aside(ctx, unit, deliveries).await?;
         }
         unit.event_cursors().advance(CONSUMER, last).await?;
-        let is_full = u32::try_from(batches.len()).is_ok_and(|count| count >= AT_ONCE);
+        let is_full = last < newest || u32::try_from(batches.len()).is_ok_and(|count| count >= AT_ONCE);
         Ok(Step::Commit(Some(Taken { position: last, is_told, is_full })))
     }
 }
 
-/// What is to be told of these batches.
-async fn deliveries(ctx: &Context, unit: &mut dyn UnitOfWork, batches: &[EventBatch]) -> Result<Vec<Delivery>, Error> {
-    let webhooks = unit.webhooks().enabled().await?;
+/// What webhooks are to be told of these batches; where not of all, since it is enough, the position of the last.
+fn deliveries(ctx: &Context, webhooks: &[Webhook], batches: &[EventBatch]) -> (Vec<Delivery>, Option<i64>) {
     let mut deliveries = Vec::new();
     if webhooks.is_empty() {
-        return Ok(deliveries);
+        return (deliveries, None);
     }
     let (mut ids, now) = (ctx.ids.fresh(), ctx.clock.now());
     for batch in batches {
         match batch.events() {
             Ok(events) => {
                 for event in &events {
-                    deliveries.extend(fan_out(&webhooks, event, &mut ids, now));
+                    deliveries.extend(fan_out(webhooks, event, &mut ids, now));
                 }
             }
             // What a later version wrote. Whoever reads the list of events sees it.
@@ -92,6 +94,21 @@ async fn deliveries(ctx: &Context, unit: &mut dyn UnitOfWork, batches: &[EventBa
                 tracing::error!(position = batch.position, %error, "events cannot be read; no webhook is told of them")
             }
         }
+        if deliveries.len() >= ENOUGH {
+            return (deliveries, Some(batch.position));
+        }
     }
-    Ok(deliveries)
+    (deliveries, None)
+}
+
+/// Writes deliveries, and a job for each of their webhooks.
+async fn put_aside(ctx: &Context, unit: &mut dyn UnitOfWork, mut deliveries: Vec<Delivery>) -> Result<(), Error> {
+    let now = ctx.clock.now();
+    let new_jobs = told(&deliveries).into_iter().map(|webhook| job(ctx, webhook, now)).collect();
+    while deliveries.len() > ENOUGH {
+        let later = deliveries.split_off(ENOUGH);
+        let new_deliveries = std::mem::replace(&mut deliveries, later);
+        unit.write(&Changes { new_deliveries, ..Changes::default() }).await?;
+    }
+    Ok(unit.write(&Changes { new_deliveries: deliveries, new_jobs, ..Changes::default() }).await?)
 }

@@ -19,6 +19,7 @@ use bellwether_domain::ports::{
     WebhookSigner,
 };
 use bellwether_domain::refusal::Refusal;
+use bellwether_domain::text::{Lines, TextError, clean};
 use bellwether_domain::user::UserStatus;
 use bellwether_domain::webhook::{Delivery, MOST_WEBHOOKS, Webhook, WebhookState};
 use jiff::Timestamp;
@@ -104,6 +105,10 @@ pub async fn create(
 }
 
 async fn check_url(ctx: &Context, url: &str) -> Result<(), Error> {
+    // Who reads a URL as a browser does passes over such characters in silence: what is called is not what is shown.
+    if let Err(error @ TextError::Forbidden(_)) = clean(url, Lines::One, 0, usize::MAX) {
+        return Err(Refusal::UrlNotCalled(error.to_string()).into());
+    }
     match ctx.webhooks.caller.check(url).await {
         Ok(()) => Ok(()),
         Err(CallError::Forbidden(why) | CallError::Failed(why)) => Err(Refusal::UrlNotCalled(why).into()),

@@ -98,6 +98,33 @@ async fn what_happened_is_put_aside_in_the_unit_that_moves_the_cursor() {
     );
 }
 
+/// However many webhooks there are for how many events: a unit and its statements stay small, and what was left is next.
+#[tokio::test]
+async fn what_comes_to_many_messages_is_put_aside_a_batch_and_a_statement_at_a_time() {
+    let batch_of_many = |position| {
+        let one = batch(position);
+        let event = one.payload.trim_matches(['[', ']']);
+        EventBatch { payload: format!("[{}]", vec![event; 900].join(",")), ..one }
+    };
+    let store = store(1, |_| {
+        let mut unit = Unit::default();
+        unit.event_cursors.expect_lock().returning(|_, _| Ok(Some(4)));
+        unit.event_cursors.expect_advance().times(1).withf(|_, position| *position == 5).returning(|_, _| Ok(()));
+        unit.webhooks.expect_enabled().returning(|| Ok(vec![hook(1), hook(2), hook(3)]));
+        let mut writes = vec![(700, 3), (2000, 0)];
+        unit.unit.expect_write().times(2).returning(move |changes| {
+            assert_eq!(Some((changes.new_deliveries.len(), changes.new_jobs.len())), writes.pop());
+            Ok(())
+        });
+        unit.commits()
+    });
+    let mut outbox = MockOutbox::new();
+    outbox.expect_after().returning(move |_, _| Ok(vec![batch_of_many(5), batch_of_many(6)]));
+    let mut ctx = context(store);
+    ctx.outbox = Arc::new(outbox);
+    assert_eq!(follow(&ctx, &mut Follower::default()).await.unwrap(), Progress::More);
+}
+
 #[tokio::test]
 async fn another_server_that_follows_is_left_to_it() {
     let store = store(1, |_| {
@@ -200,6 +227,17 @@ async fn a_url_that_is_not_called_is_refused_when_a_webhook_is_made_or_moved() {
     let moved = webhooks::change(&ctx, caller(), hook(1).id, None, patch).await.map(drop);
     for refused in [refused, moved] {
         assert!(matches!(&refused, Err(Error::Refused(Refusal::UrlNotCalled(why))) if why == "not for everybody"));
+    }
+}
+
+/// Nobody is asked about it.
+#[tokio::test]
+async fn a_url_with_what_nobody_sees_is_refused() {
+    let ctx = context(MockStore::new());
+    for url in ["https://example.org/ho\u{200b}ok", "https://example.org/\n", "https://ex\u{202e}ample.org/"] {
+        let wanted = NewWebhook { url: url.to_owned(), description: None, events: Vec::new(), markets: Vec::new() };
+        let refused = webhooks::create(&ctx, caller(), wanted, None).await.map(drop);
+        assert!(matches!(&refused, Err(Error::Refused(Refusal::UrlNotCalled(_)))), "{url:?}");
     }
 }
 
