@@ -6,7 +6,9 @@
 //! been copied: so when the log is long, the writer copies the rest itself, which is what came in the
 //! meantime, between two transactions.
 //!
-//! What is acknowledged does not depend on any of this: it is in the log, and the log on the disk.
+//! What is acknowledged does not depend on any of this: it is in the log, and the log on the disk. Where that is not known
+//! any more, since a sync failed, nothing is copied: what is read of the log may not be what was written then, and the file
+//! with what the disk has of the log is what can be recovered.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use bellwether_domain::ports::StoreError;
 
 use crate::connection::{Connection, Purpose};
 use crate::sql::Sql;
+use crate::writer::Poison;
 
 /// How long the log grows before it is copied.
 const EVERY: Duration = Duration::from_millis(250);
@@ -48,21 +51,26 @@ pub(crate) struct Checkpoints {
 
 impl Checkpoints {
     /// Starts the thread, with a connection of its own.
-    pub(crate) fn start(path: &Path, busy_timeout: Duration, log: Arc<Log>) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        path: &Path,
+        busy_timeout: Duration,
+        log: Arc<Log>,
+        poison: Poison,
+    ) -> Result<Self, StoreError> {
         // Its statements are no part of what anybody asked for, so they are not counted with theirs.
         let connection = Connection::open(path, Purpose::Copy, busy_timeout, &Arc::new(AtomicU64::new(0)))?;
         let (stop, stopped) = channel();
         std::thread::Builder::new()
             .name("sqlite-log".to_owned())
-            .spawn(move || run(connection, &log, &stopped))
+            .spawn(move || run(connection, &log, &poison, &stopped))
             .map_err(|e| StoreError::Unavailable(e.into()))?;
         Ok(Self { _stop: stop })
     }
 }
 
-fn run(mut connection: Connection, log: &Log, stopped: &Receiver<()>) {
+fn run(mut connection: Connection, log: &Log, poison: &Poison, stopped: &Receiver<()>) {
     let mut copied = 0;
-    while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+    while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) && poison.check().is_ok() {
         let commits = log.commits.load(Ordering::Relaxed);
         if commits == copied {
             continue;
@@ -72,8 +80,14 @@ fn run(mut connection: Connection, log: &Log, stopped: &Receiver<()>) {
                 copied = commits;
                 log.is_to_begin_anew.store(pages > LONG, Ordering::Relaxed);
             }
-            // Nothing is lost: the log has everything, and it is tried again.
-            Err(error) => tracing::warn!(%error, "the log could not be copied into the file"),
+            Err(error) => {
+                // A sync that is tried again may seem to succeed, and the log would be forgotten after that.
+                if let Some(damage) = connection.damage() {
+                    return poison.set(format!("the log could not be copied into the file: {damage}"));
+                }
+                // Nothing is lost: the log has everything, and it is tried again.
+                tracing::warn!(%error, "the log could not be copied into the file");
+            }
         }
     }
 }
@@ -112,6 +126,20 @@ mod tests {
         copy(&mut writer)?;
         writer.batch(more)?;
         assert!(copy(&mut other)? < 20, "the log did not begin anew");
+        Ok(())
+    }
+
+    /// It ends by itself, and the file stays as it was.
+    #[test]
+    fn nothing_is_copied_when_the_store_has_stopped_writing() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (mut writer, other) = (open(&folder, Purpose::Write)?, open(&folder, Purpose::Copy)?);
+        writer.batch("CREATE TABLE things (data BLOB) STRICT; INSERT INTO things VALUES (zeroblob(1000000))")?;
+        let (log, poison, (_stop, stopped)) = (Log::default(), Poison::default(), channel());
+        log.committed();
+        poison.set("a sync failed, for the test".to_owned());
+        run(other, &log, &poison, &stopped);
+        assert!(folder.path().join("test.db").metadata()?.len() < 100_000, "the log was copied");
         Ok(())
     }
 

@@ -54,7 +54,9 @@ impl Outbox for SqliteStore {
     async fn after(&self, position: i64, limit: u32) -> Result<Vec<EventBatch>, StoreError> {
         let sql = Sql::new(AFTER).bind(position).bind(limit);
         let found = self.readers.read(move |connection| connection.read("a batch of events", sql, read)).await?;
-        self.writer.flushed().await?;
+        if !found.is_empty() {
+            self.writer.flushed().await?;
+        }
         Ok(found)
     }
 

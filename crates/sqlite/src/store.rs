@@ -65,8 +65,8 @@ impl SqliteStore {
         let counter = Arc::new(AtomicU64::new(0));
         let connection = Connection::open(path, Purpose::Write, options.busy_timeout, &counter)?;
         let log = Arc::new(Log::default());
-        let checkpoints = Checkpoints::start(path, options.busy_timeout, Arc::clone(&log))?;
-        let writer = WriterHandle::start(connection, path, options.begin_timeout, log)?;
+        let writer = WriterHandle::start(connection, path, options.begin_timeout, Arc::clone(&log))?;
+        let checkpoints = Checkpoints::start(path, options.busy_timeout, log, writer.poison())?;
         let readers = Readers::new(
             path.to_owned(),
             options.readers,

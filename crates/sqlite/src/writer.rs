@@ -170,6 +170,11 @@ impl WriterHandle {
         self.poison.check()
     }
 
+    /// What stops all writing.
+    pub(crate) fn poison(&self) -> Poison {
+        self.poison.clone()
+    }
+
     /// Waits until all that could be read before is on the disk.
     pub(crate) async fn flushed(&self) -> Result<(), StoreError> {
         self.flushes.flushed().await
