@@ -216,19 +216,21 @@ impl UnitOfWork for Unit {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        let begun = Instant::now();
-        let result = self.unit.commit().await;
-        self.cache.end(self.stale).await;
-        self.meter.committed(begun.elapsed());
-        result
+        self.commit_telling(Box::new(|| {})).await
     }
 
+    /// In a task of its own, which runs to its end even if whoever commits is stopped: the store may go through with it
+    /// all the same, and what it made stale has to end after it.
     async fn commit_telling(self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
-        let begun = Instant::now();
-        let result = self.unit.commit_telling(decided).await;
-        self.cache.end(self.stale).await;
-        self.meter.committed(begun.elapsed());
-        result
+        let Self { unit, cache, meter, stale, .. } = *self;
+        let committing = tokio::spawn(async move {
+            let begun = Instant::now();
+            let result = unit.commit_telling(decided).await;
+            cache.end(stale).await;
+            meter.committed(begun.elapsed());
+            result
+        });
+        committing.await.unwrap_or_else(|error| Err(StoreError::OutcomeUnknown(error.into())))
     }
 
     async fn rollback(self: Box<Self>) -> Result<(), StoreError> {

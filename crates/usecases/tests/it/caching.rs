@@ -98,6 +98,25 @@ async fn what_was_changed_is_ended_after_the_commit_and_not_before() {
     assert_eq!(ended, keys(&[market_id(1), market_id(2), market_id(3)]));
 }
 
+/// A job that is stopped while it commits, say; the store goes through with it.
+#[tokio::test]
+async fn what_was_changed_is_ended_though_whoever_commits_is_stopped_meanwhile() {
+    let (cache, durable) = (Arc::new(Recorder::default()), Arc::new(Notify::new()));
+    let waits = Arc::clone(&durable);
+    let held = move |unit: Unit| Unit { durable: Some(Arc::clone(&waits)), ..unit.commits() };
+    let mut unit = store(&cache, held).begin().await.unwrap();
+    unit.write(&changes()).await.unwrap();
+    let (decided, is_decided) = tokio::sync::oneshot::channel();
+    let committing = tokio::spawn(unit.commit_telling(Box::new(move || decided.send(()).unwrap())));
+    is_decided.await.unwrap();
+    committing.abort();
+    assert!(committing.await.unwrap_err().is_cancelled());
+    assert_eq!(cache.ended(), []);
+    durable.notify_one();
+    cache.told.notified().await;
+    assert_eq!(cache.ended().len(), 6);
+}
+
 #[tokio::test]
 async fn what_may_have_been_committed_is_ended_too_and_what_was_undone_is_not() {
     let cache = Arc::new(Recorder::default());
