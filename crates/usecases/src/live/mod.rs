@@ -42,6 +42,10 @@ const READ_AT_ONCE: u32 = 100;
 const RECENT: usize = 8192;
 /// Whoever has missed more messages than this is told of a gap.
 const MOST_MISSED: usize = 20_000;
+/// And whoever has missed more bytes of them.
+const MOST_MISSED_BYTES: usize = 4 << 20;
+/// So many bytes of messages that were missed are at hand at once, for all streams; who comes then is told of a gap.
+const MOST_AT_HAND: usize = 64 << 20;
 /// So many markets may be followed by one.
 pub const MOST_MARKETS: usize = 100;
 /// So many levels a side at most has a book: one for each price.
@@ -152,6 +156,8 @@ struct State {
     subscribers: Subscribers,
     books: Books,
     counts: HashMap<Counted, usize>,
+    /// How many bytes streams have missed and not yet taken.
+    missed_bytes: usize,
     /// How many were dropped since they did not take what they were sent.
     slow: u64,
 }
@@ -211,7 +217,7 @@ impl Live {
         counted: Counted,
     ) -> Result<Stream, Error> {
         let Checked { topics, outcomes } = self.check(topics).await?;
-        let (number, queue, missed) = loop {
+        let (number, queue, missed, missed_bytes) = loop {
             self.start().await?;
             let begun = match resume {
                 Some(asked) => self.missed(&topics, asked).await?,
@@ -228,22 +234,23 @@ impl Live {
         for (market, outcomes) in outcomes {
             self.give_books(number, market, outcomes);
         }
-        Ok(Stream { live: self.clone(), number, counted, topics, missed: missed.into(), messages, end, hold: None })
+        let (live, missed) = (self.clone(), missed.into());
+        Ok(Stream { live, number, counted, topics, missed, missed_bytes, messages, end, hold: None })
     }
 
-    /// Puts somebody among those who follow, at the place up to which it has everything.
-    fn add(&self, follower: Follower, topics: &Topics, begun: Begun) -> Option<(u64, Queue, Vec<Arc<Message>>)> {
+    /// Puts somebody among those who follow, at the place up to which it has everything. Its number and queue, and what
+    /// it is given first, with the bytes of that which are counted as at hand.
+    fn add(&self, follower: Follower, topics: &Topics, begun: Begun) -> Option<(u64, Queue, Vec<Arc<Message>>, usize)> {
         let now = self.ctx.clock.now();
         let mut state = self.lock();
         if !state.is_running {
             return None;
         }
         let told = state.told();
-        let missed = match begun {
-            Begun::Now => vec![Message::standing("hello", told, now, Nothing {})],
-            Begun::Gap { asked } => {
-                vec![Message::standing("gap", told, now, Gap { asked, reload: what_to_reload(topics) })]
-            }
+        let gap = |asked| vec![Message::standing("gap", told, now, Gap { asked, reload: what_to_reload(topics) })];
+        let (missed, bytes) = match begun {
+            Begun::Now => (vec![Message::standing("hello", told, now, Nothing {})], 0),
+            Begun::Gap { asked } => (gap(asked), 0),
             Begun::After { asked, mut messages } => {
                 let had = messages.last().and_then(|message| message.sequence)?;
                 if EventBatch::position_of(had) < state.recent_from || asked > told {
@@ -253,11 +260,17 @@ impl Live {
                 messages.retain(|message| message.sequence.is_none_or(|sequence| sequence <= told));
                 let after = state.recent.iter().filter(|recorded| recorded.sequence > had);
                 messages.extend(after.filter_map(|recorded| message_for(topics, recorded)));
-                messages
+                let bytes = bytes_of(&messages);
+                if state.missed_bytes.saturating_add(bytes) > MOST_AT_HAND {
+                    (gap(asked), 0)
+                } else {
+                    (messages, bytes)
+                }
             }
         };
+        state.missed_bytes = state.missed_bytes.saturating_add(bytes);
         let (number, queue) = state.subscribers.add(follower, topics.clone());
-        Some((number, queue, missed))
+        Some((number, queue, missed, bytes))
     }
 
     /// What has happened after an event, up to what this process has at hand. The first message says that
@@ -272,7 +285,7 @@ impl Live {
         let mut messages = vec![Message::standing("resumed", asked, now, Nothing {})];
         let mut position = had.saturating_sub(1);
         // Messages are only for some events; where those end that were looked at is told apart.
-        let mut looked_at = asked;
+        let (mut looked_at, mut bytes) = (asked, 0_usize);
         loop {
             if self.lock().recent_from <= position {
                 break;
@@ -282,12 +295,14 @@ impl Live {
             position = last.position;
             for batch in &batches {
                 for recorded in read(batch)?.iter().filter(|recorded| recorded.sequence > asked) {
-                    messages.extend(message_for(topics, recorded));
+                    let message = message_for(topics, recorded);
+                    bytes = bytes.saturating_add(message.as_ref().map_or(0, |message| message.json.len()));
+                    messages.extend(message);
                     looked_at = recorded.sequence;
                 }
-            }
-            if messages.len() > MOST_MISSED {
-                return Ok(Begun::Gap { asked });
+                if messages.len() > MOST_MISSED || bytes > MOST_MISSED_BYTES {
+                    return Ok(Begun::Gap { asked });
+                }
             }
         }
         if messages.last().and_then(|message| message.sequence) != Some(looked_at) {
@@ -502,6 +517,11 @@ impl State {
         }
     }
 
+    /// So many bytes of what was missed are at hand no longer.
+    fn taken(&mut self, bytes: usize) {
+        self.missed_bytes = self.missed_bytes.saturating_sub(bytes);
+    }
+
     fn enter(&mut self, counted: Counted, limits: StreamLimits) -> Result<(), Refusal> {
         let limit = match counted {
             Counted::User(_) => limits.per_user,
@@ -523,6 +543,10 @@ impl State {
             }
         }
     }
+}
+
+fn bytes_of(messages: &[Arc<Message>]) -> usize {
+    messages.iter().map(|message| message.json.len()).sum()
 }
 
 /// What shows how things stand of what is followed.

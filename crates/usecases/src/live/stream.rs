@@ -30,7 +30,10 @@ pub struct Stream {
     pub(super) number: u64,
     pub(super) counted: Counted,
     pub(super) topics: Topics,
+    /// What it is given first.
     pub(super) missed: VecDeque<Arc<Message>>,
+    /// The bytes of it that are counted as at hand, until all of it is taken.
+    pub(super) missed_bytes: usize,
     pub(super) messages: mpsc::Receiver<Arc<Message>>,
     pub(super) end: Arc<OnceLock<End>>,
     /// What stands for the one who follows while this is open.
@@ -65,10 +68,28 @@ impl Stream {
 
     /// The next message, or why there is none any more. May be abandoned while it waits.
     pub async fn next(&mut self) -> Result<Arc<Message>, End> {
+        if self.missed_bytes > 0
+            && let Some(end) = self.end.get().copied()
+        {
+            // What it has not taken it asks for when it comes back.
+            self.forget_missed();
+            return Err(end);
+        }
         if let Some(message) = self.missed.pop_front() {
+            if self.missed.is_empty() {
+                self.forget_missed();
+            }
             return Ok(message);
         }
         self.messages.recv().await.ok_or_else(|| self.end.get().copied().unwrap_or(End::Gone))
+    }
+
+    fn forget_missed(&mut self) {
+        self.missed = VecDeque::new();
+        let bytes = std::mem::take(&mut self.missed_bytes);
+        if bytes > 0 {
+            self.live.lock().taken(bytes);
+        }
     }
 
     /// How many markets it would follow, with these besides.
@@ -128,6 +149,7 @@ impl Drop for Stream {
         let mut state = self.live.lock();
         state.drop_subscriber(self.number, End::Gone);
         state.leave(self.counted);
+        state.taken(self.missed_bytes);
         drop(state);
         if let Some(hold) = self.hold.take() {
             match self.end.get() {

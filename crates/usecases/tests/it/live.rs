@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bellwether_domain::event::{Event, EventBatch, MarketData};
-use bellwether_domain::market::MarketStatus;
+use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::ports::{MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, Outbox, Span, StoreError};
 use bellwether_domain::refusal::Refusal;
 use bellwether_usecases::live::{End, Follower, Live, StreamLimits, Topics};
@@ -22,8 +22,12 @@ struct Happened(Arc<Mutex<Vec<EventBatch>>>);
 impl Happened {
     /// One batch more, of so many edits of a market.
     fn edit(&self, number: u128, count: usize) {
+        self.edit_of(&market(number, MarketStatus::Open), count);
+    }
+
+    fn edit_of(&self, market: &Market, count: usize) {
         let mut batches = self.0.lock().unwrap();
-        let event = Event::MarketUpdated(MarketData::of(&market(number, MarketStatus::Open)));
+        let event = Event::MarketUpdated(MarketData::of(market));
         let payload = serde_json::to_string(&vec![event; count]).unwrap();
         let position = batches.last().map_or(1, |batch| batch.position + 1);
         batches.push(EventBatch { position, at: now(), payload });
@@ -119,6 +123,52 @@ async fn who_asks_for_what_is_forgotten_or_was_never_there_is_told_of_a_gap() {
         assert_eq!((gap.kind, gap.sequence), ("gap", Some(5 * 1024 + 1023)));
         assert!(gap.json.contains(&format!("\"asked\":{asked}")) && gap.json.contains("/api/v1/markets"));
     }
+}
+
+/// Threat 59: however many come back at once, and however slowly they take what they missed, what is at hand for them
+/// stays within 64 MiB, and within 4 for each.
+#[tokio::test]
+async fn who_has_missed_too_much_is_told_of_a_gap_and_so_is_who_comes_when_others_have() {
+    let happened = Happened::default();
+    let (live, _) = live(&happened);
+    let of = |n| Follower { user: Some(user_id(n)), ..Follower::default() };
+    let first_of = async |n, asked| {
+        let mut stream = live.follow(of(n), all_markets(), Some(asked)).await.unwrap();
+        let first = stream.next().await.unwrap();
+        (stream, first)
+    };
+    let wordy = Market { question: "?".repeat(500), ..market(1, MarketStatus::Open) };
+    (0..9).for_each(|_| happened.edit_of(&wordy, 1000));
+    assert_eq!(first_of(1, 1024).await.1.kind, "gap");
+    let mut streams = Vec::new();
+    let last = loop {
+        let (stream, first) = first_of(2 + u128::try_from(streams.len()).unwrap(), 6 * 1024).await;
+        if first.kind == "gap" {
+            break stream;
+        }
+        streams.push(stream);
+        assert!(streams.len() < 100, "nothing bounds what is at hand");
+    };
+    assert!(streams.len() > 15, "{} streams of 4 MiB at most", streams.len());
+    drop((last, streams.pop()));
+    assert_eq!(first_of(200, 6 * 1024).await.1.kind, "resumed", "who goes leaves room");
+}
+
+#[tokio::test]
+async fn who_is_dropped_gets_nothing_more_of_what_it_missed() {
+    let happened = Happened::default();
+    let (live, ctx) = live(&happened);
+    happened.edit(1, 900);
+    let mut slow = live.follow(somebody(), all_markets(), Some(0)).await.unwrap();
+    assert_eq!(slow.next().await.unwrap().kind, "resumed");
+    let mut quick = live.follow(somebody(), all_markets(), None).await.unwrap();
+    assert_eq!(quick.next().await.unwrap().kind, "hello");
+    for _ in 0..2 {
+        happened.edit(1, 400);
+        ctx.event_bell.ring();
+        heard(&mut quick, 400).await;
+    }
+    assert_eq!(slow.next().await, Err(End::Slow));
 }
 
 /// Threat 59: whoever does not take what it is sent is dropped and told so, and others are not kept waiting.
