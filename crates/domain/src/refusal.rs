@@ -13,6 +13,7 @@ use crate::market::MarketStatus;
 use crate::money::{Credits, Overflow, Shares};
 use crate::order::OrderStatus;
 use crate::password::PasswordFault;
+use crate::text::TextError;
 
 /// A refusal. Money in mills, quantities in shares.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -152,6 +153,9 @@ pub enum Refusal {
     /// There is nothing to verify.
     #[error("the e-mail address is verified already")]
     EmailAlreadyVerified,
+    /// No mail can be sent to the address.
+    #[error("the e-mail address {0}")]
+    UnreachableEmail(TextError),
     /// The address belongs to another user.
     #[error("this e-mail address is already registered")]
     EmailTaken,
@@ -226,6 +230,12 @@ pub enum Refusal {
     /// The market has traded and can no longer be deleted.
     #[error("the market has trades and can no longer be deleted; void it instead")]
     MarketHasTraded,
+    /// Somebody has shares of the market, or was paid for some, so it can no longer be deleted.
+    #[error("somebody has shares of the market, or was paid for some, so it cannot be deleted; void it instead")]
+    MarketHasShares,
+    /// Trading in the market has ended, so there is no closing time to change.
+    #[error("the market is {status}, so its closing time can no longer be changed", status = .0.as_str())]
+    ClosingTimeFixed(MarketStatus),
     /// What is wanted can be changed only before the first trade.
     #[error("{0} can be changed only before the first trade")]
     FixedAfterTrading(&'static str),

@@ -301,6 +301,9 @@ impl From<Refusal> for Fault {
             let detail = |fault: &PasswordFault| Detail::of("password", fault.code(), fault.to_string());
             return Self::invalid(faults.iter().map(detail).collect());
         }
+        if let Refusal::UnreachableEmail(why) = &refusal {
+            return Self::invalid(vec![Detail::of("email", "invalid", why.to_string())]);
+        }
         let (status, code) = place(&refusal);
         let fault = Self::new(status, code, refusal.to_string());
         match (facts(&refusal), status) {
@@ -350,7 +353,7 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::BadCredentials => (StatusCode::UNAUTHORIZED, "INVALID_CREDENTIALS"),
         R::BadRefreshToken => (StatusCode::UNAUTHORIZED, "INVALID_REFRESH_TOKEN"),
         R::SessionNotFound => (NOT_FOUND, "SESSION_NOT_FOUND"),
-        R::UnfitPassword(_) => (INVALID, "VALIDATION_ERROR"),
+        R::UnfitPassword(_) | R::UnreachableEmail(_) => (INVALID, "VALIDATION_ERROR"),
         R::BadMailToken => (INVALID, "INVALID_TOKEN"),
         R::EmailAlreadyVerified => (CONFLICT, "EMAIL_ALREADY_VERIFIED"),
         R::EmailTaken => (CONFLICT, "EMAIL_TAKEN"),
@@ -361,9 +364,10 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::TransferToSelf => (INVALID, "TRANSFER_TO_SELF"),
         R::AmountNotPositive => (INVALID, "AMOUNT_NOT_POSITIVE"),
         R::OutOfRange => (INVALID, "OUT_OF_RANGE"),
-        R::MarketNotOpen(_) => (CONFLICT, "MARKET_NOT_OPEN"),
+        R::MarketNotOpen(_) | R::ClosingTimeFixed(_) => (CONFLICT, "MARKET_NOT_OPEN"),
         R::WrongMarketStatus { .. } => (CONFLICT, "WRONG_MARKET_STATUS"),
         R::MarketHasTraded => (CONFLICT, "MARKET_HAS_TRADED"),
+        R::MarketHasShares => (CONFLICT, "MARKET_HAS_SHARES"),
         R::FixedAfterTrading(_) => (CONFLICT, "FIXED_AFTER_TRADING"),
         R::ChallengeWindowRuns(_) => (CONFLICT, "CHALLENGE_WINDOW_RUNS"),
         R::ChallengeWindowOver(_) => (CONFLICT, "CHALLENGE_WINDOW_OVER"),
@@ -411,7 +415,7 @@ fn facts(refusal: &Refusal) -> Option<Value> {
         }
         Refusal::OutcomeNotFound { name, .. } => json!({ "field": "outcome", "outcome": name }),
         Refusal::StaleVersion { current } => json!({ "current": current }),
-        Refusal::MarketNotOpen(status) => json!({ "status": status.as_str() }),
+        Refusal::MarketNotOpen(status) | Refusal::ClosingTimeFixed(status) => json!({ "status": status.as_str() }),
         Refusal::WrongMarketStatus { status, wanted } => {
             json!({ "status": status.as_str(), "wanted": wanted.as_str() })
         }

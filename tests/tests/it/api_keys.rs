@@ -24,6 +24,24 @@ async fn is_out(api: &Api, key: &User) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_opens_a_market_trades_in_it_at_once_only_with_the_scope_for_that() {
+    on_each_store(|server| async move {
+        let api = server.api();
+        let ann = api.sign_up("Ann").await;
+        let (opens, _) = make(api, &ann, json!({ "scopes": ["admin"] })).await;
+        let (both, _) = make(api, &ann, json!({ "scopes": ["admin", "trade"] })).await;
+        let order = json!({ "outcome": "YES", "side": "buy", "type": "limit", "price": "0.4", "quantity": 10 });
+        let body = json!({ "question": "Q?", "closesAt": FAR, "openingOrder": order });
+        api.post("/markets", &opens, body.clone()).await.refused(403, "KEY_SCOPE_MISSING");
+        assert_eq!(api.balance(&ann).await, (1_000_000, 0));
+        api.open_market(&opens, json!({})).await;
+        api.post("/markets", &both, body).await.expect(201);
+        assert_eq!(api.balance(&ann).await, (1_000_000, 4_000));
+    })
+    .await;
+}
+
 /// Threat 71.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_shown_once_and_works_until_it_is_revoked() {

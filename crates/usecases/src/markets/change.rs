@@ -177,7 +177,7 @@ fn edit(market: &mut Market, patch: &MarketPatch, now: Timestamp) -> Result<(), 
     }
     if let Some(closes_at) = patch.closes_at.filter(|at| *at != market.closes_at) {
         if !market.status.has_live_orders() {
-            return Err(Refusal::MarketNotOpen(market.status));
+            return Err(Refusal::ClosingTimeFixed(market.status));
         }
         if closes_at <= now {
             return Err(Refusal::ClosesInThePast);
@@ -238,14 +238,13 @@ pub(super) fn weights_of(market: &Market, verdict: &Verdict) -> Result<Weights, 
     match verdict {
         Verdict::Outcome(name) => Ok(Weights::winner(find(name)?, outcomes)),
         Verdict::Weights(named) => {
-            let mut weights = vec![0; outcomes];
+            let mut weights = vec![None; outcomes];
             for (name, weight) in named {
-                let index = find(name)?.index();
-                if let Some(slot) = weights.get_mut(index) {
-                    *slot = *weight;
-                }
+                // Names that only look different are the same outcome, and it has one weight.
+                let slot = weights.get_mut(find(name)?.index()).filter(|slot| slot.is_none());
+                *slot.ok_or(Refusal::WeightsDoNotAddUp)? = Some(*weight);
             }
-            Weights::new(weights, outcomes)
+            Weights::new(weights.into_iter().map(Option::unwrap_or_default).collect(), outcomes)
         }
     }
 }

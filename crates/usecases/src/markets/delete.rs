@@ -1,17 +1,19 @@
-//! Deleting a market that never traded.
+//! Deleting a market that never traded and of which nobody has shares.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::Action;
 use bellwether_domain::event::{self, MarketData};
-use bellwether_domain::ids::{AccountId, MarketId, TransferId};
+use bellwether_domain::ids::{AccountId, MarketId, TransferId, UserId};
 use bellwether_domain::ledger::{self, Account, Posting, Reference, TransferKind};
 use bellwether_domain::market::Market;
+use bellwether_domain::money::Shares;
 use bellwether_domain::order::{EndReason, OrderStatus};
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::{Changes, UnitOfWork};
+use bellwether_domain::ports::{Changes, StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
+use uuid::Uuid;
 
 use super::{moderation, require};
 use crate::atomically::{Script, Step};
@@ -38,6 +40,10 @@ impl Script for DeleteScript {
         if market.trade_count > 0 {
             return Err(Refusal::MarketHasTraded.into());
         }
+        // In each unit anew, before it ends an order: between two of them somebody may have made sets.
+        if has_shares(unit, self.id).await? {
+            return Err(Refusal::MarketHasShares.into());
+        }
         let open = unit.orders().open_in_market(self.id, BATCH).await?;
         if !open.is_empty() {
             let changes =
@@ -53,6 +59,24 @@ impl Script for DeleteScript {
         changes.events.extend(moderation(ctx, self.caller, Action::MarketDeleted, &market, None));
         unit.write(&changes).await?;
         Ok(Step::Commit(true))
+    }
+}
+
+/// Whether anybody has shares of a locked market, or had some when it paid: without a trade there are those of complete
+/// sets that were made by hand. Positions that are empty again are passed over.
+async fn has_shares(unit: &mut dyn UnitOfWork, market: MarketId) -> Result<bool, StoreError> {
+    let mut last = UserId(Uuid::nil());
+    loop {
+        let found = unit.scores().positions_after(market, last, BATCH).await?;
+        let pairs: Vec<(UserId, MarketId)> = found.iter().map(|position| (position.user, market)).collect();
+        match pairs.last() {
+            Some((user, _)) => last = *user,
+            None => return Ok(false),
+        }
+        let positions = unit.positions().load(&pairs).await?;
+        if positions.iter().flat_map(|position| &position.holdings).any(|h| h.quantity > Shares::ZERO) {
+            return Ok(true);
+        }
     }
 }
 

@@ -111,17 +111,21 @@ pub struct MarketPatch {
 pub enum Verdict {
     /// One outcome wins, by name.
     Outcome(String),
-    /// Each named outcome's weight in mills; those not named get nothing. They add up to 1000.
+    /// Each named outcome's weight in mills, none named twice; those not named get nothing. They add up to 1000.
     Weights(Vec<(String, u16)>),
 }
 
-/// Opens a market, endows its maker and places the opening order: all or nothing, in one unit of work.
+/// Opens a market, endows its maker and places the opening order: all or nothing, in one unit of work. The opening order
+/// needs the permission to place orders.
 pub async fn open_market(
     ctx: &Context,
     caller: Caller,
     request: OpenMarket,
     keyed: Option<Keyed<Opened>>,
 ) -> Result<Answered<Opened>, Error> {
+    if request.opening_order.is_some() {
+        caller.require(Permission::PlaceOrder, true)?;
+    }
     let mut tries = 1;
     loop {
         let script = OpenScript { caller, request: request.clone(), keyed: keyed.clone() };
@@ -149,7 +153,9 @@ pub async fn edit_market(
     atomically(ctx, ChangeMarket { caller, id, version, change: Change::Edit(patch) }).await
 }
 
-/// Deletes a market that never traded: its orders are cancelled and removed with it, its subsidy goes back.
+/// Deletes a market that never traded and of which nobody has shares: its orders are cancelled and removed with it, its
+/// subsidy goes back. Refused with [`MarketHasTraded`](Refusal::MarketHasTraded) or
+/// [`MarketHasShares`](Refusal::MarketHasShares).
 pub async fn delete_market(ctx: &Context, caller: Caller, id: MarketId, version: Option<i64>) -> Result<(), Error> {
     while !atomically(ctx, DeleteScript { caller, id, version }).await? {}
     Ok(())

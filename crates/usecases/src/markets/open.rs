@@ -5,7 +5,7 @@ use bellwether_domain::book::BookSide;
 use bellwether_domain::exchange::{State, Stop};
 use bellwether_domain::ids::{AccountId, FreshIds, MarketId, TransferId};
 use bellwether_domain::ledger::{self, Account, Owner, Posting, Reference, Transfer, TransferKind};
-use bellwether_domain::lmsr::Lmsr;
+use bellwether_domain::lmsr::{Lmsr, LmsrError};
 use bellwether_domain::market::{Maker, Market, MarketStatus, Outcome, OutcomeId};
 use bellwether_domain::money::{Credits, FeeRate};
 use bellwether_domain::order::{OutcomeSpec, PlaceOrder, Side};
@@ -180,9 +180,7 @@ fn endow(
     if probabilities.len() != outcomes {
         return Err(Refusal::BadLiquidity("there must be one probability for each outcome").into());
     }
-    let lmsr = Lmsr::from_subsidy(liquidity.subsidy, &probabilities).map_err(|_| {
-        Refusal::BadLiquidity("the probabilities must be at least 0.001 and add up to 1, and the subsidy above zero")
-    })?;
+    let lmsr = Lmsr::from_subsidy(liquidity.subsidy, &probabilities).map_err(unusable)?;
     let mut account = Account::open(AccountId(ids.next_uuid()), Owner::Maker(market.id), now);
     let mut funder = state.account(AccountId::of_user(market.creator)).cloned().ok_or(Refusal::AccountNotFound)?;
     let posting = Posting {
@@ -195,6 +193,17 @@ fn endow(
     let subsidy = ledger::transfer(&mut funder, &mut account, posting, now)?;
     let maker = Maker { account: account.id, funder: market.creator, subsidy: liquidity.subsidy, probabilities, lmsr };
     Ok((maker, account, subsidy, funder))
+}
+
+/// Why there can be no market maker of that liquidity. How little and how much it can be given depends on its least
+/// probability; what is named goes with any.
+fn unusable(error: LmsrError) -> Refusal {
+    Refusal::BadLiquidity(match error {
+        LmsrError::Liquidity => {
+            "the subsidy is too small or too large for these probabilities; from 0.007 to 693000000000 goes with any"
+        }
+        _ => "the probabilities must be at least 0.001 and add up to 1",
+    })
 }
 
 /// Probabilities that are as equal as whole mills allow, adding up to 1000.
@@ -219,5 +228,29 @@ fn merge(changes: &mut Changes, of_order: Changes) {
             Some(known) => *known = account,
             None => changes.accounts.push(account),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subsidy_that_is_refused_is_said_to_be_the_reason_and_what_is_named_goes_with_any_probabilities() {
+        let made = |mills, probabilities: &[u16]| {
+            Lmsr::from_subsidy(Credits::from_mills(mills), probabilities).map(drop).map_err(unusable)
+        };
+        for probabilities in [vec![500, 500], even(3), even(20), vec![1, 999]] {
+            for mills in [7, 693_000_000_000_000] {
+                assert_eq!(made(mills, &probabilities), Ok(()), "{mills} mills for {probabilities:?}");
+            }
+            for mills in [0, 8_000_000_000_000_000_000] {
+                let Err(Refusal::BadLiquidity(why)) = made(mills, &probabilities) else { panic!("{mills} mills") };
+                assert!(why.starts_with("the subsidy is too small or too large"), "{why}");
+            }
+        }
+        assert!(made(1, &even(3)).is_err());
+        let Err(Refusal::BadLiquidity(why)) = made(1_000, &[0, 1000]) else { panic!("an impossible outcome") };
+        assert!(why.starts_with("the probabilities must"), "{why}");
     }
 }

@@ -19,6 +19,7 @@ mod jobs;
 mod limits;
 mod live;
 mod mail;
+mod markets;
 mod mocks;
 mod money;
 mod news;

@@ -24,6 +24,11 @@ fn change(path: &str, tag: &str, body: &str, status: u16, code: &'static str) ->
 fn opened() -> Vec<Case> {
     let text = |n: usize| format!("\"{}\"", "x".repeat(n));
     let many = |n: usize| format!("[{}]", (0..n).map(|i| format!("\"o{i}\"")).collect::<Vec<_>>().join(","));
+    let subsidy = |subsidy: &str| {
+        let liquidity = format!("{{\"subsidy\":\"{subsidy}\"}}");
+        let body = market(&[("outcomes", "[\"a\",\"b\",\"c\"]"), ("liquidity", &liquidity)]);
+        post(MARKETS, &body, 422, "BAD_LIQUIDITY", &["liquidity"])
+    };
     let order = "{\"outcome\":\"YES\",\"side\":\"up\",\"type\":\"limit\",\"price\":\"2\"}";
     vec![
         invalid(MARKETS, "{}", &["question", "closesAt"]),
@@ -57,6 +62,8 @@ fn opened() -> Vec<Case> {
         bad(&[("liquidity", "{\"subsidy\":\"0\"}")], &["liquidity.subsidy"]),
         bad(&[("liquidity", "{\"subsidy\":\"10\",\"probabilities\":[\"0.5\",\"0.6\"]}")], &["liquidity.probabilities"]),
         bad(&[("liquidity", "{\"subsidy\":\"10\",\"probabilities\":[\"0\",\"1\"]}")], &["liquidity.probabilities"]),
+        subsidy("8000000000000000"),
+        subsidy("0.001"),
         bad(&[("openingOrder", order)], &["openingOrder.side", "openingOrder.price", "openingOrder.quantity"]),
         post(MARKETS, &market(&[("liquidity", "{\"subsidy\":\"100000\"}")]), 409, "INSUFFICIENT_FUNDS", &[]),
         post(MARKETS, &market(&[("status", "\"resolved\"")]), 400, "UNKNOWN_FIELD", &["status"]),
@@ -88,6 +95,27 @@ fn steps() -> Vec<Case> {
             .fields(&["weights.NO", "weights.YES"]),
         step("/markets/$closed/resolve", &weights("{\"YES\":\"0.9999\"}"), 422, "VALIDATION_ERROR")
             .fields(&["weights.YES"]),
+        step(
+            "/markets/$closed/resolve",
+            &weights("{\"YES\":\"1\",\"yes\":\"0\",\"NO\":\"1\"}"),
+            422,
+            "WEIGHTS_DO_NOT_ADD_UP",
+        )
+        .fields(&["weights"]),
+        step(
+            "/markets/$closed/propose",
+            &weights("{\"NO\":\"0\",\"\u{ff2e}o\":\"0\",\"YES\":\"1\"}"),
+            422,
+            "WEIGHTS_DO_NOT_ADD_UP",
+        )
+        .fields(&["weights"]),
+        step(
+            "/markets/$market/resolution-preview",
+            &weights("{\"YES\":\"1\",\"yes\":\"1\"}"),
+            422,
+            "WEIGHTS_DO_NOT_ADD_UP",
+        )
+        .fields(&["weights"]),
         step("/markets/$closed/resolve", &weights("[1,0]"), 422, "VALIDATION_ERROR").fields(&["weights"]),
         step("/markets/$closed/resolve", "{\"outcome\":\"YES\",\"weights\":{\"YES\":\"1\"}}", 422, "VALIDATION_ERROR")
             .fields(&["weights"]),

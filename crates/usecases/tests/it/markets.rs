@@ -1,0 +1,142 @@
+//! Markets: opened, changed, decided and deleted.
+
+use std::sync::Arc;
+
+use bellwether_domain::api_key::Scope;
+use bellwether_domain::ids::ApiKeyId;
+use bellwether_domain::market::{FeeRecipient, MarketStatus};
+use bellwether_domain::money::{Credits, FeeRate, Price, Shares};
+use bellwether_domain::order::{Life, SelfTradePrevention, Side, Terms};
+use bellwether_domain::ports::{MarketKey, MockQueries, MockStore, PageRequest, Start};
+use bellwether_domain::position::Position;
+use bellwether_domain::refusal::Refusal;
+use bellwether_domain::score::{Figures, PaidPosition};
+use bellwether_domain::user::Role;
+use bellwether_usecases::markets::{
+    MarketPatch, OpenMarket, OpeningOrder, Verdict, delete_market, edit_market, open_market, preview_resolution,
+    propose_resolution, resolve_market,
+};
+use bellwether_usecases::{Caller, CallerKey, Error};
+use jiff::SignedDuration;
+use uuid::Uuid;
+
+use crate::mocks::{Unit, context, market, market_id, now, store, user_id};
+
+/// Who opened the markets of these tests.
+fn creator() -> Caller {
+    Caller::signed_in(user_id(9), Role::User)
+}
+
+/// A unit in which user 1 once made sets of a market without trades, and has so many left.
+fn unit_with_sets_left(left: i64) -> Unit {
+    let mut unit = Unit::default();
+    unit.markets.expect_lock().times(1).returning(|_| Ok(vec![market(1, MarketStatus::Open)]));
+    unit.scores.expect_positions_after().returning(|_, after, _| {
+        let (user, spent, received) = (user_id(1), Credits::from_mills(5_000), Credits::from_mills(5_000));
+        let position = PaidPosition { user, spent, received, figures: Figures::default() };
+        Ok(if after < user { vec![position] } else { Vec::new() })
+    });
+    unit.positions.expect_load().withf(|pairs| pairs == [(user_id(1), market_id(1))]).returning(move |_| {
+        let mut position = Position::empty(user_id(1), market_id(1), 2);
+        position.holdings.iter_mut().for_each(|holding| holding.quantity = Shares::new(left));
+        Ok(vec![position])
+    });
+    unit
+}
+
+/// Not one order is looked at, and nothing is written.
+#[tokio::test]
+async fn a_market_of_which_somebody_has_shares_is_left_as_it_is() {
+    let ctx = context(store(1, |_| unit_with_sets_left(5).rolls_back()));
+    let refused = delete_market(&ctx, creator(), market_id(1), None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::MarketHasShares))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_market_whose_sets_were_all_given_back_is_deleted() {
+    let ctx = context(store(1, |_| {
+        let mut unit = unit_with_sets_left(0);
+        unit.orders.expect_open_in_market().times(1).returning(|_, _| Ok(Vec::new()));
+        unit.unit.expect_write().times(1).withf(|c| c.deleted_markets == [market_id(1)]).returning(|_| Ok(()));
+        unit.commits()
+    }));
+    delete_market(&ctx, creator(), market_id(1), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn weights_that_name_an_outcome_twice_are_refused_however_it_is_written() {
+    for again in ["yes", "Yes", "\u{ff39}ES"] {
+        let weights = [("YES", 1000), (again, 0), ("NO", 0)].map(|(name, weight)| (name.to_owned(), weight));
+        let verdict = || Verdict::Weights(weights.to_vec());
+        let ctx = context(store(2, |_| {
+            let mut unit = Unit::default();
+            unit.markets.expect_lock().returning(|_| Ok(vec![market(1, MarketStatus::Closed)]));
+            unit.rolls_back()
+        }));
+        let resolved = resolve_market(&ctx, creator(), market_id(1), verdict()).await.map(drop);
+        let proposed = propose_resolution(&ctx, creator(), market_id(1), verdict(), None).await.map(drop);
+
+        let mut queries = MockQueries::new();
+        queries.expect_market().returning(|_| Ok(Some(market(1, MarketStatus::Closed))));
+        let mut ctx = context(MockStore::new());
+        ctx.queries = Arc::new(queries);
+        let page = PageRequest { sort: Vec::new(), start: Start::First, limit: 20 };
+        let key = MarketKey::Id(market_id(1));
+        let previewed = preview_resolution(&ctx, creator(), &key, &verdict(), &page).await.map(drop);
+        for refused in [resolved, proposed, previewed] {
+            assert!(matches!(refused, Err(Error::Refused(Refusal::WeightsDoNotAddUp))), "{again}: {refused:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_without_the_scope_to_trade_places_no_opening_order() {
+    let order = OpeningOrder {
+        outcome: "YES".to_owned(),
+        side: Side::Buy,
+        terms: Terms::Limit {
+            price: Price::from_mills(400).unwrap(),
+            quantity: Shares::new(10),
+            life: Life::UntilCancelled,
+            post_only: false,
+        },
+        backing: None,
+        self_trade_prevention: SelfTradePrevention::CancelNewest,
+        client_order_id: None,
+    };
+    let request = OpenMarket {
+        question: "Q?".to_owned(),
+        description: String::new(),
+        category: None,
+        tags: Vec::new(),
+        outcomes: vec!["YES".to_owned(), "NO".to_owned()],
+        closes_at: now() + SignedDuration::from_hours(1),
+        fee_rate: FeeRate::ZERO,
+        fee_recipient: FeeRecipient::House,
+        liquidity: None,
+        opening_order: Some(order),
+    };
+    let scopes = [Scope::Read, Scope::Admin].into_iter().collect();
+    let key = CallerKey { id: ApiKeyId(Uuid::from_u128(1)), scopes, is_limited: false };
+    let caller = Caller { key: Some(key), ..creator() };
+    let refused = open_market(&context(MockStore::new()), caller, request, None).await.map(drop);
+    assert!(matches!(refused, Err(Error::Refused(Refusal::OutOfScope(Some(Scope::Trade))))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_closing_time_of_a_market_that_has_closed_is_said_to_be_the_fault() {
+    for status in [MarketStatus::Closed, MarketStatus::Resolved] {
+        let ctx = context(store(1, move |_| {
+            let mut unit = Unit::default();
+            unit.markets.expect_lock().returning(move |_| Ok(vec![market(1, status)]));
+            unit.rolls_back()
+        }));
+        let closes_at = Some(now() + SignedDuration::from_hours(2));
+        let patch = MarketPatch { closes_at, ..MarketPatch::default() };
+        let Err(Error::Refused(refusal)) = edit_market(&ctx, creator(), market_id(1), patch, None).await else {
+            panic!("a market that is {} closes anew", status.as_str())
+        };
+        assert_eq!(refusal, Refusal::ClosingTimeFixed(status));
+        assert!(refusal.to_string().ends_with("so its closing time can no longer be changed"), "{refusal}");
+    }
+}
