@@ -216,6 +216,14 @@ pub struct Resolution {
     pub reason: Option<String>,
 }
 
+/// What each outcome without a price has of what the prices of the others leave of 1000, in whole mills.
+pub(crate) fn even_share(prices: &[Option<u16>]) -> u16 {
+    let known: u64 = prices.iter().flatten().map(|p| u64::from(*p)).sum();
+    let unknown = u64::try_from(prices.iter().filter(|p| p.is_none()).count()).unwrap_or(0);
+    let share = 1000_u64.saturating_sub(known).checked_div(unknown).unwrap_or(0);
+    u16::try_from(share).unwrap_or(0)
+}
+
 /// Who gets the taker's fee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FeeRecipient {
@@ -370,10 +378,8 @@ impl Market {
     #[must_use]
     pub fn void_weights(&self) -> Weights {
         let prices = self.prices();
-        let known: u64 = prices.iter().flatten().map(|p| u64::from(*p)).sum();
-        let unknown = u64::try_from(prices.iter().filter(|p| p.is_none()).count()).unwrap_or(0);
-        let share = 1000_u64.saturating_sub(known).checked_div(unknown).unwrap_or(0);
-        let filled: Vec<u64> = prices.iter().map(|p| p.map_or(share, u64::from)).collect();
+        let share = even_share(&prices);
+        let filled: Vec<u64> = prices.iter().map(|p| u64::from(p.unwrap_or(share))).collect();
         Weights::proportional(&filled)
     }
 }

@@ -23,8 +23,7 @@ pub type Accounts = BTreeMap<AccountId, Account>;
 /// What the shares of a position pay by the market's resolution, in mills.
 pub fn payout_of(market: &Market, position: &Position) -> Result<Credits, Overflow> {
     let weights = market.resolution.as_ref().map_or(&[][..], |r| r.weights.as_slice());
-    let prices: Vec<Option<u16>> = weights.iter().copied().map(Some).collect();
-    position.value(&prices)
+    position.payout(weights)
 }
 
 /// What the market maker's own shares pay by the market's resolution, in mills; nothing where there is no maker.

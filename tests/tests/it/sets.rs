@@ -23,6 +23,9 @@ async fn sets_are_made_once_for_each_key_and_given_back_for_what_they_cost() {
         assert_eq!((made.mills("/transfer/amount"), made.mills("/balanceAfter")), (40_000, 960_000));
         let again = ask(json!({ "quantity": 40 })).await.expect(201);
         assert_eq!((again.header("idempotency-replayed"), again.data()), ("true", made.data()));
+        // Without a price of any outcome a set is worth what it cost.
+        let position = api.get(&format!("/positions?marketId={market}"), &ben).await.expect(200);
+        assert_eq!((position.mills("/0/value"), position.mills("/0/profit")), (40_000, 0));
         ask(json!({ "quantity": 41 })).await.refused(422, "IDEMPOTENCY_KEY_REUSED");
         assert_eq!((api.shares(&ben, &market).await, api.balance(&ben).await), (vec![40, 40, 40], (960_000, 0)));
         api.request("POST", &path)
@@ -41,6 +44,51 @@ async fn sets_are_made_once_for_each_key_and_given_back_for_what_they_cost() {
         let merged = api.post(&merge, &ben, json!({ "quantity": 10 })).await.expect(201);
         assert_eq!((merged.text("/transfer/kind"), merged.mills("/balanceAfter")), ("redeem".to_owned(), 970_000));
         assert_eq!(api.shares(&ben, &market).await, [30, 30, 30]);
+
+        // `balanceAfter` is what can be spent: without what orders hold.
+        let bid = limit(&market, "Red", "buy", "0.5", 20);
+        api.post("/orders", &ben, bid.clone()).await.expect(201);
+        let made = api.post(&path, &ben, json!({ "quantity": 1 })).await.expect(201);
+        assert_eq!((made.mills("/balanceAfter"), api.balance(&ben).await), (959_000, (969_000, 10_000)));
+        let quote = api.post("/orders/quote", &ben, bid).await.expect(200);
+        assert_eq!(quote.mills("/balanceAfter"), 949_000);
+        server.installation().audit().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_market_of_which_somebody_has_shares_is_not_deleted_and_keeps_its_orders() {
+    on_each_store(|server| async move {
+        let api = server.api();
+        let (ann, ben, cid) = (api.sign_up("Ann").await, api.sign_up("Ben").await, api.sign_up("Cid").await);
+        let delete = async |market: &str| {
+            let path = format!("/markets/{market}");
+            api.request("DELETE", &path).by(&ann).header("If-Match", "*").send().await
+        };
+        let market = api.open_market(&ann, json!({})).await;
+        split(api, &ben, &market, 5).await;
+        api.post("/orders", &cid, limit(&market, "YES", "buy", "0.4", 10)).await.expect(201);
+        delete(&market).await.refused(409, "MARKET_HAS_SHARES");
+        assert_eq!(api.balance(&cid).await, (1_000_000, 4_000), "the order was cancelled");
+
+        // What was given back leaves nothing that is in the way.
+        let merge = format!("/markets/{market}/merge");
+        api.post(&merge, &ben, json!({ "quantity": 5 })).await.expect(201);
+        delete(&market).await.expect(204);
+        assert_eq!((api.balance(&ben).await, api.balance(&cid).await), ((1_000_000, 0), (1_000_000, 0)));
+
+        let voided = api.open_market(&ann, json!({})).await;
+        split(api, &ben, &voided, 5).await;
+        api.post(&format!("/markets/{voided}/void"), &ann, json!({ "reason": "A mistake." })).await.expect(200);
+        api.settled(&voided).await;
+        delete(&voided).await.refused(409, "MARKET_HAS_SHARES");
+
+        // Nor does it go when who has the shares has left.
+        let left = api.open_market(&ann, json!({})).await;
+        split(api, &ben, &left, 5).await;
+        api.request("DELETE", "/users/me").by(&ben).header("If-Match", "*").send().await.expect(204);
+        delete(&left).await.refused(409, "MARKET_HAS_SHARES");
         server.installation().audit().await;
     })
     .await;
