@@ -75,6 +75,9 @@ fn is_forbidden(c: char, lines: Lines) -> bool {
         || u32::from(c) & 0xFFFE == 0xFFFE
 }
 
+/// The longest part of a host, in characters.
+const LONGEST_LABEL: usize = 63;
+
 /// An e-mail address: as given, and the key that it is compared by (NFC, lower case).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email {
@@ -100,6 +103,22 @@ impl Email {
             return Err(FORM);
         }
         Ok(Self { address })
+    }
+
+    /// Refuses an address to which no mail can be sent, which is asked of those that are new: [`parse`](Self::parse)
+    /// reads those that are kept too, and takes more. Before the `@` there may be no dot at the beginning, at the end
+    /// or after another, and no part of the host may be longer than 63 characters.
+    pub fn check_reachable(&self) -> Result<(), TextError> {
+        let (local, host) = self.address.rsplit_once('@').unwrap_or_default();
+        if local.split('.').any(str::is_empty) {
+            return Err(TextError::Malformed(
+                "must have no dot at the beginning or the end of what stands before the @, and no two in a row",
+            ));
+        }
+        if host.split('.').any(|label| label.chars().count() > LONGEST_LABEL) {
+            return Err(TextError::Malformed("has a host of which a part is longer than 63 characters"));
+        }
+        Ok(())
     }
 
     /// The address of the server on its own machine, `bellwether@localhost`.

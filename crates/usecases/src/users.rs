@@ -67,9 +67,10 @@ pub struct Standing {
 }
 
 /// Signs a user up: user, account, grant and the mail to verify the address in one unit of work. Refused
-/// with [`UnfitPassword`](Refusal::UnfitPassword), or with [`EmailTaken`](Refusal::EmailTaken) unless that
-/// is concealed; whose the address is gets a mail then.
+/// with [`UnreachableEmail`](Refusal::UnreachableEmail) or [`UnfitPassword`](Refusal::UnfitPassword), or with
+/// [`EmailTaken`](Refusal::EmailTaken) unless that is concealed; whose the address is gets a mail then.
 pub async fn sign_up(ctx: &Context, request: SignUp, keyed: Option<Keyed<User>>) -> Result<Answered<User>, Error> {
+    request.email.check_reachable().map_err(Refusal::UnreachableEmail)?;
     check_fitness(ctx, &request.password, &request.email, &request.display_name)?;
     let password_hash = ctx.hasher.hash(&request.password.0).await?;
     let SignUp { email, display_name, .. } = request;
@@ -211,7 +212,7 @@ async fn require_over(ctx: &Context, caller: Caller, permission: Permission, id:
 }
 
 /// Changes a user: oneself, one's bot, or anybody for an administrator. `version` must be the current one
-/// where it is given.
+/// where it is given. Refused with [`UnreachableEmail`](Refusal::UnreachableEmail) where the address is another one.
 pub async fn update_user(
     ctx: &Context,
     caller: Caller,
@@ -468,6 +469,7 @@ impl Script for ChangeUser {
             }
             Change::Edit { display_name, email, password_hash } => {
                 if let Some(email) = email.as_ref().filter(|e| user.email.as_ref() != Some(e)) {
+                    email.check_reachable().map_err(Refusal::UnreachableEmail)?;
                     user.email = Some(email.clone());
                     user.email_verified = false;
                     changes.new_jobs.push(mail::job(ctx, Occasion::AddressGiven, email, now)?);

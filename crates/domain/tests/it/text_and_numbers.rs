@@ -67,6 +67,20 @@ fn addresses_are_the_same_without_regard_to_case_in_every_script() {
     }
 }
 
+/// What is kept can be read, also where no mail reaches it; what is new is asked for more.
+#[test]
+fn addresses_that_no_mail_reaches_are_told_apart() {
+    let label = "x".repeat(63);
+    let reach = |text: &str| Email::parse(text).unwrap().check_reachable();
+    for good in ["a@x.org", "a.b.c@x.org", "a@localhost", "ä.ö@ü.org", &format!("a@{label}.org")] {
+        assert_eq!(reach(good), Ok(()), "{good}");
+    }
+    for bad in [".a@x.org", "a.@x.org", "a..b@x.org", ".@x.org", &format!("a@{label}x.org"), &format!("a@b.{label}x")] {
+        assert!(matches!(reach(bad), Err(TextError::Malformed(_))), "{bad}");
+    }
+    assert_eq!(Email::of_the_house().check_reachable(), Ok(()));
+}
+
 #[test]
 fn slugs_are_plain_and_never_look_like_an_id() {
     assert_eq!(Slug::from_question("Will Zoë win — really?", "ab12").as_str(), "will-zoe-win-really-ab12");

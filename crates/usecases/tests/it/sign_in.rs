@@ -73,6 +73,34 @@ async fn signing_up_makes_user_account_and_grant_in_one_write() {
     assert!(matches!(sign_up(&ctx, request(), None).await.unwrap(), Answered::Fresh(u) if u.role == Role::User));
 }
 
+#[tokio::test]
+async fn an_address_that_no_mail_reaches_is_refused_when_it_is_new_and_kept_where_it_stands() {
+    let unreachable = |name: &str| Email::parse(&format!("{name}@example.org")).unwrap();
+    let (queries, signer) = (MockQueries::new(), MockTokenSigner::new());
+    let ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), signer);
+    let refused = sign_up(&ctx, SignUp { email: unreachable("a..b"), ..request() }, None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::UnreachableEmail(_)))));
+
+    let admin = Caller::signed_in(user_id(9), Role::Admin);
+    for (name, is_kept) in [("a..b", true), (".a", false)] {
+        let store = store(1, move |_| {
+            let mut unit = Unit::default();
+            let before = User { email: Some(unreachable("a..b")), ..user(1) };
+            unit.users.expect_lock().returning(move |_| Ok(vec![before.clone()]));
+            if !is_kept {
+                return unit.rolls_back();
+            }
+            unit.unit.expect_write().times(1).withf(|c| c.new_jobs.is_empty()).returning(|_| Ok(()));
+            unit.commits()
+        });
+        let ctx = context_with(store, MockQueries::new(), MockPasswordHasher::new(), MockTokenSigner::new());
+        let display_name = Some(DisplayName::parse("Renamed").unwrap());
+        let patch = UserPatch { display_name, email: Some(unreachable(name)), ..UserPatch::default() };
+        let changed = update_user(&ctx, admin, user_id(1), patch, None).await;
+        assert_eq!(matches!(changed, Err(Error::Refused(Refusal::UnreachableEmail(_)))), !is_kept, "{name}");
+    }
+}
+
 /// Threat 2.
 #[tokio::test]
 async fn a_taken_address_is_refused_and_its_owner_told() {

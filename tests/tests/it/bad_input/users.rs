@@ -116,6 +116,9 @@ pub(super) fn cases() -> Vec<Case> {
         "a@x.org\\u0000",
         "a<b@x.org",
         "a@b@c.org\\u202e",
+        ".a@x.org",
+        "a.@x.org",
+        "a..b@x.org",
         "\\ud800@x.org",
     ] {
         let body = sign_up(&[("email", &format!("\"{address}\""))]);
@@ -128,5 +131,6 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.push(bad_sign_up(&[("email", &format!("\"{}@x.org\"", "a".repeat(65)))], &["email"]));
     cases.push(bad_sign_up(&[("email", &format!("\"a@{}.org\"", "x".repeat(260)))], &["email"]));
+    cases.push(bad_sign_up(&[("email", &format!("\"a@{}.org\"", "x".repeat(64)))], &["email"]));
     cases
 }
