@@ -155,7 +155,15 @@ impl Socket {
         // A mask of zeros leaves the text as it is.
         let mut frame = vec![0x81, 0xFE, length[0], length[1], 0, 0, 0, 0];
         frame.extend_from_slice(text.as_bytes());
-        self.0.write_all(&frame).await.expect("the server reads");
+        self.send(&frame).await;
+    }
+
+    /// Sends bytes as they are, which need be no frame.
+    ///
+    /// # Panics
+    /// When the socket is closed.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.expect("the server reads");
     }
 
     async fn frame(&mut self) -> (u8, Vec<u8>) {

@@ -18,6 +18,9 @@ one's own, where the thing may be known to others. What only its owner may know 
 
 An API key ([api-keys.md](api-keys.md)) never does more than its user may, and needs the scope besides. Without the scope `admin` it does
 no more than a key of a plain user, whatever the role.
+
+Who has the refresh token of a session may end it, and needs nothing else: nobody need be signed in, and an API key needs no scope. The row
+of a route that takes such a token is for requests without one.
 ";
 
 fn main() -> std::io::Result<()> {
@@ -38,9 +41,11 @@ fn main() -> std::io::Result<()> {
     for route in ROUTES {
         let (needs, anybody, reach, scope) = match route.access {
             Access::Public => ("nothing".to_owned(), "any", Role::ALL.map(|_| Reach::Any), "any"),
-            Access::Needs(permission) => {
+            Access::Needs(permission) | Access::NeedsOrToken(permission) => {
                 let row = permission.row();
-                let needs = format!("{}: {}", row.resource, row.action);
+                let is_token_enough = matches!(route.access, Access::NeedsOrToken(_));
+                let or = if is_token_enough { ", or a refresh token in the body" } else { "" };
+                let needs = format!("{}: {}{or}", row.resource, row.action);
                 let scope = row.scope.map_or("-", Scope::as_str);
                 (needs, "-", Role::ALL.map(|role| permission.reach(role)), scope)
             }

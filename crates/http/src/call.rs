@@ -139,7 +139,7 @@ impl Call {
     /// Lets a caller in who has what the route needs.
     fn admit(&self, caller: Caller) -> Result<Caller, Fault> {
         self.request.extensions_mut().insert(AskedBy(caller.user));
-        if let Access::Needs(permission) = self.route.access {
+        if let Access::Needs(permission) | Access::NeedsOrToken(permission) = self.route.access {
             caller.require(permission, true)?;
         }
         Ok(caller)

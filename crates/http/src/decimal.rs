@@ -49,24 +49,35 @@ pub(crate) fn whole(json: &Json, least: i64, most: i64) -> Result<i64, Complaint
 fn decimal(json: &Json, decimals: u32) -> Result<i64, Complaint> {
     let text = match json {
         Json::Text(text) | Json::Number(text) => text,
-        other => return Err(("type", format!("must be a decimal string or a number, not {}", other.sort()))),
+        other => {
+            let wanted = if decimals == 0 { "a whole number" } else { "a decimal string or a number" };
+            return Err(("type", format!("must be {wanted}, not {}", other.sort())));
+        }
     };
-    let value = parse_decimal(text, decimals).map_err(|error| complaint(error, json))?;
+    let value = parse_decimal(text, decimals).map_err(|error| complaint(error, decimals, json))?;
     if value == 0 && text.starts_with('-') {
         return Err(("malformed", "must not be a negative zero".to_owned()));
     }
     Ok(value)
 }
 
-fn complaint(error: DecimalError, json: &Json) -> Complaint {
+fn complaint(error: DecimalError, decimals: u32, json: &Json) -> Complaint {
     match error {
         DecimalError::TooManyDecimals { allowed: 0 } => ("decimals", "must be a whole number".to_owned()),
         DecimalError::TooManyDecimals { allowed } => ("decimals", format!("must have at most {allowed} decimals")),
         DecimalError::OutOfRange => ("range", "is too large".to_owned()),
-        DecimalError::Malformed if matches!(json, Json::Number(_)) => {
-            ("malformed", "must be a plain decimal number, without an exponent".to_owned())
-        }
-        DecimalError::Malformed => ("malformed", "must be a decimal number such as \"12.345\"".to_owned()),
+        DecimalError::Malformed => ("malformed", form(decimals, json).to_owned()),
+    }
+}
+
+/// What is asked for in place of what cannot be read as a number of so many decimals. What JSON takes for a number all
+/// the same has an exponent.
+const fn form(decimals: u32, json: &Json) -> &'static str {
+    match (decimals, json) {
+        (0, Json::Number(_)) => "must be a plain whole number, without an exponent",
+        (0, _) => "must be a whole number such as 12",
+        (_, Json::Number(_)) => "must be a plain decimal number, without an exponent",
+        (_, _) => "must be a decimal number such as \"12.345\"",
     }
 }
 
@@ -169,6 +180,19 @@ mod tests {
         assert_eq!(amount(&text("1.2345")), Err(("decimals", "must have at most 3 decimals".to_owned())));
         assert_eq!(rate(&number("0.00001")), Err(("decimals", "must have at most 4 decimals".to_owned())));
         assert_eq!(whole(&number("1.5"), 1, 9), Err(("decimals", "must be a whole number".to_owned())));
+    }
+
+    #[test]
+    fn asks_for_a_whole_number_where_no_other_is_taken() {
+        let message = |json: Json| whole(&json, 1, 9).unwrap_err().1;
+        for sample in ["", "abc", "1e1", "1."] {
+            assert_eq!(message(text(sample)), "must be a whole number such as 12", "{sample}");
+        }
+        assert_eq!(message(number("1e+1")), "must be a plain whole number, without an exponent");
+        assert_eq!(message(Json::Bool(true)), "must be a whole number, not a boolean");
+        assert_eq!(amount(&text("abc")).unwrap_err().1, "must be a decimal number such as \"12.345\"");
+        assert_eq!(amount(&number("1e+1")).unwrap_err().1, "must be a plain decimal number, without an exponent");
+        assert_eq!(amount(&Json::Null).unwrap_err().1, "must be a decimal string or a number, not null");
     }
 
     #[test]

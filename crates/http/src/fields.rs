@@ -28,8 +28,9 @@ use crate::json::Json;
 
 /// The most faults that one answer lists.
 const MOST_FAULTS: usize = 100;
-/// Times are kept from 1970 to the end of 9999: what every store and client can hold.
-const TIMES: std::ops::RangeInclusive<i64> = 0..=253_402_300_799;
+/// Times are kept from 1970 to the last second that a [`Timestamp`] can have, which is 26 hours before the end of 9999,
+/// so that it can be written with any offset. Every store and client can hold them.
+const TIMES: std::ops::RangeInclusive<i64> = 0..=253_402_207_200;
 
 /// Where the values stand; it decides how an unknown name is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -374,7 +375,8 @@ impl<'a> Node<'a> {
 
     /// A moment as RFC 3339 writes it, cut to microseconds.
     pub(crate) fn time(&self) -> Option<Timestamp> {
-        const FORM: &str = "must be a time such as 2030-01-31T12:00:00Z, from 1970 to 9999";
+        const FORM: &str =
+            "must be a time such as 2030-01-31T12:00:00Z, from 1970-01-01T00:00:00Z to 9999-12-30T22:00:00Z";
         if self.is_asked(|| json!({ "type": "string", "format": "date-time" })) {
             return None;
         }
@@ -537,6 +539,24 @@ mod tests {
             "",
         ] {
             assert!(read_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn takes_every_time_from_the_first_to_the_last_that_is_named() {
+        let read_time = |text: &str| {
+            let tree = Json::Object(BTreeMap::from([("at".to_owned(), Json::Text(text.to_owned()))]));
+            read(&tree, Place::Body, |f| f.required("at", Node::time)).map(|t| t.to_string())
+        };
+        assert_eq!(*TIMES.end(), Timestamp::MAX.as_second());
+        let written = |second: i64| Timestamp::from_second(second).unwrap().to_string();
+        let (first, last) = (written(*TIMES.start()), written(*TIMES.end()));
+        for time in [&first, &last] {
+            assert_eq!(&read_time(time).unwrap(), time);
+        }
+        for bad in ["1969-12-31T23:59:59Z", "9999-12-30T22:00:01Z", "9999-12-31T23:59:59Z"] {
+            let message = read_time(bad).unwrap_err().details()[0].message.clone();
+            assert!(message.contains(&first) && message.contains(&last), "{bad}: {message}");
         }
     }
 

@@ -39,9 +39,10 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
 pub(crate) fn asked(query: &Fields<'_>) -> Option<(StandingSort, Wanted<StandingSort>, View)> {
     let [profit, _] = BY;
     let by = query.or("by", profit, |n| n.one_of(&BY, |(name, ..)| name));
+    let wanted = Wanted::read_unsorted(query);
     let view = View::read(query, FIELDS, &[]);
     let (_, by, best) = by?;
-    Some((by, Wanted::read_in(query, vec![(by, best)])?, view?))
+    Some((by, wanted?.sorted_by(vec![(by, best)]), view?))
 }
 
 async fn page(
@@ -53,4 +54,19 @@ async fn page(
     let page = queries.standings(&paging.request).await?;
     let shown: Vec<StandingWire<'_>> = page.items.iter().map(StandingWire::of).collect();
     Answer::page(paging.describe(&page, |standing| standing.score.user.0, sealer), view.show(&shown)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::read_query;
+
+    #[test]
+    fn asks_for_everything_before_it_gives_up() {
+        let fault = read_query("by=luck&limit=0&offset=x&fields=userId", asked).unwrap_err();
+        let fields: Vec<_> = fault.details().iter().filter_map(|detail| detail.field.as_deref()).collect();
+        assert_eq!((fault.status().as_u16(), fields), (422, vec!["by", "limit", "offset"]));
+        let (by, wanted, _) = read_query("by=brier&limit=5", asked).unwrap();
+        assert_eq!((by, wanted.sort()), (StandingSort::Brier, &[(StandingSort::Brier, Direction::Ascending)][..]));
+    }
 }

@@ -119,7 +119,7 @@ pub(crate) async fn follow(call: &Call) -> Result<(Box<Stream>, Option<Caller>),
     let resume = match last {
         Some(None) => {
             let detail = Detail::of("Last-Event-ID", "malformed", "must be the id of the last event that came");
-            return Err(Fault::unknown("VALIDATION_ERROR", vec![detail]));
+            return Err(Fault::invalid(vec![detail]));
         }
         Some(last) => last,
         None => resume,

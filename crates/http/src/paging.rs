@@ -168,12 +168,12 @@ impl<K: Sorted> Wanted<K> {
     /// Reads `limit`, `page`, `offset`, `cursor` and `sort`.
     pub(crate) fn read(fields: &Fields<'_>) -> Option<Self> {
         let sort = fields.or("sort", vec![K::DEFAULT], read_sort);
-        let wanted = Self::read_in(fields, Vec::new());
-        Some(Self { sort: sort?, ..wanted? })
+        let wanted = Self::read_unsorted(fields);
+        Some(wanted?.sorted_by(sort?))
     }
 
-    /// Reads `limit`, `page`, `offset` and `cursor` of a list that has this order.
-    pub(crate) fn read_in(fields: &Fields<'_>, sort: Vec<(K, Direction)>) -> Option<Self> {
+    /// Reads `limit`, `page`, `offset` and `cursor`, of a list whose order is said otherwise.
+    pub(crate) fn read_unsorted(fields: &Fields<'_>) -> Option<Self> {
         let limit = fields.or("limit", DEFAULT_LIMIT, |n| n.whole(1, MOST));
         let page = fields.optional("page", |n| n.whole(1, LAST_OFFSET / MOST));
         let offset = fields.optional("offset", |n| n.whole(0, LAST_OFFSET));
@@ -188,7 +188,12 @@ impl<K: Sorted> Wanted<K> {
             );
         }
         let offset = page.map(|page| (page - 1).saturating_mul(limit)).or(offset).unwrap_or(0);
-        Some(Self { limit, offset, cursor, sort })
+        Some(Self { limit, offset, cursor, sort: Vec::new() })
+    }
+
+    /// The same page of the list in this order.
+    pub(crate) fn sorted_by(self, sort: Vec<(K, Direction)>) -> Self {
+        Self { sort, ..self }
     }
 
     /// Whether it is the first page, as long as who says nothing gets it, and counted.

@@ -29,6 +29,8 @@ pub enum Access {
     /// Whoever has the permission. Where it reaches no further than one's own, the handler or its use
     /// case knows what is whose.
     Needs(Permission),
+    /// The same, and besides whoever sends a refresh token in the body, for its session: nobody need be signed in then.
+    NeedsOrToken(Permission),
 }
 
 /// What answers, with its type erased.
@@ -135,7 +137,7 @@ macro_rules! routes {
     (@ name delete) => { "DELETE" };
 }
 
-use Access::{Needs, Public};
+use Access::{Needs, NeedsOrToken, Public};
 use Permission as P;
 
 routes! {
@@ -148,8 +150,7 @@ routes! {
 
     "/api/v1/auth/login" { post sessions::log_in: Public; }
     "/api/v1/auth/refresh" { post sessions::refresh: Public; }
-    // Needs nobody who is signed in where the body has a refresh token.
-    "/api/v1/auth/logout" { post sessions::log_out: Needs(P::EndSessions); }
+    "/api/v1/auth/logout" { post sessions::log_out: NeedsOrToken(P::EndSessions); }
     "/api/v1/auth/logout-all" { post sessions::log_out_everywhere: Needs(P::EndSessions); }
     "/api/v1/auth/password/forgot" { post recovery::forgot: Public; }
     "/api/v1/auth/password/reset" { post recovery::reset: Public; }

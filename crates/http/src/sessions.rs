@@ -94,7 +94,7 @@ pub(crate) async fn refresh(mut call: Call) -> Result<Reply, Fault> {
     signed_in(&call.app().run(async move { limits::refresh(&ctx, from, &token, device).await }).await?)
 }
 
-/// `POST /auth/logout`: of the session of a refresh token, or else of the access token.
+/// `POST /auth/logout`: of the session of a refresh token, whoever sends it, or else of the access token.
 pub(crate) async fn log_out(mut call: Call) -> Result<Reply, Fault> {
     let token = call.command_or_nothing(refresh_token_if_any).await?;
     let ctx = call.ctx();

@@ -49,6 +49,7 @@ async fn exchange(mut call: Call, way: SetsWay) -> Result<Reply, Fault> {
 pub(crate) struct SetsWire<'a> {
     transfer: TransferWire<'a>,
     position_after: PositionWire<'a>,
+    /// What is available of the account then: its balance without what is held.
     balance_after: Shown<Credits>,
 }
 

@@ -1,7 +1,10 @@
 //! Live streams by WebSocket, on which a client may also say what it follows from then on.
 
+use std::io;
+use std::str::Utf8Error;
+
 use actix_web::{FromRequest as _, HttpResponse, rt, web};
-use actix_ws::{CloseCode, CloseReason, MessageStream, Session};
+use actix_ws::{CloseCode, CloseReason, MessageStream, ProtocolError, Session};
 use bellwether_domain::ids::UserId;
 use bellwether_usecases::Caller;
 use bellwether_usecases::live::{End, MOST_MARKETS, Stream, Topics};
@@ -108,8 +111,23 @@ enum Over {
     End(End),
     /// More came than is listened to.
     TooMuch,
+    /// What came cannot be read: the code and the reason that its sender is told.
+    Unreadable(CloseCode, &'static str),
     /// The connection is of no more use.
     Lost,
+}
+
+/// How a socket ends on which something came that is no message.
+fn unreadable(error: &ProtocolError) -> Over {
+    match error {
+        ProtocolError::Overflow => Over::Unreadable(CloseCode::Size, "message_too_long"),
+        // Two errors of I/O are about what came: one is for text, the other for bits of a frame that are reserved.
+        ProtocolError::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Utf8Error>()) => {
+            Over::Unreadable(CloseCode::Invalid, "invalid_utf8")
+        }
+        ProtocolError::Io(error) if error.kind() != io::ErrorKind::InvalidData => Over::End(End::Gone),
+        _ => Over::Unreadable(CloseCode::Protocol, "protocol_error"),
+    }
 }
 
 impl Client {
@@ -119,6 +137,7 @@ impl Client {
         let (code, reason) = match why {
             Over::Lost => return,
             Over::TooMuch => (CloseCode::Policy, "too_many_messages"),
+            Over::Unreadable(code, reason) => (code, reason),
             Over::End(end @ End::Gone) => (CloseCode::Normal, end.as_str()),
             Over::End(end @ (End::Slow | End::SessionEnded)) => (CloseCode::Policy, end.as_str()),
             Over::End(end @ End::Stopping) => (CloseCode::Restart, end.as_str()),
@@ -139,7 +158,8 @@ impl Client {
                 heard = incoming.next() => {
                     unanswered = 0;
                     match heard {
-                        None | Some(Err(_) | Ok(actix_ws::Message::Close(_))) => return Over::End(End::Gone),
+                        None | Some(Ok(actix_ws::Message::Close(_))) => return Over::End(End::Gone),
+                        Some(Err(error)) => return unreadable(&error),
                         // In a box: most clients say nothing, and need not keep room for what would be done then.
                         Some(Ok(message)) => if let Err(over) = Box::pin(self.heed(message)).await { return over },
                     }
@@ -237,5 +257,25 @@ mod tests {
         assert!(wrong(r#"{"op":"subscribe","channels":[],"id":[]}"#).contains("whole number"));
         let text = wrong(r#"{"op":"subscribe","channels":["market:x"],"id":7}"#);
         assert!(text.contains(r#""id":7"#) && text.contains("VALIDATION_ERROR"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_apart_from_a_connection_that_is_gone() {
+        let told = |error: ProtocolError| match unreadable(&error) {
+            Over::Unreadable(code, reason) => Some((code, reason)),
+            _ => None,
+        };
+        let of_io =
+            |kind, inner: Box<dyn std::error::Error + Send + Sync>| ProtocolError::Io(io::Error::new(kind, inner));
+        let no_text = String::from_utf8(vec![0xFF]).unwrap_err().utf8_error();
+        assert_eq!(told(ProtocolError::Overflow), Some((CloseCode::Size, "message_too_long")));
+        assert_eq!(
+            told(of_io(io::ErrorKind::InvalidData, Box::new(no_text))),
+            Some((CloseCode::Invalid, "invalid_utf8"))
+        );
+        for error in [ProtocolError::UnmaskedFrame, of_io(io::ErrorKind::InvalidData, "reserved bits".into())] {
+            assert_eq!(told(error), Some((CloseCode::Protocol, "protocol_error")));
+        }
+        assert_eq!(told(of_io(io::ErrorKind::Other, "cut off".into())), None);
     }
 }

@@ -225,7 +225,8 @@ async fn who_comes_back_after_a_kill_misses_nothing_and_gets_nothing_twice() {
         // What the outbox never had is told apart.
         for bad in ["-1", "x"] {
             let refused = follow(api, "markets").header("Last-Event-ID", bad).send().await;
-            assert_eq!(refused.status, 400, "{}", refused.text);
+            refused.refused(422, "VALIDATION_ERROR");
+            assert_eq!(refused.fields(), ["Last-Event-ID"]);
         }
         let mut listener = Listener::open(follow(api, "markets&resumeFrom=999999999999")).await;
         let gap = listener.next().await;
@@ -420,6 +421,34 @@ async fn a_socket_follows_what_it_is_told_to() {
             }
         };
         assert_eq!(end, (1008, "too_many_messages".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_on_which_something_comes_that_is_no_message_is_closed_with_what_was_wrong() {
+    on_each_store(|server| async move {
+        // 16 KiB and a byte, with a mask of zeros.
+        let mut long = vec![0x81, 0xFE, 0x40, 0x01, 0, 0, 0, 0];
+        long.resize(long.len() + 0x4001, b' ');
+        for (bytes, code, reason) in [
+            (long, 1009, "message_too_long"),
+            (vec![0x81, 0x82, 0, 0, 0, 0, 0xC3, 0x28], 1007, "invalid_utf8"),
+            // Without a mask, with reserved bits, and the rest of a message that did not begin.
+            (vec![0x81, 0x01, b'x'], 1002, "protocol_error"),
+            (vec![0xC1, 0x80, 0, 0, 0, 0], 1002, "protocol_error"),
+            (vec![0x80, 0x80, 0, 0, 0, 0], 1002, "protocol_error"),
+        ] {
+            let mut socket = Socket::open(server.address(), &socket_path("markets"), "").await;
+            assert_eq!(socket.next().await.expect("a message")["type"], "hello");
+            socket.send(&bytes).await;
+            let end = loop {
+                if let Err(end) = socket.next().await {
+                    break end;
+                }
+            };
+            assert_eq!(end, (code, reason.to_owned()));
+        }
     })
     .await;
 }

@@ -184,6 +184,13 @@ async fn signing_out_counts_at_the_next_request() {
         assert_eq!(me(api, &tokens.user).await, 401);
         refresh(api, &tokens.refresh).await.refused(401, "INVALID_REFRESH_TOKEN");
         api.request("POST", "/auth/logout").by(&tokens.user).send().await.refused(401, "UNAUTHENTICATED");
+        // Whoever has the refresh token needs nothing else, so a key that may not sign out does not matter.
+        let tokens = sign_in(api, &ann).await;
+        let made = api.post("/api-keys", &ann, json!({ "name": "a key", "scopes": ["read"] })).await.expect(201);
+        let key = User { token: made.text("/key"), ..ann.clone() };
+        api.post("/auth/logout", &key, json!({})).await.refused(403, "KEY_SCOPE_MISSING");
+        api.post("/auth/logout", &key, json!({ "refreshToken": tokens.refresh })).await.expect(204);
+        assert_eq!((me(api, &tokens.user).await, me(api, &key).await), (401, 200));
         // A token that nobody has tells nothing.
         let nobodys = json!({ "refreshToken": "bw_refresh_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" });
         api.request("POST", "/auth/logout").json(&nobodys).send().await.expect(204);

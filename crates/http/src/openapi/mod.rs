@@ -8,11 +8,14 @@
 
 mod operation;
 mod operations;
+#[cfg(test)]
+mod tests;
 
 use std::sync::LazyLock;
 
 use actix_web::http::Method;
 use bellwether_domain::api_key::Scope;
+use bellwether_domain::permissions::Permission;
 use bellwether_usecases::event_schemas::{self, Form};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -145,11 +148,16 @@ fn tag(path: &str) -> &str {
 fn security(access: Access) -> Value {
     match access {
         Access::Public => json!([]),
-        Access::Needs(permission) => match permission.row().scope {
-            Some(scope) => json!([{ "accessToken": [] }, { "apiKey": [Scope::as_str(scope)] }]),
-            None => json!([{ "accessToken": [] }]),
-        },
+        Access::Needs(permission) => Value::Array(bearers(permission).collect()),
+        // What asks for nothing may be chosen as well.
+        Access::NeedsOrToken(permission) => Value::Array([json!({})].into_iter().chain(bearers(permission)).collect()),
     }
+}
+
+/// What can be borne by whoever may do that.
+fn bearers(permission: Permission) -> impl Iterator<Item = Value> {
+    let of_key = permission.row().scope.map(|scope| json!({ "apiKey": [Scope::as_str(scope)] }));
+    [json!({ "accessToken": [] })].into_iter().chain(of_key)
 }
 
 fn reference(kind: &str, name: &str) -> Value {
@@ -202,13 +210,15 @@ fn responses_of(route: &Route, operation: &Operation) -> Value {
         error("401", "Unauthenticated");
         error("403", "Forbidden");
     }
-    if route.path.contains('{') || operation.body.is_some() {
+    if route.path.contains('{') || operation.body.is_some() || operation.is_naming {
         error("404", "NotFound");
     }
-    if operation.body.is_some() || operation.query.is_some() {
+    // A body is read where none is needed, too, unless all is said in the query string.
+    let reads_body = route.method != Method::GET.as_str() && operation.query.is_none();
+    if reads_body || operation.query.is_some() {
         error("422", "Invalid");
     }
-    if operation.body.is_some() {
+    if reads_body {
         error("413", "TooLarge");
         error("415", "WrongType");
     }

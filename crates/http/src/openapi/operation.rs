@@ -30,6 +30,8 @@ pub(super) struct Operation {
     /// The body's schema, and whether it must be there.
     pub(super) body: Option<(Value, bool)>,
     pub(super) key: Option<Need>,
+    /// Whether the query string may name what there is not, which is answered 404.
+    pub(super) is_naming: bool,
     /// Whether `If-Match` is needed.
     pub(super) is_guarded: bool,
     /// Whether the answer has a tag.
@@ -48,6 +50,7 @@ impl Operation {
             query: None,
             body: None,
             key: None,
+            is_naming: false,
             is_guarded: false,
             is_tagged: false,
             is_located: false,
@@ -59,6 +62,11 @@ impl Operation {
     /// Takes what the reader reads out of the query string.
     pub(super) fn query<T>(self, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Self {
         Self { query: Some(sketch(reader)), ..self }
+    }
+
+    /// What its query string names must be there.
+    pub(super) fn naming(self) -> Self {
+        Self { is_naming: true, ..self }
     }
 
     /// Takes the parameters of a list, and what the reader reads besides.

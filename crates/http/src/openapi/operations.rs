@@ -84,14 +84,12 @@ fn of_service(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Opera
         }
         ("GET", "/stream") => op("Follow what happens, by server-sent events; each is a StreamMessage")
             .query(wish)
+            .naming()
             .text("text/event-stream"),
         ("GET", "/ws") => {
             let nothing = json_schema!({ "type": "string" });
-            op("Follow what happens, by a WebSocket; each message is a StreamMessage").query(wish).plain(
-                101,
-                "text/plain",
-                nothing,
-            )
+            let follow = op("Follow what happens, by a WebSocket; each message is a StreamMessage").query(wish);
+            follow.naming().plain(101, "text/plain", nothing)
         }
         ("POST", "/stream/tickets") => op("A ticket for a stream").created::<TicketWire>(g).unlocated(),
         ("GET", "/events") => {
@@ -115,7 +113,10 @@ fn of_auth(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operatio
     Some(match (method, path) {
         ("POST", "/auth/login") => op("Sign in").body(user_body::log_in).ok::<SignedInWire<'_>>(g),
         ("POST", "/auth/refresh") => op("Fresh tokens").body(sessions::refresh_token).ok::<SignedInWire<'_>>(g),
-        ("POST", "/auth/logout") => op("Sign out").body_or_nothing(sessions::refresh_token_if_any),
+        ("POST", "/auth/logout") => {
+            let sign_out = op("End the session of the refresh token, or else of the access token");
+            sign_out.body_or_nothing(sessions::refresh_token_if_any)
+        }
         ("POST", "/auth/logout-all") => op("Sign out everywhere"),
         ("POST", "/auth/password/forgot") => {
             op("A mail to set a password").body(recovery::email).accepted::<Accepted>(g)
@@ -162,13 +163,16 @@ fn of_users(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operati
         ("GET", "/users/{id}/sessions") => op("Where a user is signed in").ok::<Vec<SessionWire<'_>>>(g),
         ("DELETE", "/users/{id}/sessions") => op("End all of a user's sessions"),
         ("DELETE", "/users/{id}/sessions/{session}") => op("End a session"),
-        ("PUT", "/users/{id}/role") => op("Give a user a role").body(user_body::role).ok::<UserWire<'_>>(g).tagged(),
+        ("PUT", "/users/{id}/role") => {
+            op("Give a user a role").body(user_body::role).guarded().ok::<UserWire<'_>>(g).tagged()
+        }
         ("PUT", "/users/{id}/status") => {
-            op("Suspend a user, or not").body(user_body::standing).ok::<UserWire<'_>>(g).tagged()
+            op("Suspend a user, or not").body(user_body::standing).guarded().ok::<UserWire<'_>>(g).tagged()
         }
         ("POST", "/api-keys") => op("Make an API key").body(new_key).created::<ApiKeyWire<'_>>(g),
         ("GET", "/api-keys") => {
-            op("API keys").query(|f| f.optional("owner", |n| n.id().map(UserId))).ok::<Vec<ApiKeyWire<'_>>>(g)
+            let list = op("API keys").query(|f| f.optional("owner", |n| n.id().map(UserId))).naming();
+            list.ok::<Vec<ApiKeyWire<'_>>>(g)
         }
         ("DELETE", "/api-keys/{id}") => op("Revoke an API key"),
         _ => return None,

@@ -146,6 +146,7 @@ impl<'a> PlacedWire<'a> {
 pub(crate) struct QuoteWire<'a> {
     #[serde(flatten)]
     placed: PlacedWire<'a>,
+    /// What would be available of the account then: its balance without what is held.
     balance_after: Shown<Credits>,
     position_after: PositionWire<'a>,
     price_after: Option<Shown<Credits>>,

@@ -31,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         get("/orders?status=pending", 422, "VALIDATION_ERROR", &["status"]),
         get("/orders?marketId=1", 422, "VALIDATION_ERROR", &["marketId"]),
         get("/orders?user=$ben", 400, "UNKNOWN_PARAMETER", &["user"]),
+        get("/leaderboard?by=luck&limit=0", 422, "VALIDATION_ERROR", &["by", "limit"]),
         get("/positions?sort=-profit", 400, "UNKNOWN_PARAMETER", &["sort"]),
         get("/users/$ben/orders", 404, "USER_NOT_FOUND", &[]),
         get("/users/me/transfers?kind=theft", 422, "VALIDATION_ERROR", &["kind"]),

@@ -249,6 +249,37 @@ async fn tour(server: &Server) {
     asking.ask("GET", "/health", None, None).await;
 }
 
+/// What is refused for what stands around the body is in the document, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_for_headers_and_for_what_a_query_names_are_in_the_document() {
+    on_each_store(|server| async move {
+        let (api, admin) = (server.api(), server.admin().await);
+        let document = Document::of(api).await;
+        let ann = api.sign_up("Ann").await;
+        let market = api.open_market(&ann, json!({})).await;
+        let nobody = "0193a5e0-0000-7000-8000-00000000dead";
+        let check = |method: &str, path: &str, answer: Answer, status: u16| {
+            document.check(method, &format!("/api/v1{path}"), None, &answer.expect(status));
+        };
+        for (name, body) in
+            [("role", json!({ "role": "user" })), ("status", json!({ "status": "active", "reason": "a test" }))]
+        {
+            let answer = api.request("PUT", &format!("/users/{}/{name}", ann.id)).by(admin).json(&body).send().await;
+            check("PUT", &format!("/users/{{id}}/{name}"), answer, 428);
+        }
+        let answer = api.get(&format!("/api-keys?owner={nobody}"), &ann).await;
+        check("GET", "/api-keys", answer, 404);
+        for path in ["/stream", "/ws"] {
+            let asked = api.request("GET", &format!("{path}?channels=market:{nobody}"));
+            check("GET", path, asked.header("Upgrade", "websocket").send().await, 404);
+        }
+        let close = api.request("POST", &format!("/markets/{market}/close")).by(&ann);
+        let answer = close.header("Content-Type", "text/plain").bytes(b"now".to_vec()).send().await;
+        check("POST", "/markets/{id}/close", answer, 415);
+    })
+    .await;
+}
+
 /// What the document says of a query string is known to the server.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_parameter_of_the_document_is_known_to_its_route() {

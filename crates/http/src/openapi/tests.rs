@@ -1,0 +1,56 @@
+//! What the document says of routes, without a server.
+
+use super::*;
+
+fn statuses<'a>(document: &'a Value, method: &str, path: &str) -> Vec<&'a str> {
+    let operation = &document["paths"][path][method];
+    let responses = operation["responses"].as_object().unwrap_or_else(|| panic!("no {method} {path}"));
+    responses.keys().map(String::as_str).collect()
+}
+
+#[test]
+fn every_list_takes_what_asks_for_a_page() {
+    let (document, mut lists) = (openapi(), 0);
+    for route in ROUTES.iter().filter(|route| route.method == "GET") {
+        let operation = &document["paths"][route.path]["get"];
+        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+        if schema["properties"]["meta"]["$ref"] != json!("#/components/schemas/MetaOfPage") {
+            continue;
+        }
+        lists += 1;
+        let parameters = operation["parameters"].as_array().unwrap();
+        for name in ["limit", "page", "offset", "cursor"] {
+            assert!(parameters.iter().any(|parameter| parameter["name"] == name), "{} lacks {name}", route.path);
+        }
+    }
+    assert!(lists > 10, "only {lists}");
+}
+
+#[test]
+fn what_a_route_may_be_refused_with_is_said() {
+    let document = openapi();
+    for (method, path, may_be) in [
+        ("put", "/api/v1/users/{id}/role", &["412", "428"][..]),
+        ("put", "/api/v1/users/{id}/status", &["412", "428"]),
+        ("get", "/api/v1/api-keys", &["404"]),
+        ("get", "/api/v1/stream", &["404"]),
+        ("get", "/api/v1/ws", &["404"]),
+        ("post", "/api/v1/markets/{id}/close", &["413", "415", "422"]),
+        ("delete", "/api/v1/orders/{id}", &["413", "415", "422"]),
+    ] {
+        let found = statuses(&document, method, path);
+        assert!(may_be.iter().all(|status| found.contains(status)), "{method} {path}: {found:?}");
+    }
+    let without_body = statuses(&document, "delete", "/api/v1/orders");
+    assert!(!without_body.contains(&"415") && without_body.contains(&"422"), "{without_body:?}");
+}
+
+#[test]
+fn who_has_a_refresh_token_need_not_be_signed_in_to_sign_out() {
+    let document = openapi();
+    let security = |path: &str| document["paths"][path]["post"]["security"].clone();
+    assert_eq!(security("/api/v1/auth/logout"), json!([{}, { "accessToken": [] }]));
+    assert_eq!(security("/api/v1/auth/logout-all"), json!([{ "accessToken": [] }]));
+    assert_eq!(security("/api/v1/orders"), json!([{ "accessToken": [] }, { "apiKey": ["trade"] }]));
+    assert_eq!(security("/api/v1/auth/login"), json!([]));
+}
