@@ -192,6 +192,7 @@ impl Filled {
         let markets = self.markets;
         // By a step that has no factor with a number of markets, so that all are met, and never neighbours.
         let any = move |number: u64| market_id(1 + number.wrapping_mul(611_953) % markets);
+        let asked_for = move |number: u64| any(number % FEW);
         if remembers {
             return Ok(vec![
                 Read::same("remembered: `GET /markets/{id}`", format!("/markets/{}", any(1))),
@@ -199,8 +200,12 @@ impl Filled {
             ]);
         }
         let mut reads = vec![
-            Read::of("`GET /markets/{id}`", move |number| format!("/markets/{}", any(number))),
-            Read::of("`GET /markets/{id}/book`", move |number| format!("/markets/{}/book", any(number))),
+            Read::of("`GET /markets/{id}`, of a thousand", move |number| format!("/markets/{}", asked_for(number))),
+            Read::of("`GET /markets/{id}/book`, of a thousand", move |number| {
+                format!("/markets/{}/book", asked_for(number))
+            }),
+            Read::of("`GET /markets/{id}`, of all", move |number| format!("/markets/{}", any(number))),
+            Read::of("`GET /markets/{id}/book`, of all", move |number| format!("/markets/{}/book", any(number))),
         ];
         let mut connection = Connection::open(&server.address).await?;
         let pages = (markets / 200).min(DEEP);
@@ -362,8 +367,11 @@ impl MarketsReport {
             "# Benchmarks: reads where there are many markets\n\n\
              Written by `{}` on a machine with {} cores that load, server and database share.\n{}\n{}\n\
              {CLIENTS} clients ask over kept connections, each again and again: on a store of {FEW} markets and on one of {many}, \
-             in turn, {ROUNDS} times; the best counts.\nEach market has two orders that rest, and two holders. Markets are asked for all over the store; nothing is \
-             remembered\n(`cache_bytes = 0`) but in the rows that say so. A *deep* page is one by cursor, after half of the few \
+             in turn, {ROUNDS} times; the best counts.\nEach market has two orders that rest, and two holders. Nothing is remembered (`cache_bytes = 0`) but in the rows \
+             that say so.\n*Of a thousand*: of the many, too, only {FEW} are asked for, which lie all over the store, as most of what \
+             people ask for is of\na small part. *Of all*: each request is for another market, so that of the many nothing is ever in the \
+             memory of a processor, nor of\nPostgreSQL or SQLite, but in that of the system: that row is of the machine as much as of the \
+             server. A *deep* page is one by cursor, after half of the few \
              markets or {DEEP}00 of the\nmany. *Counted* is the first page with its total, which is counted up to 1,000.\n\
              Ratios are of the many to the few. Processor time is that of the server and of PostgreSQL for each answer; it \
              decides,\nsince the machine's other work leaves it as it is.\n",
