@@ -9,7 +9,7 @@ use bellwether_tests::proxy::Proxy;
 use bellwether_tests::redis::Redis;
 use bellwether_tests::{Answer, Api, Installation, Server, Store, User};
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::replay::{replay_on, sample};
 
@@ -286,12 +286,27 @@ impl Reader {
         (proxy, writer)
     }
 
+    /// The market, as it shows it.
+    async fn read(&self) -> Answer {
+        read(self.server.api(), &self.path).await.expect(200)
+    }
+
+    /// Waits until it shows that best bid.
+    async fn shows(&self, bid: &str) {
+        agrees(self.server.api(), &self.path, |answer| best_bid(answer) == bid).await;
+    }
+
     /// Stops, and checks every invariant.
     async fn stop(self) {
         let installation = self.server.stop().await;
         installation.audit().await;
         installation.remove().await;
     }
+}
+
+/// The best bid for a market's first outcome.
+fn best_bid(market: &Answer) -> &Value {
+    &market.data()["outcomes"][0]["bestBid"]
 }
 
 /// Threats 40 and 44: a server that writes, and then dies or is cut off before it can say so, leaves nothing
@@ -302,24 +317,23 @@ async fn a_server_that_dies_between_commit_and_invalidation_leaves_nothing_stale
     for (round, dies) in [true, false, true].into_iter().enumerate() {
         let (proxy, writer) = reader.writer().await;
         let price = format!("0.{:03}", 100 + round);
-        let stale = read(reader.server.api(), &reader.path).await.expect(200);
+        let stale = reader.read().await;
         // From here on nothing that the writer says of its write gets through.
         proxy.freeze();
         let order = limit(&reader.market, "YES", "buy", &price, 1);
         let (placed, ()) = tokio::join!(writer.api().post("/orders", &reader.ann, order), async {
             for _ in 0..20 {
-                read(reader.server.api(), &reader.path).await.expect(200);
+                reader.read().await;
             }
         });
         placed.expect(201);
         let seen = read(writer.api(), &reader.path).await.expect(200);
-        assert_eq!(seen.data()["outcomes"][0]["bestBid"], json!(price), "who wrote reads it at once");
+        assert_eq!(best_bid(&seen), &price, "who wrote reads it at once");
         if dies {
             writer.kill().await;
         }
-        agrees(reader.server.api(), &reader.path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price))
-            .await;
-        assert_ne!(stale.data()["outcomes"][0]["bestBid"], json!(price));
+        reader.shows(&price).await;
+        assert_ne!(best_bid(&stale), &price);
     }
     reader.stop().await;
 }
@@ -335,7 +349,7 @@ async fn what_a_dead_server_did_not_end_is_ended_by_those_who_hear_of_its_commit
         let price = format!("0.{:03}", 100 + round);
         let started = Instant::now();
         loop {
-            read(reader.server.api(), &reader.path).await.expect(200);
+            reader.read().await;
             if reader.redis.tell(&prolong).await.starts_with(":1") {
                 break;
             }
@@ -346,8 +360,7 @@ async fn what_a_dead_server_did_not_end_is_ended_by_those_who_hear_of_its_commit
         let order = limit(&reader.market, "YES", "buy", &price, 1);
         writer.api().post("/orders", &reader.ann, order).await.expect(201);
         writer.kill().await;
-        agrees(reader.server.api(), &reader.path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price))
-            .await;
+        reader.shows(&price).await;
     }
     reader.stop().await;
 }
