@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const READ_PATIENCE: Duration = Duration::from_secs(1);
 /// So many writers are remembered before those are forgotten whom every replica must have passed.
 const MANY_WRITERS: usize = 10_000;
+/// Where the primary is counts for what was written so long before it was heard: longer than it takes to say so, and
+/// than a commit may be under way that nobody waits for any more.
+const HEARSAY: Duration = Duration::from_secs(1);
 /// Where a replica is that is not read from.
 const OUT: i64 = i64::MIN;
 /// A place that no replica reaches: for what may have been written, nobody knows where.
@@ -41,16 +44,24 @@ const REPLICA_AT: &str = "SELECT coalesce((pg_last_wal_replay_lsn() - '0/0')::bi
                           (SELECT system_identifier FROM pg_control_system()), pg_is_in_recovery()";
 
 /// The places in the log that writers have to be read at.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RecentWrites {
     writers: Mutex<HashMap<UserId, (i64, Instant)>>,
-    /// After so long every replica that is read from has passed any place.
-    kept_for: Duration,
+    /// Every replica that is read from is where the primary was when that was last heard.
+    passed: Mutex<Option<Instant>>,
 }
 
 impl RecentWrites {
-    fn new(max_lag: Duration) -> Self {
-        Self { writers: Mutex::default(), kept_for: max_lag.saturating_mul(2) + 2 * PATIENCE }
+    /// Every replica that is read from has passed the place that was heard of the primary at that moment. Moments come
+    /// in their order; none does while the primary is not heard of, however long that is.
+    fn passed(&self, heard: Instant) {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+    }
+
+    /// Whether every replica that is read from has what was written then.
+    fn has_passed(&self, written: Instant) -> bool {
+        let passed = *self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.is_some_and(|heard| heard >= written + HEARSAY)
     }
 
     /// Remembers what was committed for these users at that place; none where nobody knows whether it was.
@@ -58,7 +69,7 @@ impl RecentWrites {
         let (place, now) = (place.unwrap_or(NOWHERE), Instant::now());
         let mut writers = self.writers();
         if writers.len() > MANY_WRITERS {
-            writers.retain(|_, (_, at)| now.duration_since(*at) < self.kept_for);
+            writers.retain(|_, (_, at)| !self.has_passed(*at));
         }
         for user in users {
             let written = writers.entry(*user).or_insert((place, now));
@@ -71,7 +82,7 @@ impl RecentWrites {
         let Some(reader) = reader else { return 0 };
         let mut writers = self.writers();
         match writers.get(&reader) {
-            Some((_, at)) if at.elapsed() >= self.kept_for => {
+            Some((_, at)) if self.has_passed(*at) => {
                 writers.remove(&reader);
                 0
             }
@@ -177,12 +188,17 @@ impl PgReplicas {
             Ok(Arc::new(Replica { number, store, place: AtomicI64::new(OUT) }))
         };
         let replicas = (1..).zip(urls).map(replica).collect::<Result<Vec<_>, StoreError>>()?;
-        let recent = Arc::new(RecentWrites::new(max_lag));
+        let recent = Arc::new(RecentWrites::default());
         if !primary.remember_writes(Arc::clone(&recent)) {
             return Err(Trouble::Unfit("the primary has replicas already".to_owned()).into());
         }
-        let watch =
-            Watch { primary: Arc::clone(&primary), replicas: replicas.clone(), max_lag, samples: VecDeque::new() };
+        let watch = Watch {
+            primary: Arc::clone(&primary),
+            replicas: replicas.clone(),
+            recent: Arc::clone(&recent),
+            max_lag,
+            samples: VecDeque::new(),
+        };
         let watching = tokio::spawn(watch.run());
         Ok(Self { primary, replicas, recent, turn: AtomicUsize::new(0), watching })
     }
@@ -215,6 +231,7 @@ impl Drop for PgReplicas {
 struct Watch {
     primary: Arc<PgStore>,
     replicas: Vec<Arc<Replica>>,
+    recent: Arc<RecentWrites>,
     max_lag: Duration,
     /// Where the primary was when, the oldest first; no older than may be lagged behind.
     samples: VecDeque<(Instant, i64)>,
@@ -249,7 +266,7 @@ impl Watch {
         while self.samples.len() > 1 && self.samples.front().is_some_and(|(at, _)| at.elapsed() > self.max_lag) {
             self.samples.pop_front();
         }
-        let oldest = self.samples.front().map_or(0, |(_, place)| *place);
+        let Some((heard, oldest)) = self.samples.front().copied() else { return };
         for (replica, place) in self.replicas.iter().zip(places) {
             match place {
                 Ok(place) if place >= oldest => replica.take_in(place),
@@ -257,6 +274,7 @@ impl Watch {
                 Err(why) => replica.leave_out(&why),
             }
         }
+        self.recent.passed(heard);
     }
 }
 
@@ -268,17 +286,18 @@ mod tests {
         UserId(uuid::Uuid::from_u128(number))
     }
 
-    fn after_writes(kept_for: Duration) -> [i64; 4] {
-        let recent = RecentWrites { writers: Mutex::default(), kept_for };
+    /// However long that takes: a primary that is too busy to say where it is does not make replicas nearer.
+    #[test]
+    fn a_writer_is_read_where_it_wrote_until_every_replica_is_past_that() {
+        let recent = RecentWrites::default();
         recent.put(&HashSet::from([user(1)]), Some(500));
         recent.put(&HashSet::from([user(1)]), Some(400));
         recent.put(&HashSet::from([user(2)]), None);
-        [Some(user(1)), Some(user(2)), Some(user(3)), None].map(|who| recent.of(who))
-    }
-
-    #[test]
-    fn a_writer_is_read_where_it_wrote_until_every_replica_must_be_past_that() {
-        assert_eq!(after_writes(Duration::from_secs(60)), [500, NOWHERE, 0, 0]);
-        assert_eq!(after_writes(Duration::ZERO), [0; 4]);
+        let read_at = || [Some(user(1)), Some(user(2)), Some(user(3)), None].map(|who| recent.of(who));
+        assert_eq!(read_at(), [500, NOWHERE, 0, 0]);
+        recent.passed(Instant::now());
+        assert_eq!(read_at(), [500, NOWHERE, 0, 0], "it may have been said before, and heard only now");
+        recent.passed(Instant::now() + HEARSAY);
+        assert_eq!(read_at(), [0; 4]);
     }
 }
