@@ -45,34 +45,42 @@ const REPLICA_AT: &str = "SELECT coalesce((pg_last_wal_replay_lsn() - '0/0')::bi
 
 /// The places in the log that writers have to be read at.
 #[derive(Debug, Default)]
-pub(crate) struct RecentWrites {
-    writers: Mutex<HashMap<UserId, (i64, Instant)>>,
-    /// Every replica that is read from is where the primary was when that was last heard.
-    passed: Mutex<Option<Instant>>,
+pub(crate) struct RecentWrites(Mutex<Writers>);
+
+#[derive(Debug, Default)]
+struct Writers {
+    places: HashMap<UserId, (i64, Instant)>,
+    /// Every replica that is read from has what was written until then; none where that is not known yet.
+    passed: Option<Instant>,
+}
+
+impl Writers {
+    fn has_passed(&self, written: Instant) -> bool {
+        self.passed.is_some_and(|passed| written <= passed)
+    }
+
+    fn forget_passed(&mut self) {
+        let Some(passed) = self.passed else { return };
+        self.places.retain(|_, (_, written)| *written > passed);
+    }
 }
 
 impl RecentWrites {
     /// Every replica that is read from has passed the place that was heard of the primary at that moment. Moments come
     /// in their order; none does while the primary is not heard of, however long that is.
     fn passed(&self, heard: Instant) {
-        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
-    }
-
-    /// Whether every replica that is read from has what was written then.
-    fn has_passed(&self, written: Instant) -> bool {
-        let passed = *self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        passed.is_some_and(|heard| heard >= written + HEARSAY)
+        self.writers().passed = heard.checked_sub(HEARSAY);
     }
 
     /// Remembers what was committed for these users at that place; none where nobody knows whether it was.
     pub(crate) fn put(&self, users: &HashSet<UserId>, place: Option<i64>) {
         let (place, now) = (place.unwrap_or(NOWHERE), Instant::now());
         let mut writers = self.writers();
-        if writers.len() > MANY_WRITERS {
-            writers.retain(|_, (_, at)| !self.has_passed(*at));
+        if writers.places.len() > MANY_WRITERS {
+            writers.forget_passed();
         }
         for user in users {
-            let written = writers.entry(*user).or_insert((place, now));
+            let written = writers.places.entry(*user).or_insert((place, now));
             *written = (written.0.max(place), now);
         }
     }
@@ -81,9 +89,9 @@ impl RecentWrites {
     fn of(&self, reader: Option<UserId>) -> i64 {
         let Some(reader) = reader else { return 0 };
         let mut writers = self.writers();
-        match writers.get(&reader) {
-            Some((_, at)) if self.has_passed(*at) => {
-                writers.remove(&reader);
+        match writers.places.get(&reader) {
+            Some((_, at)) if writers.has_passed(*at) => {
+                writers.places.remove(&reader);
                 0
             }
             Some((place, _)) => *place,
@@ -91,8 +99,8 @@ impl RecentWrites {
         }
     }
 
-    fn writers(&self) -> MutexGuard<'_, HashMap<UserId, (i64, Instant)>> {
-        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writers(&self) -> MutexGuard<'_, Writers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
