@@ -34,6 +34,7 @@ use crate::events::read;
 use crate::{Context, Error};
 use books::{Book, Books, Wanted};
 use message::{Gap, Nothing, SNAPSHOT};
+use stream::Missed;
 use subscribers::{Queue, Subscribers, message_for};
 
 /// How many batches are read at a time.
@@ -217,7 +218,7 @@ impl Live {
         counted: Counted,
     ) -> Result<Stream, Error> {
         let Checked { topics, outcomes } = self.check(topics).await?;
-        let (number, queue, missed, missed_bytes) = loop {
+        let (number, queue, missed) = loop {
             self.start().await?;
             let begun = match resume {
                 Some(asked) => self.missed(&topics, asked).await?,
@@ -234,23 +235,22 @@ impl Live {
         for (market, outcomes) in outcomes {
             self.give_books(number, market, outcomes);
         }
-        let (live, missed) = (self.clone(), missed.into());
-        Ok(Stream { live, number, counted, topics, missed, missed_bytes, messages, end, hold: None })
+        Ok(Stream { live: self.clone(), number, counted, topics, missed, messages, end, hold: None })
     }
 
-    /// Puts somebody among those who follow, at the place up to which it has everything. Its number and queue, and what
-    /// it is given first, with the bytes of that which are counted as at hand.
-    fn add(&self, follower: Follower, topics: &Topics, begun: Begun) -> Option<(u64, Queue, Vec<Arc<Message>>, usize)> {
+    /// Puts somebody among those who follow, at the place up to which it has everything.
+    fn add(&self, follower: Follower, topics: &Topics, begun: Begun) -> Option<(u64, Queue, Missed)> {
         let now = self.ctx.clock.now();
         let mut state = self.lock();
         if !state.is_running {
             return None;
         }
         let told = state.told();
-        let gap = |asked| vec![Message::standing("gap", told, now, Gap { asked, reload: what_to_reload(topics) })];
-        let (missed, bytes) = match begun {
-            Begun::Now => (vec![Message::standing("hello", told, now, Nothing {})], 0),
-            Begun::Gap { asked } => (gap(asked), 0),
+        let only = |message| Missed { messages: VecDeque::from([message]), bytes: 0 };
+        let gap = |asked| only(Message::standing("gap", told, now, Gap { asked, reload: what_to_reload(topics) }));
+        let missed = match begun {
+            Begun::Now => only(Message::standing("hello", told, now, Nothing {})),
+            Begun::Gap { asked } => gap(asked),
             Begun::After { asked, mut messages } => {
                 let had = messages.last().and_then(|message| message.sequence)?;
                 if EventBatch::position_of(had) < state.recent_from || asked > told {
@@ -262,15 +262,15 @@ impl Live {
                 messages.extend(after.filter_map(|recorded| message_for(topics, recorded)));
                 let bytes = bytes_of(&messages);
                 if state.missed_bytes.saturating_add(bytes) > MOST_AT_HAND {
-                    (gap(asked), 0)
+                    gap(asked)
                 } else {
-                    (messages, bytes)
+                    Missed { messages: messages.into(), bytes }
                 }
             }
         };
-        state.missed_bytes = state.missed_bytes.saturating_add(bytes);
+        state.missed_bytes = state.missed_bytes.saturating_add(missed.bytes);
         let (number, queue) = state.subscribers.add(follower, topics.clone());
-        Some((number, queue, missed, bytes))
+        Some((number, queue, missed))
     }
 
     /// What has happened after an event, up to what this process has at hand. The first message says that

@@ -24,16 +24,21 @@ pub struct Checked {
     pub(super) outcomes: BTreeMap<MarketId, usize>,
 }
 
+/// What a stream is given first.
+#[derive(Default)]
+pub(super) struct Missed {
+    pub(super) messages: VecDeque<Arc<Message>>,
+    /// How many bytes are counted as at hand, until all of it is taken: none for a greeting.
+    pub(super) bytes: usize,
+}
+
 /// What one who follows gets.
 pub struct Stream {
     pub(super) live: Live,
     pub(super) number: u64,
     pub(super) counted: Counted,
     pub(super) topics: Topics,
-    /// What it is given first.
-    pub(super) missed: VecDeque<Arc<Message>>,
-    /// The bytes of it that are counted as at hand, until all of it is taken.
-    pub(super) missed_bytes: usize,
+    pub(super) missed: Missed,
     pub(super) messages: mpsc::Receiver<Arc<Message>>,
     pub(super) end: Arc<OnceLock<End>>,
     /// What stands for the one who follows while this is open.
@@ -68,15 +73,15 @@ impl Stream {
 
     /// The next message, or why there is none any more. May be abandoned while it waits.
     pub async fn next(&mut self) -> Result<Arc<Message>, End> {
-        if self.missed_bytes > 0
+        if self.missed.bytes > 0
             && let Some(end) = self.end.get().copied()
         {
             // What it has not taken it asks for when it comes back.
             self.forget_missed();
             return Err(end);
         }
-        if let Some(message) = self.missed.pop_front() {
-            if self.missed.is_empty() {
+        if let Some(message) = self.missed.messages.pop_front() {
+            if self.missed.messages.is_empty() {
                 self.forget_missed();
             }
             return Ok(message);
@@ -85,8 +90,7 @@ impl Stream {
     }
 
     fn forget_missed(&mut self) {
-        self.missed = VecDeque::new();
-        let bytes = std::mem::take(&mut self.missed_bytes);
+        let Missed { bytes, .. } = std::mem::take(&mut self.missed);
         if bytes > 0 {
             self.live.lock().taken(bytes);
         }
@@ -149,7 +153,7 @@ impl Drop for Stream {
         let mut state = self.live.lock();
         state.drop_subscriber(self.number, End::Gone);
         state.leave(self.counted);
-        state.taken(self.missed_bytes);
+        state.taken(self.missed.bytes);
         drop(state);
         if let Some(hold) = self.hold.take() {
             match self.end.get() {
