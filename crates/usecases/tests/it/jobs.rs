@@ -33,6 +33,7 @@ fn with(jobs: MockJobs) -> Context {
 
 /// Does jobs as it is told, and says which it did.
 struct Scripted<F> {
+    kind: JobKind,
     did: Mutex<Vec<JobId>>,
     outcome: F,
 }
@@ -40,26 +41,12 @@ struct Scripted<F> {
 #[async_trait]
 impl<F: Fn(&Job) -> Result<Verdict, Failure> + Send + Sync> Handler for Scripted<F> {
     fn kind(&self) -> JobKind {
-        JobKind::Probe
+        self.kind
     }
 
     async fn run(&self, _: &Context, job: &Job) -> Result<Verdict, Failure> {
         self.did.lock().unwrap().push(job.id);
         (self.outcome)(job)
-    }
-}
-
-/// The same for another kind.
-struct OfAudits<H>(H);
-
-#[async_trait]
-impl<H: Handler> Handler for OfAudits<H> {
-    fn kind(&self) -> JobKind {
-        JobKind::Audit
-    }
-
-    async fn run(&self, ctx: &Context, job: &Job) -> Result<Verdict, Failure> {
-        self.0.run(ctx, job).await
     }
 }
 
@@ -83,7 +70,7 @@ async fn work_off(
         }
         Ok(None)
     });
-    let handler = Arc::new(Scripted { did: Mutex::default(), outcome });
+    let handler = Arc::new(Scripted { kind: JobKind::Probe, did: Mutex::default(), outcome });
     jobs::work(with(jobs), handler.clone(), stopped).await;
     handler.did.lock().unwrap().clone()
 }
@@ -143,9 +130,9 @@ async fn a_job_that_failed_too_often_is_given_up_before_it_is_begun() {
 /// Also where there is room for no more than that one: the next one is not left waiting for its end.
 #[tokio::test]
 async fn after_a_job_that_is_given_up_the_next_is_begun() {
-    let [audits, others] = [JobKind::Audit, JobKind::Probe].map(|kind| kind.manner());
+    let audits = JobKind::Audit.manner();
     let (mut queue, (stop, stopped)) = (MockJobs::new(), watch::channel(false));
-    assert_eq!(audits.at_once, 1, "this is about kinds of which one is done at a time, unlike {others:?}");
+    assert_eq!(audits.at_once, 1, "this is about kinds of which one is done at a time");
     let of_kind = |n| Job { kind: JobKind::Audit, ..job(n) };
     let mut jobs = vec![of_kind(2), Job { failures: audits.most_failures, ..of_kind(1) }];
     queue.expect_claim().returning(move |_, _, _, _| Ok(jobs.pop().into_iter().collect()));
@@ -155,11 +142,11 @@ async fn after_a_job_that_is_given_up_the_next_is_begun() {
         stop.send_replace(true);
         Ok(None)
     });
-    let handler = Scripted { did: Mutex::default(), outcome: |_: &Job| Ok(Verdict::Done(None)) };
-    let handler = Arc::new(OfAudits(handler));
+    let outcome = |_: &Job| Ok(Verdict::Done(None));
+    let handler = Arc::new(Scripted { kind: JobKind::Audit, did: Mutex::default(), outcome });
     let working = jobs::work(with(queue), handler.clone(), stopped);
     tokio::time::timeout(Duration::from_secs(20), working).await.expect("nothing is begun any more");
-    assert_eq!(*handler.0.did.lock().unwrap(), [job(2).id]);
+    assert_eq!(*handler.did.lock().unwrap(), [job(2).id]);
 }
 
 #[tokio::test]
@@ -187,7 +174,7 @@ async fn who_is_told_to_stop_takes_nothing_more_and_ends_what_it_began() {
         stopping.send_replace(true);
         Ok(Verdict::Done(None))
     };
-    jobs::work(with(queue), Arc::new(Scripted { did: Mutex::default(), outcome }), stopped).await;
+    jobs::work(with(queue), Arc::new(Scripted { kind: JobKind::Probe, did: Mutex::default(), outcome }), stopped).await;
     drop(stop);
 }
 

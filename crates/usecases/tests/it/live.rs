@@ -154,6 +154,22 @@ async fn who_has_missed_too_much_is_told_of_a_gap_and_so_is_who_comes_when_other
     assert_eq!(first_of(200, 6 * 1024).await.1.kind, "resumed", "who goes leaves room");
 }
 
+/// So much happens that whoever takes nothing of it is too slow; this one takes all.
+async fn told_to_one_who_keeps_up(
+    happened: &Happened,
+    live: &Live,
+    ctx: &Context,
+) -> bellwether_usecases::live::Stream {
+    let mut quick = live.follow(somebody(), all_markets(), None).await.unwrap();
+    assert_eq!(quick.next().await.unwrap().kind, "hello");
+    for _ in 0..3 {
+        happened.edit(1, 400);
+        ctx.event_bell.ring();
+        heard(&mut quick, 400).await;
+    }
+    quick
+}
+
 #[tokio::test]
 async fn who_is_dropped_gets_nothing_more_of_what_it_missed() {
     let happened = Happened::default();
@@ -161,13 +177,7 @@ async fn who_is_dropped_gets_nothing_more_of_what_it_missed() {
     happened.edit(1, 900);
     let mut slow = live.follow(somebody(), all_markets(), Some(0)).await.unwrap();
     assert_eq!(slow.next().await.unwrap().kind, "resumed");
-    let mut quick = live.follow(somebody(), all_markets(), None).await.unwrap();
-    assert_eq!(quick.next().await.unwrap().kind, "hello");
-    for _ in 0..2 {
-        happened.edit(1, 400);
-        ctx.event_bell.ring();
-        heard(&mut quick, 400).await;
-    }
+    let _quick = told_to_one_who_keeps_up(&happened, &live, &ctx).await;
     assert_eq!(slow.next().await, Err(End::Slow));
 }
 
@@ -177,13 +187,7 @@ async fn who_does_not_keep_up_is_dropped_and_told_so() {
     let happened = Happened::default();
     let (live, ctx) = live(&happened);
     let mut slow = live.follow(somebody(), all_markets(), None).await.unwrap();
-    let mut quick = live.follow(somebody(), all_markets(), None).await.unwrap();
-    assert_eq!(quick.next().await.unwrap().kind, "hello");
-    for _ in 0..3 {
-        happened.edit(1, 400);
-        ctx.event_bell.ring();
-        heard(&mut quick, 400).await;
-    }
+    let _quick = told_to_one_who_keeps_up(&happened, &live, &ctx).await;
     let mut count = 0;
     let end = loop {
         match slow.next().await {
