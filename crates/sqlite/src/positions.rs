@@ -1,10 +1,11 @@
-//! Positions and their holdings.
+//! Positions, each with its shares of all outcomes in one row.
 
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
+use bellwether_domain::money::Shares;
 use bellwether_domain::ports::{
     Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Positions, StoreError,
 };
@@ -17,57 +18,36 @@ use crate::schema::POSITIONS;
 use crate::sql::{Row, Sql, Values};
 use crate::unit::SqliteUnitOfWork;
 
-/// The columns of a position.
+/// The columns of a position. The lists of shares are JSON.
 pub(crate) fn bind(position: &Position, row: &mut Values) {
+    let list = |shares: &dyn Fn(&Holding) -> i64| {
+        let counts: Vec<String> = position.holdings.iter().map(|holding| shares(holding).to_string()).collect();
+        format!("[{}]", counts.join(","))
+    };
+    let free = list(&|holding| holding.quantity.count().saturating_sub(holding.held.count()));
+    let held = list(&|holding| holding.held.count());
     row.add(position.market).add(position.user).add(position.spent).add(position.received).add(position.settled_at);
+    row.add(free).add(held);
 }
 
-/// The columns of a holding of a position.
-pub(crate) fn bind_holding((position, outcome, holding): (&Position, i64, &Holding), row: &mut Values) {
-    row.add(position.market).add(position.user).add(outcome).add(holding.quantity).add(holding.held);
-}
-
-/// A position as its own row has it.
 fn read(row: &mut Row) -> Result<Position, StoreError> {
-    let market = MarketId(row.id()?);
-    Ok(Position {
-        user: UserId(row.id()?),
-        market,
-        spent: row.credits()?,
-        received: row.credits()?,
-        settled_at: row.opt_time()?,
-        holdings: Vec::new(),
-    })
+    let (market, user) = (MarketId(row.id()?), UserId(row.id()?));
+    let (spent, received, settled_at) = (row.credits()?, row.credits()?, row.opt_time()?);
+    let (free, held) = (row.text_as("free shares", counts)?, row.text_as("held shares", counts)?);
+    let holdings = free.into_iter().zip(held).map(|(free, held)| {
+        let quantity = free.checked_add(held)?;
+        Some(Holding { quantity: Shares::new(quantity), held: Shares::new(held) })
+    });
+    let holdings = holdings.collect::<Option<Vec<_>>>();
+    let holdings =
+        holdings.ok_or_else(|| StoreError::Corrupt(format!("user {user} has too many shares in {market}")))?;
+    Ok(Position { user, market, spent, received, settled_at, holdings })
 }
 
-/// The columns of a position and of one of its holdings; each position is in as many rows as it has holdings.
-const WITH_HOLDINGS: &str =
-    "SELECT p.market_id, p.user_id, p.spent, p.received, p.settled_at, h.outcome, h.quantity, h.held FROM ";
-const JOIN_HOLDINGS: &str = " LEFT JOIN holdings AS h ON h.market_id = p.market_id AND h.user_id = p.user_id";
-
-/// Reads rows of [`WITH_HOLDINGS`], in which the positions may come in any order but each's
-/// holdings by outcome.
-fn read_with_holdings(rows: impl IntoIterator<Item = Row>) -> Result<Vec<Position>, StoreError> {
-    let mut positions: Vec<Position> = Vec::new();
-    let mut row_of: HashMap<(MarketId, UserId), usize> = HashMap::new();
-    for mut row in rows {
-        let position = read(&mut row)?;
-        let index = *row_of.entry((position.market, position.user)).or_insert(positions.len());
-        if index == positions.len() {
-            positions.push(position);
-        }
-        let Some(position) = positions.get_mut(index) else { continue };
-        if let Some(outcome) = row.opt_int()? {
-            if i64::try_from(position.holdings.len()) != Ok(outcome) {
-                return Err(StoreError::Corrupt(format!(
-                    "user {} lacks a holding in market {}",
-                    position.user, position.market
-                )));
-            }
-            position.holdings.push(Holding { quantity: row.shares()?, held: row.shares()? });
-        }
-    }
-    Ok(positions)
+/// A list's text, `[1,2]`.
+fn counts(text: &str) -> Option<Vec<i64>> {
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    inner.split_terminator(',').map(|count| count.parse().ok()).collect()
 }
 
 /// Positions by their users and markets.
@@ -76,26 +56,20 @@ pub(crate) fn by_pairs(connection: &mut Connection, pairs: &[(UserId, MarketId)]
         return Ok(Vec::new());
     }
     let distinct: HashSet<&(UserId, MarketId)> = pairs.iter().collect();
-    let text = format!(
-        "{WITH_HOLDINGS} positions AS p {JOIN_HOLDINGS} WHERE p.market_id = ? AND p.user_id = ? ORDER BY h.outcome"
-    );
+    let text = format!("{} WHERE market_id = ? AND user_id = ?", POSITIONS.select());
     let rows = connection.rows_each(&text, distinct, |(user, market), row| {
         row.add(*market).add(*user);
     })?;
-    let mut positions = read_with_holdings(rows.into_iter().flatten())?;
+    let mut positions = rows.into_iter().flatten().map(|mut row| read(&mut row)).collect::<Result<Vec<_>, _>>()?;
     positions.sort_by_key(|position| (position.market, position.user));
     Ok(positions)
 }
 
 /// The index that is named keeps every batch of a payout from passing over all that are settled.
 fn unsettled(connection: &mut Connection, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError> {
-    let sql = Sql::new(WITH_HOLDINGS)
-        .then("(SELECT * FROM positions INDEXED BY positions_unsettled WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ? + 0) AS p")
-        .bind(market)
-        .bind(limit)
-        .then(JOIN_HOLDINGS)
-        .then(" ORDER BY p.user_id, h.outcome");
-    read_with_holdings(connection.rows(sql)?)
+    let sql = Sql::new(format!("SELECT {} FROM positions INDEXED BY positions_unsettled", POSITIONS.columns))
+        .then(" WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ? + 0");
+    connection.read("a position", sql.bind(market).bind(limit), read)
 }
 
 /// A page of positions with their markets: a bounded number of statements in one snapshot.
@@ -111,20 +85,17 @@ pub(crate) fn list(
     let keys = |PositionSort::Spent: &PositionSort| ("spent", NUMBER);
     connection.snapshot(|connection| {
         let page = list.page(connection, page, keys, |connection, sql| connection.read("a position", sql, read))?;
-        let pairs: Vec<(UserId, MarketId)> = page.items.iter().map(|p| (p.user, p.market)).collect();
-        let mut whole: HashMap<(UserId, MarketId), Position> =
-            by_pairs(connection, &pairs)?.into_iter().map(|p| ((p.user, p.market), p)).collect();
-        let ids: HashSet<MarketId> = pairs.iter().map(|(_, market)| *market).collect();
+        let ids: HashSet<MarketId> = page.items.iter().map(|position| position.market).collect();
         let ids: Vec<MarketId> = ids.into_iter().collect();
         let markets: HashMap<MarketId, Market> =
             markets::by_ids(connection, &ids)?.into_iter().map(|m| (m.id, m)).collect();
-        let join = |pair: &(UserId, MarketId)| {
-            let joined = whole.remove(pair).zip(markets.get(&pair.1).cloned());
-            let joined = joined.map(|(position, market)| PositionInMarket { position, market });
-            joined
-                .ok_or_else(|| StoreError::Corrupt(format!("the position of user {} has no market {}", pair.0, pair.1)))
+        let join = |position: Position| {
+            let market = markets.get(&position.market).cloned();
+            let missing = || StoreError::Corrupt(format!("a position of user {} has no market", position.user));
+            let market = market.ok_or_else(missing)?;
+            Ok(PositionInMarket { position, market })
         };
-        let items = pairs.iter().map(join).collect::<Result<Vec<_>, _>>()?;
+        let items = page.items.into_iter().map(join).collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Page { items, total: page.total, has_more: page.has_more })
     })
 }

@@ -136,11 +136,12 @@ pub(crate) const TRADES: Table = Table {
     changing: &[],
 };
 
-pub(crate) const POSITIONS: Table =
-    Table { name: "positions", columns: "market_id, user_id, spent, received, settled_at", width: 5, changing: &[] };
-
-pub(crate) const HOLDINGS: Table =
-    Table { name: "holdings", columns: "market_id, user_id, outcome, quantity, held", width: 5, changing: &[] };
+pub(crate) const POSITIONS: Table = Table {
+    name: "positions",
+    columns: "market_id, user_id, spent, received, settled_at, free, held",
+    width: 7,
+    changing: &[],
+};
 
 /// Figures of users in markets; what is written is added.
 pub(crate) const MARKET_SCORES: Table = Table {

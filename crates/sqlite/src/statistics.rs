@@ -35,8 +35,7 @@ const STATISTICS: &str = concat!(
     " AND (SELECT counted = 0 FROM positions WHERE positions.market_id = trades.market_id AND user_id = maker_id)) \
             AS traded) AS fresh, \
         (SELECT coalesce(sum(CASE WHEN settled_at IS NOT NULL THEN received - spent END), 0) AS profit, \
-            count(CASE WHEN settled_at IS NULL AND EXISTS (SELECT 1 FROM holdings WHERE holdings.market_id = positions.market_id \
-                    AND holdings.user_id = positions.user_id AND quantity > 0) THEN 1 END) AS open_positions \
+            count(CASE WHEN settled_at IS NULL AND (free GLOB '*[1-9]*' OR held GLOB '*[1-9]*') THEN 1 END) AS open_positions \
             FROM positions WHERE user_id = ? AND counted = 0) AS held"
 );
 

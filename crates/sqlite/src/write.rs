@@ -9,9 +9,9 @@ use bellwether_domain::ports::{Changes, StoreError};
 
 use crate::connection::Connection;
 use crate::schema::{
-    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, COUNTINGS, HOLDINGS, JOBS,
-    MAIL_TOKENS, MARKET_COUNTERS, MARKET_SCORES, MARKET_TAGS, MARKETS, ORDER_GROUPS, ORDERS, OUTCOMES, POSITIONS,
-    REFRESH_TOKENS, SCORES, SESSIONS, TRADES, TRANSFERS, Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
+    ACCOUNTS, ANSWERS, API_KEY_SPENDING, API_KEY_USES, API_KEYS, CANCEL_SWITCHES, COUNTINGS, JOBS, MAIL_TOKENS,
+    MARKET_COUNTERS, MARKET_SCORES, MARKET_TAGS, MARKETS, ORDER_GROUPS, ORDERS, OUTCOMES, POSITIONS, REFRESH_TOKENS,
+    SCORES, SESSIONS, TRADES, TRANSFERS, Table, USERS, WEBHOOK_DELIVERIES, WEBHOOKS,
 };
 use crate::sql::Values;
 use crate::{
@@ -41,12 +41,6 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
     insert(&mut steps, &ORDERS, "", &changes.new_orders, orders::bind);
     update(&mut steps, &ORDERS, &changes.orders, orders::bind_change);
     insert(&mut steps, &POSITIONS, POSITION_EXISTS, &changes.positions, positions::bind);
-    let holdings = changes
-        .positions
-        .iter()
-        .flat_map(|p| (0_i64..).zip(&p.holdings).map(move |(outcome, holding)| (p, outcome, holding)));
-    let holdings: Vec<_> = holdings.collect();
-    insert(&mut steps, &HOLDINGS, HOLDING_EXISTS, &holdings, |holding, row| positions::bind_holding(*holding, row));
     insert(&mut steps, &TRADES, "", &changes.trades, trades::bind);
     insert(&mut steps, &TRANSFERS, "", &changes.transfers, accounts::bind_transfer);
     insert(&mut steps, &ANSWERS, "", &changes.answers, answers::bind);
@@ -87,9 +81,8 @@ pub(crate) fn run(connection: &mut Connection, steps: Vec<Step>) -> Result<(), S
 }
 
 const POSITION_EXISTS: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
-                               spent = excluded.spent, received = excluded.received, settled_at = excluded.settled_at";
-const HOLDING_EXISTS: &str =
-    " ON CONFLICT (market_id, user_id, outcome) DO UPDATE SET quantity = excluded.quantity, held = excluded.held";
+                               spent = excluded.spent, received = excluded.received, settled_at = excluded.settled_at, \
+                               free = excluded.free, held = excluded.held";
 const SPENDING_EXISTS: &str = " ON CONFLICT (key_id) DO UPDATE SET day = excluded.day, spent = excluded.spent";
 const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
                               name = excluded.name, last_price = excluded.last_price, probability = excluded.probability, \
@@ -171,14 +164,16 @@ fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) {
     });
 }
 
+/// No list has a digit but zeros.
+const NO_SHARES: &str = " AND free NOT GLOB '*[1-9]*' AND held NOT GLOB '*[1-9]*'";
+
 /// Ended orders and empty positions go with their market. Whatever else there is, be it a trade, an
 /// order that still rests or a share, refuses by its reference. Accounts stay, since the ledger
 /// forgets nothing.
 fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
     delete(steps, &ORDER_GROUPS, "market_id", "", ids, 0);
     delete(steps, &MARKET_TAGS, "market_id", "", ids, 0);
-    delete(steps, &HOLDINGS, "market_id", " AND quantity = 0", ids, 0);
-    delete(steps, &POSITIONS, "market_id", "", ids, 0);
+    delete(steps, &POSITIONS, "market_id", NO_SHARES, ids, 0);
     delete(steps, &ORDERS, "market_id", " AND status <> 'open'", ids, 0);
     delete(steps, &OUTCOMES, "market_id", "", ids, 0);
     delete(steps, &MARKET_COUNTERS, "market_id", "", ids, ids.len());

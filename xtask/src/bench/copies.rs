@@ -88,15 +88,14 @@ impl Store {
             differs: vec![("id", order_id), ("market_id", id.clone())],
             count,
         });
-        for table in ["positions", "holdings"] {
-            all.push(Copied { table, of: of.clone(), differs: vec![("market_id", id.clone())], count });
-            all.push(Copied {
-                table,
-                of: format!("{of} AND c.user_id = {holder}"),
-                differs: vec![("market_id", id.clone()), ("user_id", reader.clone())],
-                count: positions,
-            });
-        }
+        let table = "positions";
+        all.push(Copied { table, of: of.clone(), differs: vec![("market_id", id.clone())], count });
+        all.push(Copied {
+            table,
+            of: format!("{of} AND c.user_id = {holder}"),
+            differs: vec![("market_id", id), ("user_id", reader)],
+            count: positions,
+        });
         all
     }
 
@@ -126,9 +125,8 @@ impl Store {
         let id = self.id(ORDER, &format!("i * {NUMBERS} + c.sequence"));
         let differs = vec![("id", id), ("market_id", market_id.clone()), ("user_id", anybody(0))];
         all.push(Copied { table: "orders", of: of.clone(), differs, count: markets });
-        for table in ["positions", "holdings"] {
-            all.push(Copied { table, of: of.clone(), differs: vec![("market_id", market_id.clone())], count: markets });
-        }
+        let differs = vec![("market_id", market_id.clone())];
+        all.push(Copied { table: "positions", of: of.clone(), differs, count: markets });
         // These are copied more often than the market: so many each into one.
         let place = |times: u64| format!("(1 + (i - 1) / {times})");
         let order = |column: &str| {

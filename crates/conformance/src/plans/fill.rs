@@ -447,36 +447,21 @@ fn trading(sql: Dialect, rows: u64) -> Vec<String> {
 fn positions(sql: Dialect, rows: u64) -> Vec<String> {
     let market = sql.id(MARKET, "CASE WHEN i % 2 = 0 THEN i ELSE 1 END");
     let user = sql.id(USER, "CASE WHEN i % 2 = 0 THEN 1 ELSE i END");
-    let mut columns = vec![
-        ("market_id", market.clone()),
-        ("user_id", user.clone()),
+    let (free, held) = match sql {
+        Dialect::Postgres => ("{1,0}", "{0,0}"),
+        Dialect::Sqlite => ("[1,0]", "[0,0]"),
+    };
+    let columns = [
+        ("market_id", market),
+        ("user_id", user),
         ("spent", format!("(i * 104729) % {rows}")),
         ("received", "0".to_owned()),
         ("settled_at", format!("CASE WHEN i % 3 = 0 THEN {} END", sql.time("i"))),
         ("counted", "(i % 3 = 0)".to_owned()),
+        ("free", text(free)),
+        ("held", text(held)),
     ];
-    match sql {
-        Dialect::Postgres => {
-            columns.extend([("free", text("{1,0}")), ("held", text("{0,0}"))]);
-            vec![sql.insert("positions", &columns, rows)]
-        }
-        Dialect::Sqlite => {
-            let holding = |number: i64| {
-                [
-                    ("market_id", market.clone()),
-                    ("user_id", user.clone()),
-                    ("outcome", number.to_string()),
-                    ("quantity", "1".to_owned()),
-                    ("held", "0".to_owned()),
-                ]
-            };
-            vec![
-                sql.insert("positions", &columns, rows),
-                sql.insert("holdings", &holding(0), rows),
-                sql.insert("holdings", &holding(1), rows),
-            ]
-        }
-    }
+    vec![sql.insert("positions", &columns, rows)]
 }
 
 /// Everybody has one, in no order of what people are ranked by.
