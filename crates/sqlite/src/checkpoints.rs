@@ -22,8 +22,8 @@ use crate::connection::{Connection, Purpose};
 use crate::sql::Sql;
 use crate::writer::Poison;
 
-/// How long the log grows before it is copied.
-const EVERY: Duration = Duration::from_millis(250);
+/// How long the log grows before it is copied. A page that is written often is copied once for all the times.
+const EVERY: Duration = Duration::from_secs(1);
 /// With so many pages of 4 KiB the log is to begin anew.
 const LONG: i64 = 8_000;
 
