@@ -179,6 +179,10 @@ fn edit(market: &mut Market, patch: &MarketPatch, now: Timestamp) -> Result<(), 
         if !market.status.has_live_orders() {
             return Err(Refusal::ClosingTimeFixed(market.status));
         }
+        // It has closed at its time, whether or not that was written down yet.
+        if market.closes_at <= now {
+            return Err(Refusal::ClosingTimeFixed(MarketStatus::Closed));
+        }
         if closes_at <= now {
             return Err(Refusal::ClosesInThePast);
         }

@@ -1,6 +1,6 @@
 //! Deleting a market that never traded and of which nobody has shares.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::Action;
@@ -20,7 +20,7 @@ use crate::atomically::{Script, Step};
 use crate::settling::{BATCH, end_orders};
 use crate::{Caller, Context, Error};
 
-/// The script: ends a batch of open orders, or deletes the market when none is left. Whether it is deleted.
+/// The script: ends a batch of open orders, and deletes the market with the last of them. Whether it is deleted.
 pub(super) struct DeleteScript {
     pub(super) caller: Caller,
     pub(super) id: MarketId,
@@ -45,11 +45,18 @@ impl Script for DeleteScript {
             return Err(Refusal::MarketHasShares.into());
         }
         let open = unit.orders().open_in_market(self.id, BATCH).await?;
+        let may_be_more = u32::try_from(open.len()).is_ok_and(|number| number >= BATCH);
         if !open.is_empty() {
-            let changes =
-                end_orders(unit, vec![market], open, OrderStatus::Cancelled, EndReason::MarketClosed, ctx.clock.now())
-                    .await?;
+            // Once for all that follows, so that no account is waited for while a later one is held.
+            let parties = market.maker.iter().flat_map(|maker| [maker.account, AccountId::of_user(maker.funder)]);
+            let accounts: BTreeSet<AccountId> =
+                open.iter().map(|order| AccountId::of_user(order.user)).chain(parties).collect();
+            unit.accounts().lock(&accounts.into_iter().collect::<Vec<_>>()).await?;
+            let (ended, now) = (vec![market.clone()], ctx.clock.now());
+            let changes = end_orders(unit, ended, open, OrderStatus::Cancelled, EndReason::MarketClosed, now).await?;
             unit.write(&changes).await?;
+        }
+        if may_be_more {
             return Ok(Step::Commit(false));
         }
         let mut changes = refund(ctx, unit, &market).await?;

@@ -6,8 +6,8 @@ use bellwether_domain::api_key::Scope;
 use bellwether_domain::ids::ApiKeyId;
 use bellwether_domain::market::{FeeRecipient, MarketStatus};
 use bellwether_domain::money::{Credits, FeeRate, Price, Shares};
-use bellwether_domain::order::{Life, SelfTradePrevention, Side, Terms};
-use bellwether_domain::ports::{MarketKey, MockQueries, MockStore, PageRequest, Start};
+use bellwether_domain::order::{EndReason, Life, SelfTradePrevention, Side, Terms};
+use bellwether_domain::ports::{Changes, MarketKey, MockQueries, MockStore, PageRequest, Start};
 use bellwether_domain::position::Position;
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::score::{Figures, PaidPosition};
@@ -20,7 +20,8 @@ use bellwether_usecases::{Caller, CallerKey, Error};
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use crate::mocks::{Unit, context, market, market_id, now, store, user_id};
+use crate::mocks::{Unit, account, context, market, market_id, now, store, user_id};
+use crate::orders::resting;
 
 /// Who opened the markets of these tests.
 fn creator() -> Caller {
@@ -36,6 +37,7 @@ fn unit_with_sets_left(left: i64) -> Unit {
         let position = PaidPosition { user, spent, received, figures: Figures::default() };
         Ok(if after < user { vec![position] } else { Vec::new() })
     });
+    unit.positions.expect_load().withf(|pairs| pairs == [(user_id(2), market_id(1))]).returning(|_| Ok(Vec::new()));
     unit.positions.expect_load().withf(|pairs| pairs == [(user_id(1), market_id(1))]).returning(move |_| {
         let mut position = Position::empty(user_id(1), market_id(1), 2);
         position.holdings.iter_mut().for_each(|holding| holding.quantity = Shares::new(left));
@@ -58,6 +60,27 @@ async fn a_market_whose_sets_were_all_given_back_is_deleted() {
         let mut unit = unit_with_sets_left(0);
         unit.orders.expect_open_in_market().times(1).returning(|_, _| Ok(Vec::new()));
         unit.unit.expect_write().times(1).withf(|c| c.deleted_markets == [market_id(1)]).returning(|_| Ok(()));
+        unit.commits()
+    }));
+    delete_market(&ctx, creator(), market_id(1), None).await.unwrap();
+}
+
+/// Else somebody could trade or make sets in between, and the market would stay without the orders.
+#[tokio::test]
+async fn orders_are_ended_and_their_market_deleted_in_one_unit() {
+    let ctx = context(store(1, |_| {
+        let mut unit = unit_with_sets_left(0);
+        unit.orders.expect_open_in_market().times(1).returning(|_, _| Ok(vec![resting(1, 500, 10)]));
+        unit.accounts.expect_lock().returning(|_| {
+            let mut owner = account(2, 5_000);
+            owner.held = Credits::from_mills(5_000);
+            Ok(vec![owner])
+        });
+        let mut order = mockall::Sequence::new();
+        let ends = |c: &Changes| c.orders.len() == 1 && c.orders[0].end_reason == Some(EndReason::MarketClosed);
+        unit.unit.expect_write().times(1).in_sequence(&mut order).withf(ends).returning(|_| Ok(()));
+        let deletes = |c: &Changes| c.deleted_markets == [market_id(1)];
+        unit.unit.expect_write().times(1).in_sequence(&mut order).withf(deletes).returning(|_| Ok(()));
         unit.commits()
     }));
     delete_market(&ctx, creator(), market_id(1), None).await.unwrap();
@@ -138,5 +161,26 @@ async fn the_closing_time_of_a_market_that_has_closed_is_said_to_be_the_fault() 
         };
         assert_eq!(refusal, Refusal::ClosingTimeFixed(status));
         assert!(refusal.to_string().ends_with("so its closing time can no longer be changed"), "{refusal}");
+    }
+}
+
+/// Whether or not it was closed yet.
+#[tokio::test]
+async fn a_market_past_its_closing_time_is_not_given_a_later_one() {
+    for status in [MarketStatus::Open, MarketStatus::Halted] {
+        let ctx = context(store(1, move |_| {
+            let mut unit = Unit::default();
+            unit.markets.expect_lock().returning(move |_| {
+                let mut market = market(1, status);
+                market.closes_at = now();
+                Ok(vec![market])
+            });
+            unit.rolls_back()
+        }));
+        let closes_at = Some(now() + SignedDuration::from_hours(2));
+        let patch = MarketPatch { closes_at, ..MarketPatch::default() };
+        let refused = edit_market(&ctx, creator(), market_id(1), patch, None).await;
+        let closed = Refusal::ClosingTimeFixed(MarketStatus::Closed);
+        assert!(matches!(&refused, Err(Error::Refused(refusal)) if *refusal == closed), "{refused:?}");
     }
 }
