@@ -11,8 +11,11 @@ use bellwether_domain::ports::{Decided, IdSource, StoreError, Unique, UnitOfWork
 
 use crate::{Context, Error};
 
-/// How often a script may run in all.
+/// How often a script may run in all, but for the runs that only learned what more there is to load.
 const MAX_RUNS: u32 = 12;
+/// How often a script may learn what more there is to load. A batch may come to a hundred sides of books; of each
+/// it asks for four times as much as before, so four times take it beyond all that one command may fill.
+const MOST_LOADS: u32 = 400;
 /// The first pause after a conflict; it doubles with each further one, and is jittered.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
@@ -49,21 +52,21 @@ pub(crate) async fn atomically_telling<S: Script>(
 ) -> Result<S::Output, Error> {
     let mut decided = Some(decided);
     let mut pause = FIRST_PAUSE;
-    for _ in 1..MAX_RUNS {
+    let (mut runs, mut loads) = (1, 0);
+    loop {
         match run_once(ctx, &mut script, &mut decided).await {
             Ok(Some(output)) => return Ok(output),
-            Ok(None) => {}
-            Err(error) if is_worth_another_run(&error) => {
+            Ok(None) if loads < MOST_LOADS => loads += 1,
+            Ok(None) => return Err(StoreError::Conflict("the unit of work kept asking for more to load".into()).into()),
+            Err(error) if runs < MAX_RUNS && is_worth_another_run(&error) => {
                 tracing::debug!(%error, "a unit of work runs again");
                 tokio::time::sleep(jittered(pause, &*ctx.ids)).await;
                 pause *= 2;
+                runs += 1;
             }
             Err(error) => return Err(error),
         }
     }
-    run_once(ctx, &mut script, &mut decided)
-        .await?
-        .ok_or_else(|| Error::Store(StoreError::Conflict("the unit of work kept asking for more to load".into())))
 }
 
 async fn run_once<S: Script>(

@@ -16,7 +16,7 @@ use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::ports::{Decided, GroupOf, StoreError};
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::{Context, Error};
@@ -184,19 +184,25 @@ impl<R: Grouped> Drop for Running<R> {
 }
 
 /// Executes a group and answers each request of it. Its place is given up when it is decided: the next
-/// group runs while this one waits for the disk.
+/// group runs while this one waits for the disk. One that fails keeps it until it is answered, since its
+/// requests may have to be executed again, before those that came later.
 async fn run<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, running: Running<R>) {
-    let (decided, told) = oneshot::channel();
+    let (decided, mut told) = mpsc::channel(1);
+    let answered = decided.clone();
     let give_up = async move {
-        // Dropped unsent, it means that the group has ended.
-        drop(told.await);
+        // Nothing comes where both senders were dropped: then the group has ended.
+        let _: Option<()> = told.recv().await;
         drop(running);
     };
     let tell = move || {
         // Nobody listens any more: then there is nothing left to give up.
-        let _ = decided.send(());
+        let _ = decided.try_send(());
     };
-    tokio::join!(execute(ctx, group, Box::new(tell)), give_up);
+    let answer = async move {
+        execute(ctx, group, Box::new(tell)).await;
+        drop(answered);
+    };
+    tokio::join!(answer, give_up);
 }
 
 async fn execute<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, decided: Decided) {

@@ -93,14 +93,22 @@ pub async fn get_account(ctx: &Context, caller: Caller, id: AccountId) -> Result
     Ok(account)
 }
 
-/// A transfer that the caller paid or got, or any for an administrator; else not found.
+/// A transfer that the caller or its bot paid or got, or any for an administrator; else not found.
 pub async fn get_transfer(ctx: &Context, caller: Caller, id: TransferId) -> Result<Transfer, Error> {
     let transfer = ctx.queries.transfer(id).await?.ok_or(Refusal::TransferNotFound)?;
     let own = AccountId::of_user(caller.user);
-    if !caller.may(Permission::ReadTransfer, transfer.from == own || transfer.to == own) {
-        return Err(Refusal::TransferNotFound.into());
+    if caller.may(Permission::ReadTransfer, transfer.from == own || transfer.to == own) {
+        return Ok(transfer);
     }
-    Ok(transfer)
+    for account in [transfer.from, transfer.to] {
+        let owner = ctx.queries.account(account).await?.map(|account| account.owner);
+        if let Some(Owner::User(user)) = owner
+            && users::may_over(ctx, caller, Permission::ReadTransfer, user).await?
+        {
+            return Ok(transfer);
+        }
+    }
+    Err(Refusal::TransferNotFound.into())
 }
 
 /// Gives credits from the treasury to an account that is new, within a unit of work.

@@ -172,6 +172,10 @@ impl State {
     /// Amends an open order: see [`AmendOrder`].
     pub fn amend(&mut self, command: &AmendOrder, ids: &mut FreshIds, moment: Moment) -> Result<Executed, Stop> {
         let old = self.open_order(command.order, Some(command.user))?.clone();
+        // Past its date it trades no more, whether or not it was ended yet.
+        if old.expires_at.is_some_and(|at| at <= moment.now) {
+            return Err(Refusal::OrderNotOpen(OrderStatus::Expired).into());
+        }
         let spare = self.spare.take();
         let market = self.tradable(old.market, moment.now)?;
         let amended = Amended::of(&old, command, moment.now)?;
@@ -288,7 +292,7 @@ impl State {
         let group = order.group;
         let is_group_full = group.and_then(|id| clearing.draft.groups.get(id)).is_some_and(OrderGroup::is_full);
         if may_rest && plan.remaining.is_positive() && !plan.stopped_by_self_trade && !is_group_full {
-            self.check_open_count(clearing.draft.order(self, id)?, moment)?;
+            self.check_open_count(clearing.draft, id, moment)?;
             return clearing.rest(id, plan.remaining);
         }
         let row = clearing.draft.order(self, id)?;
@@ -311,15 +315,22 @@ impl State {
         Ok(())
     }
 
-    fn check_open_count(&self, order: &Order, moment: Moment) -> Result<(), Stop> {
-        let was_open = self.order(order.id).is_some_and(Order::is_open);
+    fn check_open_count(&self, draft: &Draft, id: OrderId, moment: Moment) -> Result<(), Stop> {
+        let order = draft.orders.get(id).ok_or(Stop::NotLoaded("order"))?;
+        let was_open = |id| self.order(id).is_some_and(Order::is_open);
         let open = self
             .open_counts
             .get(&(order.market, order.user))
             .copied()
             .ok_or(Stop::NotLoaded("number of open orders"))?;
         let limit = moment.limits.max_open_orders;
-        if !was_open && open >= u64::from(limit) {
+        if was_open(id) || open < u64::from(limit) {
+            return Ok(());
+        }
+        // Those of the user's orders that the command itself has ended count no more.
+        let is_ended = |other: &Order| other.user == order.user && !other.is_open() && was_open(other.id);
+        let ended = draft.orders.iter().filter(|(_, other)| is_ended(other)).count();
+        if open.saturating_sub(u64::try_from(ended).unwrap_or(u64::MAX)) >= u64::from(limit) {
             return Err(Refusal::TooManyOpenOrders { limit }.into());
         }
         Ok(())

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::plan::Incoming;
-use crate::ids::OrderId;
+use crate::ids::{AccountId, OrderId};
 use crate::market::{Market, OutcomeId};
-use crate::money::{Credits, Price, Shares};
+use crate::money::{Credits, FeeRate, Price, Shares};
 use crate::order::{
     AmendOrder, Backing, Life, MarketBound, Order, OrderStatus, OrderType, OutcomeSpec, PlaceOrder, Side, Terms,
     TimeInForce, book_price, book_side,
@@ -69,6 +69,8 @@ pub(super) fn new_order(
         placed_by: command.placed_by,
         group: command.group,
     };
+    // Nobody pays a fee to himself, so none need be left of the budget for it.
+    let pays_himself = market.fee_account() == AccountId::of_user(command.user);
     let incoming = Incoming {
         user: command.user,
         book,
@@ -78,7 +80,7 @@ pub(super) fn new_order(
         quantity,
         budget: parts.max_spend,
         self_trade_prevention: command.self_trade_prevention,
-        fee_rate: market.fee_rate,
+        fee_rate: if pays_himself { FeeRate::ZERO } else { market.fee_rate },
         group: command.group,
     };
     Ok((order, incoming))

@@ -1,7 +1,7 @@
 //! The rules by example: one test for each that a trader could ask about.
 
 use bellwether_domain::ids::AccountId;
-use bellwether_domain::market::{OutcomeId, Weights};
+use bellwether_domain::market::{FeeRecipient, OutcomeId, Weights};
 use bellwether_domain::money::{Credits, Shares};
 use bellwether_domain::order::{
     AmendOrder, Backing, EndReason, Life, MarketBound, OrderStatus, SelfTradePrevention, Side, Terms,
@@ -146,6 +146,23 @@ fn an_order_past_its_date_does_not_trade_even_before_it_was_swept() {
     invariants::check(&world);
 }
 
+#[test]
+fn an_order_past_its_date_is_not_amended_even_before_it_was_swept() {
+    let (mut world, market) = simple(2);
+    world.place(&world.limit(market, 2, 1, Side::Buy, 400, 5)).unwrap();
+    let life = Life::Until(world.now + SignedDuration::from_secs(10));
+    let terms = Terms::Limit { price: price(500), quantity: Shares::new(5), life, post_only: false };
+    let dated = world.place(&world.order(market, 1, 0, Side::Buy, terms)).unwrap().order;
+    world.now += SignedDuration::from_secs(10);
+    let later = world.now + SignedDuration::from_secs(10);
+    // The new price would fill it, the new date would have it rest on.
+    for (mills, expires_at) in [(Some(600), None), (None, Some(later))] {
+        let (order, user, price) = (dated.id, dated.user, mills.map(price));
+        let refused = world.amend(&AmendOrder { order, user, price, quantity: None, expires_at });
+        assert_eq!(refused, Err(Refusal::OrderNotOpen(OrderStatus::Expired)));
+    }
+}
+
 /// Threat 36: the rule against trading with oneself, in its three kinds.
 #[test]
 fn nobody_trades_with_himself() {
@@ -233,6 +250,22 @@ fn a_market_order_spends_no_more_than_it_may_fees_included() {
     invariants::check(&world);
 }
 
+/// Who gets the market's fees pays none, and so buys as much as if there were none.
+#[test]
+fn who_gets_the_fees_spends_all_of_its_money_on_shares() {
+    let bought = |fee_bps, fee_recipient| {
+        let mut world = World::new(4, 1_000_000);
+        let market = world.open_market(2, fee_bps, Some(100_000), None);
+        world.markets.get_mut(&market).unwrap().fee_recipient = fee_recipient;
+        world.place(&with_backing(world.limit(market, 1, 0, Side::Sell, 550, 10), Backing::Cash)).unwrap();
+        let bound = MarketBound::Spend { max_spend: Credits::from_mills(50_000), quantity: None, price: None };
+        let terms = Terms::Market { bound, fill_or_kill: false };
+        let taken = world.place(&world.order(market, 0, 0, Side::Buy, terms)).unwrap().order;
+        (taken.filled, taken.cost, taken.fee)
+    };
+    assert_eq!(bought(1_000, FeeRecipient::Creator), bought(0, FeeRecipient::House));
+}
+
 #[test]
 fn a_market_order_that_finds_nothing_for_its_money_is_refused() {
     let (mut world, market) = simple(2);
@@ -287,6 +320,21 @@ fn open_orders_are_limited_for_each_user_and_market() {
     );
     world.cancel(first.id, first.user).unwrap();
     world.place(&world.limit(market, 1, 0, Side::Buy, 100, 1)).unwrap();
+}
+
+#[test]
+fn own_orders_that_a_command_ends_make_room_for_it() {
+    for rule in [SelfTradePrevention::CancelOldest, SelfTradePrevention::Decrement] {
+        let (mut world, market) = simple(2);
+        world.limits.max_open_orders = 1;
+        world.place(&world.limit(market, 1, 0, Side::Buy, 500, 5)).unwrap();
+        let mut order = world.limit(market, 1, 1, Side::Buy, 500, 8);
+        order.self_trade_prevention = rule;
+        assert!(world.place(&order).unwrap().order.is_open(), "{rule:?}");
+        let more = world.place(&world.limit(market, 1, 1, Side::Buy, 100, 1));
+        assert_eq!(more, Err(Refusal::TooManyOpenOrders { limit: 1 }));
+        invariants::check(&world);
+    }
 }
 
 #[test]

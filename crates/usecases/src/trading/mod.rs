@@ -148,8 +148,10 @@ impl Trading {
         let filter = OrderFilter { user: Some(user), market, status: Some(OrderStatus::Open), client_order_id: None };
         let page =
             PageRequest { sort: vec![(OrderSort::CreatedAt, Direction::Ascending)], start: Start::First, limit: 100 };
+        let mut tried = None;
         loop {
             let open = self.ctx.queries.orders(&filter, &page).await?;
+            let first = open.items.first().map(|order| order.id);
             let commands: Vec<Command> = open.items.iter().map(|o| Command::Cancel { order: o.id, user }).collect();
             if commands.is_empty() {
                 return Ok(());
@@ -157,16 +159,19 @@ impl Trading {
             let Answered::Fresh(outcomes) = self.submit(Request { commands, keyed: None, key }).await? else {
                 return Ok(());
             };
-            if let Some(Err(refusal @ (Refusal::KeyNotForMarket | Refusal::KeyInactive))) = outcomes.first() {
+            if let Some(Err(refusal)) = outcomes.first()
+                && matches!(refusal, Refusal::UserInactive | Refusal::KeyNotForMarket | Refusal::KeyInactive)
+            {
                 return Err(refusal.clone().into());
             }
             let before = cancelled.len();
             cancelled.extend(outcomes.into_iter().flatten());
-            // Orders that ended by themselves meanwhile are no longer listed; no progress at all
-            // would mean that the list and the units of work disagree.
-            if cancelled.len() == before && !open.has_more {
+            // Orders that ended by themselves meanwhile are no longer listed; where they are listed again
+            // and none can be cancelled, the list and the units of work disagree, and would for ever.
+            if cancelled.len() == before && (!open.has_more || first == tried) {
                 return Ok(());
             }
+            tried = first;
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Payments and grants.
 
-use bellwether_domain::ledger::Transfer;
+use bellwether_domain::ids::TransferId;
+use bellwether_domain::ledger::{self, Posting, Reference, Transfer, TransferKind};
 use bellwether_domain::money::Credits;
-use bellwether_domain::ports::{AnswerKey, KeptAnswer, MockStore, StoreError};
+use bellwether_domain::ports::{AnswerKey, KeptAnswer, MockQueries, MockStore, StoreError};
 use bellwether_domain::refusal::Refusal;
-use bellwether_domain::user::{Role, UserStatus};
-use bellwether_usecases::transfers::{Pay, Payments, grant};
+use bellwether_domain::text::DisplayName;
+use bellwether_domain::user::{Role, User, UserStatus};
+use bellwether_usecases::transfers::{Pay, Payments, get_transfer, grant};
 use bellwether_usecases::{Answered, Caller, Error, Keyed, Rendered};
+use uuid::Uuid;
 
 use crate::mocks::{Unit, account, context, now, statuses, store, user, user_id, yielding};
 
@@ -175,6 +178,46 @@ async fn only_administrators_grant_credits() {
         let caller = Caller::signed_in(user_id(1), role);
         let refused = grant(&context(MockStore::new()), caller, user_id(2), Credits::from_mills(1), None, None).await;
         assert!(matches!(refusal(refused), Refusal::Forbidden(_)));
+    }
+}
+
+/// A transfer between these users.
+fn made(from: u128, to: u128) -> Transfer {
+    let (mut payer, mut payee) = (account(from, 1000), account(to, 0));
+    let posting = Posting {
+        id: TransferId(Uuid::from_u128(1)),
+        amount: Credits::from_mills(500),
+        kind: TransferKind::Payment,
+        reference: Reference::default(),
+        memo: None,
+    };
+    ledger::transfer(&mut payer, &mut payee, posting, now()).unwrap()
+}
+
+/// User 2 is a bot of user 1.
+#[tokio::test]
+async fn a_transfer_is_seen_by_who_paid_or_got_it_and_by_the_owner_of_a_bot_that_did() {
+    for (transfer, caller, is_seen) in [
+        (made(2, 3), 1, true),
+        (made(3, 2), 1, true),
+        (made(2, 3), 2, true),
+        (made(2, 3), 3, true),
+        (made(2, 3), 4, false),
+    ] {
+        let mut queries = MockQueries::new();
+        queries.expect_transfer().returning(move |_| Ok(Some(transfer.clone())));
+        queries.expect_account().returning(|id| Ok([2, 3].map(|n| account(n, 0)).into_iter().find(|a| a.id == id)));
+        queries.expect_user().returning(|id| {
+            let robo = User::bot(user_id(2), user_id(1), DisplayName::parse("Robo").unwrap(), now());
+            Ok([robo, user(3)].into_iter().find(|user| user.id == id))
+        });
+        let mut ctx = context(MockStore::new());
+        ctx.queries = std::sync::Arc::new(queries);
+        let caller = Caller::signed_in(user_id(caller), Role::User);
+        match get_transfer(&ctx, caller, TransferId(Uuid::from_u128(1))).await {
+            Ok(_) => assert!(is_seen, "a stranger sees it"),
+            refused => assert!(!is_seen && refusal(refused) == Refusal::TransferNotFound),
+        }
     }
 }
 

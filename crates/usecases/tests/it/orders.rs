@@ -10,10 +10,11 @@ use bellwether_domain::order::{
     Backing, Life, Order, OrderStatus, OrderType, OutcomeSpec, PlaceOrder, SelfTradePrevention, Side, Terms,
     TimeInForce,
 };
+use bellwether_domain::ports::{BookRequest, MockQueries, Page};
 use bellwether_domain::refusal::Refusal;
-use bellwether_domain::user::UserStatus;
-use bellwether_usecases::Answered;
+use bellwether_domain::user::{Role, UserStatus};
 use bellwether_usecases::trading::{Command, Outcome, Request, Trading};
+use bellwether_usecases::{Answered, Caller, Error};
 use uuid::Uuid;
 
 use crate::mocks::{Unit, account, context, market, market_id, now, statuses, store, user, user_id, yielding};
@@ -169,6 +170,88 @@ async fn loads_more_of_the_book_when_the_first_orders_do_not_do() {
     assert_eq!(outcomes[0].as_ref().unwrap().fills.len(), 100);
 }
 
+/// A unit with so many open markets, in each of which a hundred bids of user 2 on YES rest.
+fn unit_with_deep_books(markets: u128) -> Unit {
+    let mut unit = Unit::default();
+    unit.users.expect_statuses().returning(|ids| Ok(ids.iter().map(|id| (*id, UserStatus::Active)).collect()));
+    unit.markets.expect_lock().returning(move |_| Ok((1..=markets).map(|n| market(n, MarketStatus::Open)).collect()));
+    unit.orders.expect_book().returning(move |requests| {
+        let of = |r: &BookRequest| {
+            let nth = (1..=markets).find(|n| market_id(*n) == r.market).unwrap();
+            let bids = (1..=100).map(|n| Order { market: r.market, ..resting(nth * 1000 + n, 60, 1) });
+            bids.take(usize::try_from(r.depth).unwrap()).collect()
+        };
+        Ok(requests.iter().map(of).collect())
+    });
+    unit.orders.expect_count_open().returning(|pairs| Ok(vec![0; pairs.len()]));
+    unit.accounts.expect_lock().returning(move |_| {
+        let mut two = account(2, 1_000_000);
+        two.held = Credits::from_mills(100 * 60 * i64::try_from(markets).unwrap());
+        let collateral = |id| Account::open(AccountId::of_market(id), Owner::Market(id), now());
+        let mut accounts: Vec<Account> = (1..=markets).map(|n| collateral(market_id(n))).collect();
+        accounts.extend([account(1, 10_000_000), two]);
+        Ok(accounts)
+    });
+    unit.positions.expect_load().returning(|_| Ok(Vec::new()));
+    unit
+}
+
+/// Each run asks for more of one side of one book; that is no conflict, of which there may be twelve.
+#[tokio::test]
+async fn a_batch_may_need_more_of_very_many_books() {
+    let ctx = context(store(14, |run| {
+        let mut unit = unit_with_deep_books(13);
+        if run < 13 {
+            return unit.rolls_back();
+        }
+        unit.unit.expect_write().times(1).withf(|c| c.trades.len() == 1300).returning(|_| Ok(()));
+        unit.commits()
+    }));
+    let order = |n: u128| {
+        let Command::Place(mut place) = buy(1, "NO", 940, 100) else { unreachable!() };
+        place.market = market_id(n);
+        Command::Place(place)
+    };
+    let outcomes = submit(&Trading::new(ctx), (1..=13).map(order).collect()).await;
+    assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_ok_and(|placed| placed.fills.len() == 100)));
+}
+
+/// User 2 has very many open orders, of which the oldest hundred are listed; in each unit of work they have ended.
+fn orders_that_cannot_be_cancelled(rounds: usize, status: UserStatus) -> Trading {
+    let listed: Vec<Order> = (1..=100).map(|n| resting(n, 60, 1)).collect();
+    let mut ended = listed.clone();
+    ended.iter_mut().for_each(|order| order.end(OrderStatus::Filled, None, now()));
+    let mut ctx = context(store(rounds, move |_| {
+        let (mut unit, ended) = (Unit::default(), ended.clone());
+        unit.users.expect_statuses().returning(move |_| Ok(vec![(user_id(2), status)]));
+        unit.markets.expect_lock().returning(|_| Ok(vec![market(1, MarketStatus::Open)]));
+        unit.orders.expect_load().returning(move |_| Ok(ended.clone()));
+        unit.orders.expect_count_open().returning(|pairs| Ok(vec![0; pairs.len()]));
+        unit.accounts.expect_lock().returning(|_| Ok(vec![account(2, 100_000)]));
+        unit.positions.expect_load().returning(|_| Ok(Vec::new()));
+        unit.commits()
+    }));
+    let mut queries = MockQueries::new();
+    let page = move || Page { items: listed.clone(), total: None, has_more: true };
+    queries.expect_orders().times(rounds).returning(move |_, _| Ok(page()));
+    ctx.queries = std::sync::Arc::new(queries);
+    Trading::new(ctx)
+}
+
+#[tokio::test]
+async fn whoever_may_not_act_is_told_so_when_it_cancels_everything() {
+    let trading = orders_that_cannot_be_cancelled(1, UserStatus::Suspended);
+    let refused = trading.cancel_all(Caller::signed_in(user_id(2), Role::User), None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::UserInactive))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn cancelling_everything_ends_where_the_same_orders_are_listed_again() {
+    let trading = orders_that_cannot_be_cancelled(2, UserStatus::Active);
+    let cancelled = trading.cancel_all(Caller::signed_in(user_id(2), Role::User), None).await.unwrap();
+    assert!(cancelled.is_empty());
+}
+
 /// Group commit: what comes while a group is at work waits, and then shares one unit of work.
 #[tokio::test]
 async fn requests_that_wait_at_the_same_time_share_one_unit_of_work() {
@@ -261,4 +344,32 @@ async fn a_request_that_spoils_its_group_does_not_spoil_its_neighbours() {
     let (first, second, third) =
         tokio::join!(trading.submit(request()), trading.submit(request()), trading.submit(request()));
     assert!(first.is_ok() && second.is_err() && third.is_ok());
+}
+
+/// Each request of a group that failed is executed by itself, and all of them before those that came later.
+#[tokio::test]
+async fn a_group_that_failed_keeps_its_turn_until_it_is_answered() {
+    use bellwether_domain::ports::StoreError;
+    let written = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = std::sync::Arc::clone(&written);
+    let mut ctx = yielding(store(7, move |run| {
+        let mut unit = unit_with(Vec::new(), MarketStatus::Open);
+        if run == 1 {
+            unit.unit.expect_write().returning(|_| Err(StoreError::Corrupt("a row that cannot be".to_owned())));
+            return unit.rolls_back();
+        }
+        let log = std::sync::Arc::clone(&log);
+        unit.unit.expect_write().times(1).returning(move |changes| {
+            log.lock().unwrap().extend(changes.new_orders.iter().map(|order| order.quantity.count()));
+            Ok(())
+        });
+        unit.commits()
+    }));
+    ctx.policy.group_limit = 4;
+    let trading = Trading::new(ctx);
+    // The first is a group of its own; the next four are the one that fails; the last one waits for these.
+    let submit = |n| trading.submit(Request { commands: vec![buy(1, "YES", 500, n)], keyed: None, key: None });
+    let answers = futures_util::future::join_all((1..=6).map(submit)).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(*written.lock().unwrap(), [1, 2, 3, 4, 5, 6]);
 }
