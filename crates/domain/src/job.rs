@@ -43,6 +43,9 @@ pub enum JobKind {
 pub struct Manner {
     /// The most that one server does at a time.
     pub at_once: usize,
+    /// With less room than this none are taken, so that many are with one statement where they take their room for a
+    /// moment only.
+    pub least_room: usize,
     /// How often one may fail in a row, the last time included.
     pub most_failures: u32,
     /// The longest pause after the first failure; it doubles with each further one.
@@ -84,7 +87,7 @@ impl JobKind {
             Self::CancelOrders => (SignedDuration::from_millis(500), SignedDuration::from_secs(30)),
             _ => (SignedDuration::from_secs(2), SignedDuration::from_mins(30)),
         };
-        let (at_once, most_failures) = match self {
+        let (at_once, most_failures): (usize, u32) = match self {
             Self::Mail => (4, 20),
             Self::Webhook => (32, 20),
             Self::CancelOrders => (8, 1000),
@@ -93,7 +96,12 @@ impl JobKind {
             Self::CleanUp => (1, 5),
             Self::Probe => (512, 5),
         };
-        Manner { at_once, most_failures, first_pause, longest_pause }
+        let least_room = match self {
+            // These may wait for others' machines: a few slow ones would keep all others waiting.
+            Self::Mail | Self::Webhook => 1,
+            _ => at_once.div_ceil(2),
+        };
+        Manner { at_once, least_room, most_failures, first_pause, longest_pause }
     }
 }
 

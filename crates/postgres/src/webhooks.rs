@@ -13,6 +13,9 @@ use crate::sql::{Row, Sql, Values};
 use crate::store::PgStore;
 use crate::unit::PgUnitOfWork;
 
+/// A subquery for a value, so that owners are found by their ids whatever the planner thinks of their number.
+const ENABLED: &str = " WHERE state = 'enabled' \
+                       AND (SELECT status FROM users WHERE users.id = webhooks.user_id) = 'active' ORDER BY id";
 const SEND_AGAIN: &str = "UPDATE webhook_deliveries SET state = 'pending', attempts = 0, next_at = ?, pending_since = ? \
                           WHERE id = ANY (ARRAY(SELECT id FROM webhook_deliveries WHERE webhook_id = ? AND created_at >= ? \
                           AND state <> 'pending' ORDER BY created_at, id LIMIT ?))";
@@ -197,7 +200,7 @@ impl Webhooks for PgUnitOfWork {
     }
 
     async fn enabled(&mut self) -> Result<Vec<Webhook>, StoreError> {
-        let sql = Sql::new(WEBHOOKS.select()).then(" WHERE state = 'enabled' ORDER BY id");
+        let sql = Sql::new(WEBHOOKS.select()).then(ENABLED);
         self.connection.read(WHAT, sql, read).await
     }
 

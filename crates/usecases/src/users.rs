@@ -13,6 +13,7 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::{Device, EndReason};
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
+use bellwether_domain::webhook::WebhookState;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -21,7 +22,7 @@ use crate::idempotency::find_answer;
 use crate::mail::{self, Occasion};
 use crate::sessions::{self, SignedIn};
 use crate::transfers::grant_from_treasury;
-use crate::{Answered, Caller, Context, Error, Keyed, audit_log, recovery};
+use crate::{Answered, Caller, Context, Error, Keyed, audit_log, recovery, webhooks};
 
 /// A request to join.
 #[derive(Debug, Clone)]
@@ -243,8 +244,8 @@ pub async fn update_user(
     }
 }
 
-/// Deactivates and anonymises a user with its bots, then cancels their open orders. The last administrator
-/// stays.
+/// Deactivates and anonymises a user with its bots and deletes its webhooks, then cancels their open orders. The
+/// last administrator stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
     require_over(ctx, caller, Permission::DeleteUser, id).await?;
     let by = Actor::User(caller.user);
@@ -428,6 +429,7 @@ async fn change(ctx: &Context, script: ChangeUser) -> Result<Changed, Error> {
     let changed = atomically(ctx, script).await?;
     ctx.session_memory.end(&changed.ended).await;
     ctx.job_bell.ring(JobKind::Mail);
+    ctx.job_bell.ring(JobKind::Webhook);
     Ok(changed)
 }
 
@@ -515,6 +517,7 @@ impl Script for ChangeUser {
             changes.sessions = sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?;
             changes.deleted_mail_tokens = recovery::stale(&unit.mail_tokens().of_user(user.id).await?, &user);
         }
+        take_webhooks_along(ctx, unit, &before, &user, &mut changes).await?;
         changes.events.extend(audit_log::changes_of_user(ctx, self.by, &before, &user, self.reason()));
         let ended = sessions::ids(&changes.sessions);
         changes.users.push(user.clone());
@@ -522,6 +525,33 @@ impl Script for ChangeUser {
         unit.write(&changes).await?;
         Ok(Step::Commit(Changed { user, ended, bots }))
     }
+}
+
+/// The webhooks of who is deleted go with it, since their addresses are of the person; those of who may act again are
+/// told what was left. Bots have none, since no API key makes one.
+async fn take_webhooks_along(
+    ctx: &Context,
+    unit: &mut dyn UnitOfWork,
+    before: &User,
+    user: &User,
+    changes: &mut Changes,
+) -> Result<(), Error> {
+    if user.status == before.status || user.status == UserStatus::Suspended {
+        return Ok(());
+    }
+    let found = unit.webhooks().of_user(user.id).await?;
+    if user.status == UserStatus::Deactivated {
+        for webhook in found {
+            // Its owner may be deleting it elsewhere.
+            if unit.webhooks().lock(webhook.id).await?.is_some() {
+                changes.deleted_webhooks.push(webhook.id);
+            }
+        }
+    } else {
+        let enabled = found.iter().filter(|webhook| webhook.state == WebhookState::Enabled);
+        changes.new_jobs.extend(enabled.map(|webhook| webhooks::job(ctx, webhook.id, user.updated_at)));
+    }
+    Ok(())
 }
 
 impl ChangeUser {

@@ -150,6 +150,8 @@ async fn a_receiver_that_is_gone_is_disabled_and_can_come_back() {
     on_each_store_with(&HERE, |server| async move {
         let api = server.api();
         let (ann, ben) = (api.sign_up("Ann").await, api.sign_up("Ben").await);
+        let verified = format!("UPDATE users SET email_verified = true WHERE email = '{}'", ann.email);
+        server.installation().execute_sql(&verified).await;
         let receiver = Receiver::start(Manner::Answers("410 Gone")).await;
         let hook = make(api, &ann, &receiver, json!(["trade.executed"])).await;
         let market = api.open_market(&ben, json!({})).await;

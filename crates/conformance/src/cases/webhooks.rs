@@ -5,6 +5,7 @@ use bellwether_domain::ids::{DeliveryId, MarketId, WebhookId};
 use bellwether_domain::ports::{
     Changes, DeliveryFilter, DeliverySort, Direction, PageRequest, Start, StoreError, Unique,
 };
+use bellwether_domain::user::{User, UserStatus};
 use bellwether_domain::webhook::{Attempt, Delivery, DeliveryState, Webhook, WebhookState};
 
 use crate::fixtures::{self, at};
@@ -73,6 +74,7 @@ pub async fn webhooks_round_trip_and_go_with_what_they_were_sent(world: World) -
     ensure!(unit.webhooks().of_user(first.owner).await?.len() == 2);
     ensure!(unit.webhooks().enabled().await? == std::slice::from_ref(&first));
     unit.rollback().await?;
+    those_of_who_may_not_act_are_not_told(&world, &first).await?;
 
     let changed = Webhook {
         url: "https://example.net".to_owned(),
@@ -94,6 +96,19 @@ pub async fn webhooks_round_trip_and_go_with_what_they_were_sent(world: World) -
     world.write(&Changes { deleted_webhooks: vec![first.id], ..Changes::default() }).await?;
     ensure!(world.webhooks.webhook(first.id).await?.is_none() && world.webhooks.delivery(sent.id).await?.is_none());
     ensure!(world.webhooks.webhooks_of(first.owner).await? == [plain]);
+    Ok(())
+}
+
+async fn those_of_who_may_not_act_are_not_told(world: &World, enabled: &Webhook) -> anyhow::Result<()> {
+    let owner = world.queries.user(enabled.owner).await?.context("there is an owner")?;
+    for (status, is_told) in [(UserStatus::Suspended, false), (UserStatus::Active, true)] {
+        let users = vec![User { status, ..owner.clone() }];
+        world.write(&Changes { users, ..Changes::default() }).await?;
+        let mut unit = world.begin().await?;
+        let told = unit.webhooks().enabled().await?;
+        unit.rollback().await?;
+        ensure!(told.contains(enabled) == is_told, "{status:?}: {told:?}");
+    }
     Ok(())
 }
 

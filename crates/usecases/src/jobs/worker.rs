@@ -71,11 +71,11 @@ impl Worker {
         Self { ctx, handler, manner, running, held, next_renewal }
     }
 
-    /// Begins jobs that are due, where there is room for a good number of them. When to look again: none where
+    /// Begins jobs that are due, where there is room for as many as the kind wants. When to look again: none where
     /// there is no room before something ends.
     async fn take_jobs(&mut self) -> Option<Instant> {
         let room = self.manner.at_once.saturating_sub(self.running.len());
-        if room < self.manner.at_once.div_ceil(2) {
+        if room < self.manner.least_room {
             return None;
         }
         match self.claim(room).await {

@@ -76,7 +76,13 @@ async fn send(ctx: &Context, delivery: &Delivery, job: &Job) -> Result<(), Failu
 }
 
 fn is_wanted(occasion: Occasion, user: &User) -> bool {
-    user.status == UserStatus::Active && (occasion != Occasion::AddressGiven || !user.email_verified)
+    let suits_address = match occasion {
+        Occasion::AddressGiven => !user.email_verified,
+        // Any number of these could be had sent to another's address by who gives it as its own.
+        Occasion::WebhookDisabled => user.email_verified,
+        Occasion::PasswordForgotten | Occasion::AddressTaken => true,
+    };
+    user.status == UserStatus::Active && suits_address
 }
 
 /// Makes a token good. The same again where a mail is sent again; whether the mail is to be sent.

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bellwether_domain::ids::{DeliveryId, MarketId, WebhookId};
 use bellwether_domain::job::{Job, JobKind};
 use bellwether_domain::ports::{CallEnd, CallError, Changes, OutgoingCall, UnitOfWork};
+use bellwether_domain::user::UserStatus;
 use bellwether_domain::webhook::{Called, Delivery, DeliveryState, Webhook, WebhookState};
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -22,6 +24,11 @@ const AT_ONCE: u32 = 100;
 const LANES: usize = 4;
 /// How often it is looked for more before others have their turn.
 const ROUNDS: usize = 10;
+/// After so long no further message is sent before others have their turn: what some slow receivers have waiting would
+/// otherwise take all the room there is for hours.
+const TURN: SignedDuration = SignedDuration::from_secs(20);
+/// It is not looked again sooner. What was tried may be due and still wait, for something of its market that is not.
+const SHORTEST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 /// Sends what is due to a webhook: in order of the events in each market, and of what happened in none. What is
 /// not taken keeps what follows it in its market waiting, and nothing else.
@@ -37,22 +44,53 @@ impl Handler for Delivering {
     async fn run(&self, ctx: &Context, job: &Job) -> Result<Verdict, Failure> {
         let unreadable = |_| Failure::ForGood("what was put aside cannot be read".to_owned());
         let id = job.payload.parse::<Uuid>().map(WebhookId).map_err(unreadable)?;
+        let until = after(ctx.clock.now(), TURN);
         for _ in 0..ROUNDS {
-            if !deliver_due(ctx, id).await? {
-                let next = ctx.webhooks.log.next_due(id).await.map_err(Error::from)?;
-                return Ok(next.map_or(Verdict::Done(None), Verdict::Later));
+            match deliver_due(ctx, id, until).await? {
+                Round::Some if ctx.clock.now() >= until => break,
+                Round::Some => {}
+                Round::Nothing => {
+                    let next = ctx.webhooks.log.next_due(id).await.map_err(Error::from)?;
+                    let soonest = after(ctx.clock.now(), SHORTEST_PAUSE);
+                    return Ok(next.map_or(Verdict::Done(None), |next| Verdict::Later(next.max(soonest))));
+                }
+                // What waits for it has a job again when it is told again.
+                Round::NotTold => return Ok(Verdict::Done(None)),
             }
         }
         Ok(Verdict::Later(ctx.clock.now()))
     }
 }
 
-/// Sends some of what is due; whether there may be more.
-async fn deliver_due(ctx: &Context, id: WebhookId) -> Result<bool, Error> {
+fn after(now: Timestamp, pause: SignedDuration) -> Timestamp {
+    now.checked_add(pause).unwrap_or(Timestamp::MAX)
+}
+
+/// What came of looking for what is due.
+enum Round {
+    /// Some was sent, and there may be more.
+    Some,
+    /// Nothing is due.
+    Nothing,
+    /// The webhook is told nothing, whatever is due.
+    NotTold,
+}
+
+/// The webhook, where it is told anything: it is enabled, and its owner may act.
+async fn told(ctx: &Context, id: WebhookId) -> Result<Option<Webhook>, Error> {
     let webhook = ctx.webhooks.log.webhook(id).await?;
-    let Some(webhook) = webhook.filter(|webhook| webhook.state == WebhookState::Enabled) else { return Ok(false) };
+    let Some(webhook) = webhook.filter(|webhook| webhook.state == WebhookState::Enabled) else { return Ok(None) };
+    let owner = ctx.queries.user(webhook.owner).await?;
+    Ok(owner.filter(|owner| owner.status == UserStatus::Active).map(|_| webhook))
+}
+
+/// Sends some of what is due, until that moment.
+async fn deliver_due(ctx: &Context, id: WebhookId, until: Timestamp) -> Result<Round, Error> {
+    let Some(webhook) = told(ctx, id).await? else { return Ok(Round::NotTold) };
     let due = ctx.webhooks.log.due(id, ctx.clock.now(), AT_ONCE).await?;
-    let is_over = due.is_empty();
+    if due.is_empty() {
+        return Ok(Round::Nothing);
+    }
     let mut lanes: BTreeMap<Option<MarketId>, Vec<Delivery>> = BTreeMap::new();
     for delivery in due {
         lanes.entry(delivery.market).or_default().push(delivery);
@@ -60,30 +98,34 @@ async fn deliver_due(ctx: &Context, id: WebhookId) -> Result<bool, Error> {
     let mut lanes = lanes.into_values();
     let mut sending = JoinSet::new();
     for lane in lanes.by_ref().take(LANES) {
-        sending.spawn(deliver_lane(ctx.clone(), webhook.clone(), lane));
+        sending.spawn(deliver_lane(ctx.clone(), webhook.clone(), lane, until));
     }
     while let Some(sent) = sending.join_next().await {
         // A panic is a fault of the job, which is tried again.
         sent.map_err(|_| Error::Payload)??;
         if let Some(lane) = lanes.next() {
-            sending.spawn(deliver_lane(ctx.clone(), webhook.clone(), lane));
+            sending.spawn(deliver_lane(ctx.clone(), webhook.clone(), lane, until));
         }
     }
-    Ok(!is_over)
+    Ok(Round::Some)
 }
 
-/// Sends messages one after the other, up to the first that is not taken.
-async fn deliver_lane(ctx: Context, webhook: Webhook, lane: Vec<Delivery>) -> Result<(), Error> {
+/// Sends messages one after the other, up to the first that is not taken: until that moment, and as long as the webhook
+/// is as it was.
+async fn deliver_lane(ctx: Context, webhook: Webhook, lane: Vec<Delivery>, until: Timestamp) -> Result<(), Error> {
     for delivery in lane {
+        if ctx.clock.now() >= until {
+            break;
+        }
         let called = call(&ctx, &webhook, &delivery).await;
         let [.., random] = ctx.ids.fresh().next_uuid().into_bytes();
-        let note = Note { webhook: webhook.id, delivery: delivery.id, called, random };
-        let (state, is_disabled) = atomically(&ctx, note).await?;
-        if is_disabled {
+        let note = Note { webhook: webhook.id, version: webhook.version, delivery: delivery.id, called, random };
+        let noted = atomically(&ctx, note).await?;
+        if noted.is_disabled {
             tracing::warn!(webhook = %webhook.id, "a webhook was disabled");
             ctx.job_bell.ring(JobKind::Mail);
         }
-        if state != Some(DeliveryState::Delivered) {
+        if !noted.may_go_on {
             break;
         }
     }
@@ -116,29 +158,40 @@ fn end_of(called: &Called) -> CallEnd {
 /// Notes what came of a call.
 struct Note {
     webhook: WebhookId,
+    /// Its version when it was called.
+    version: i64,
     delivery: DeliveryId,
     called: Called,
     random: u8,
 }
 
+/// What followed from a call. Nothing where the delivery is gone.
+#[derive(Default)]
+struct Noted {
+    /// Whether the next message may follow: this one was taken, and the webhook is as it was when it was called.
+    may_go_on: bool,
+    /// Whether the webhook was disabled by this.
+    is_disabled: bool,
+}
+
 #[async_trait]
 impl Script for Note {
-    /// How far the delivery is, if it is there yet; and whether the webhook was disabled by this.
-    type Output = (Option<DeliveryState>, bool);
+    type Output = Noted;
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let now = ctx.clock.now();
         let Some(mut webhook) = unit.webhooks().lock(self.webhook).await? else {
-            return Ok(Step::Discard((None, false)));
+            return Ok(Step::Discard(Noted::default()));
         };
         let Some(mut delivery) = unit.webhooks().delivery(self.delivery).await? else {
-            return Ok(Step::Discard((None, false)));
+            return Ok(Step::Discard(Noted::default()));
         };
         let before = webhook.clone();
         delivery.note(&self.called, now, self.random);
         let status = delivery.last.as_ref().and_then(|last| last.status);
         let is_disabled = webhook.note(delivery.state, status, now);
-        let state = delivery.state;
+        let is_as_it_was = webhook.state == WebhookState::Enabled && webhook.version == self.version;
+        let may_go_on = is_as_it_was && delivery.state == DeliveryState::Delivered;
         let mut changes = Changes { deliveries: vec![delivery], ..Changes::default() };
         if webhook != before {
             changes.webhooks.push(webhook.clone());
@@ -150,6 +203,6 @@ impl Script for Note {
             }
         }
         unit.write(&changes).await?;
-        Ok(Step::Commit((Some(state), is_disabled)))
+        Ok(Step::Commit(Noted { may_go_on, is_disabled }))
     }
 }

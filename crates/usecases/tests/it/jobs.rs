@@ -14,7 +14,7 @@ use bellwether_domain::user::Role;
 use bellwether_usecases::jobs::{self, Failure, Handler, Schedule, Schedules, Verdict};
 use bellwether_usecases::{Caller, Context, Error};
 use jiff::SignedDuration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::mocks::{context, now, user_id};
@@ -147,6 +147,47 @@ async fn after_a_job_that_is_given_up_the_next_is_begun() {
     let working = jobs::work(with(queue), handler.clone(), stopped);
     tokio::time::timeout(Duration::from_secs(20), working).await.expect("nothing is begun any more");
     assert_eq!(*handler.did.lock().unwrap(), [job(2).id]);
+}
+
+/// Does the first three jobs without an end, and tells when the fifth is begun.
+struct Slow {
+    fifth: Arc<Notify>,
+}
+
+#[async_trait]
+impl Handler for Slow {
+    fn kind(&self) -> JobKind {
+        JobKind::Mail
+    }
+
+    async fn run(&self, _: &Context, job: &Job) -> Result<Verdict, Failure> {
+        match job.id.0.as_u128() {
+            1..=3 => std::future::pending().await,
+            5 => self.fifth.notify_one(),
+            _ => {}
+        }
+        Ok(Verdict::Done(None))
+    }
+}
+
+/// Threat 53: those that wait for others' machines may take more than half of the room for long.
+#[tokio::test]
+async fn a_few_slow_jobs_keep_no_others_waiting() {
+    assert_eq!(JobKind::Mail.manner().at_once, 4, "all but one place are taken");
+    let (mut queue, (_stop, stopped)) = (MockJobs::new(), watch::channel(false));
+    let of_kind = |n| Job { kind: JobKind::Mail, ..job(n) };
+    let mut jobs = vec![vec![of_kind(5)], (1..=4).map(of_kind).collect()];
+    queue.expect_claim().returning(move |_, _, _, _| Ok(jobs.pop().unwrap_or_default()));
+    queue.expect_finish().returning(|done, _| Ok(done.iter().map(|done| done.claim.job).collect()));
+    queue.expect_next_due().returning(|_| Ok(None));
+    queue.expect_renew().returning(|claims, _| Ok(claims.iter().map(|claim| claim.job).collect()));
+    let fifth = Arc::new(Notify::new());
+    let working = jobs::work(with(queue), Arc::new(Slow { fifth: Arc::clone(&fifth) }), stopped);
+    tokio::select! {
+        () = working => panic!("nobody told it to stop"),
+        () = fifth.notified() => {}
+        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("nothing is begun any more"),
+    }
 }
 
 #[tokio::test]

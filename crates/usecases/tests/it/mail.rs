@@ -128,6 +128,17 @@ async fn a_mail_that_nobody_needs_is_not_sent() {
     }
 }
 
+/// Who gave another's address as its own would have mails of its webhooks sent there.
+#[tokio::test]
+async fn of_a_webhook_that_was_disabled_a_verified_address_alone_is_told() {
+    for is_verified in [false, true] {
+        let ctx = ctx_of(Some(User { email_verified: is_verified, ..user(1) }), MockStore::new());
+        let mailer = if is_verified { sends("was disabled") } else { MockMailer::new() };
+        let job = put_aside("webhook_disabled", "user1@example.org", 0, 1);
+        assert_eq!(deliver(&ctx, job, mailer).await, DONE);
+    }
+}
+
 /// Tokens that have expired, for something else or for another address leave room.
 #[tokio::test]
 async fn only_tokens_of_the_same_kind_count_as_outstanding() {

@@ -1,22 +1,26 @@
 //! Webhooks: who is told what, by which unit of work, and what is noted of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bellwether_domain::event::{Event, EventBatch};
 use bellwether_domain::ids::{DeliveryId, JobId, WebhookId};
 use bellwether_domain::job::{Job, JobKind};
 use bellwether_domain::ports::{
-    CallAnswer, CallError, MockCaller, MockOutbox, MockStore, MockWebhookLog, MockWebhookSigner,
+    CallAnswer, CallError, Changes, MockCaller, MockClock, MockOutbox, MockQueries, MockStore, MockWebhookLog,
+    MockWebhookSigner, StoreError,
 };
 use bellwether_domain::refusal::Refusal;
-use bellwether_domain::user::Role;
+use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_domain::webhook::{Delivery, DeliveryState, MOST_WEBHOOKS, Webhook, WebhookState};
 use bellwether_usecases::events::Progress;
 use bellwether_usecases::jobs::{Handler as _, Verdict};
+use bellwether_usecases::users::{Standing, deactivate_user, set_status};
 use bellwether_usecases::webhooks::{self, Delivering, Follower, NewWebhook, WebhookPatch, follow};
 use bellwether_usecases::{Caller, Context, Error};
 use futures_util::FutureExt as _;
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use crate::mocks::{Unit, context, no_webhooks, now, store, user, user_id};
@@ -158,19 +162,26 @@ fn sending(store: MockStore, log: MockWebhookLog, answer: Result<u16, CallError>
         let took = Duration::from_millis(3);
         answer.clone().map(|status| CallAnswer { status, retry_after: None, body: String::new(), took })
     });
-    let mut ctx = context(store);
+    let mut ctx = Context { queries: Arc::new(owned_by(user(1))), ..context(store) };
     (ctx.webhooks.log, ctx.webhooks.signer, ctx.webhooks.caller) = (Arc::new(log), Arc::new(signer), Arc::new(calls));
     ctx
+}
+
+/// Reads by which that user is found.
+fn owned_by(owner: User) -> MockQueries {
+    let mut queries = MockQueries::new();
+    queries.expect_user().returning(move |_| Ok(Some(owner.clone())));
+    queries
 }
 
 fn webhook_job() -> Job {
     Job::new(JobId(Uuid::nil()), JobKind::Webhook, hook(1).id.to_string(), now())
 }
 
-/// The unit that notes what came of a message.
-fn noting(state: DeliveryState, disables: Option<WebhookState>) -> Unit {
+/// The unit that notes what came of a message, and finds the webhook like that.
+fn noting(found: Webhook, state: DeliveryState, disables: Option<WebhookState>) -> Unit {
     let mut unit = Unit::default();
-    unit.webhooks.expect_lock().returning(|_| Ok(Some(hook(1))));
+    unit.webhooks.expect_lock().returning(move |_| Ok(Some(found.clone())));
     unit.webhooks.expect_delivery().returning(|id| Ok(Some(Delivery { id, ..message(1) })));
     unit.users.expect_load().returning(|_| Ok(vec![user(1)]));
     unit.unit
@@ -195,20 +206,114 @@ async fn messages_are_sent_in_order_up_to_the_first_that_is_not_taken() {
         (Err(CallError::Failed("no answer".to_owned())), 1, DeliveryState::Pending, None),
         (Ok(410), 1, DeliveryState::Failed, Some(WebhookState::Gone)),
     ] {
-        let store = store(notes, move |_| noting(state, disables));
+        let store = store(notes, move |_| noting(hook(1), state, disables));
         let ctx = sending(store, log_of(vec![message(1), message(2), message(3)]), answer);
         assert_eq!(Delivering.run(&ctx, &webhook_job()).await, Ok(Verdict::Done(None)));
     }
 }
 
+/// What was to be sent to the old address, or to one who wants no more, is not.
+#[tokio::test]
+async fn a_webhook_that_is_changed_meanwhile_gets_nothing_more_as_it_was() {
+    for changed in [Webhook { version: 2, ..hook(1) }, Webhook { state: WebhookState::Disabled, ..hook(1) }] {
+        let store = store(1, move |_| noting(changed.clone(), DeliveryState::Delivered, None));
+        let ctx = sending(store, log_of(vec![message(1), message(2)]), Ok(204));
+        assert_eq!(Delivering.run(&ctx, &webhook_job()).await, Ok(Verdict::Done(None)));
+    }
+}
+
+/// Threat 53: one that takes each message only just in time leaves its place to others meanwhile.
+#[tokio::test]
+async fn a_turn_ends_although_more_is_due() {
+    let store = store(2, |_| noting(hook(1), DeliveryState::Delivered, None));
+    let mut ctx = sending(store, log_of(vec![message(1), message(2), message(3)]), Ok(204));
+    let passed = Arc::new(AtomicI64::new(0));
+    let (passing, took) = (Arc::clone(&passed), Duration::from_secs(14));
+    let mut calls = MockCaller::new();
+    calls.expect_post().times(2).returning(move |_| {
+        passing.fetch_add(14, Ordering::SeqCst);
+        Ok(CallAnswer { status: 200, retry_after: None, body: String::new(), took })
+    });
+    let mut clock = MockClock::new();
+    clock.expect_now().returning(move || now() + SignedDuration::from_secs(passed.load(Ordering::SeqCst)));
+    (ctx.webhooks.caller, ctx.clock) = (Arc::new(calls), Arc::new(clock));
+    let later = now() + SignedDuration::from_secs(28);
+    assert_eq!(Delivering.run(&ctx, &webhook_job()).await, Ok(Verdict::Later(later)));
+}
+
+/// What was tried and is due may wait for something else of its market: nobody looks for it again and again.
 #[tokio::test]
 async fn what_waits_for_another_try_is_looked_at_when_it_is_due() {
-    let mut log = MockWebhookLog::new();
-    log.expect_webhook().returning(|_| Ok(Some(hook(1))));
-    log.expect_due().returning(|_, _, _| Ok(Vec::new()));
-    log.expect_next_due().returning(|_| Ok(Some(now())));
-    let ctx = sending(MockStore::new(), log, Ok(200));
-    assert_eq!(Delivering.run(&ctx, &webhook_job()).await, Ok(Verdict::Later(now())));
+    let (second, hour) = (SignedDuration::from_secs(1), SignedDuration::from_hours(1));
+    for (due, later) in [(now() + hour, now() + hour), (now() - hour, now() + second)] {
+        let mut log = MockWebhookLog::new();
+        log.expect_webhook().returning(|_| Ok(Some(hook(1))));
+        log.expect_due().returning(|_, _, _| Ok(Vec::new()));
+        log.expect_next_due().returning(move |_| Ok(Some(due)));
+        let ctx = sending(MockStore::new(), log, Ok(200));
+        assert_eq!(Delivering.run(&ctx, &webhook_job()).await, Ok(Verdict::Later(later)));
+    }
+}
+
+/// Whatever is due of it: its job would come again and again, and keep others from their turns.
+#[tokio::test]
+async fn one_that_is_told_nothing_has_no_job() {
+    let in_state = |state| Webhook { state, ..hook(1) };
+    let suspended = User { status: UserStatus::Suspended, ..user(1) };
+    for (found, owner) in [
+        (in_state(WebhookState::Disabled), user(1)),
+        (in_state(WebhookState::Failing), user(1)),
+        (in_state(WebhookState::Gone), user(1)),
+        (hook(1), suspended),
+    ] {
+        let mut log = MockWebhookLog::new();
+        log.expect_webhook().returning(move |_| Ok(Some(found.clone())));
+        log.expect_next_due().returning(|_| Ok(Some(now() - SignedDuration::from_hours(1))));
+        let ctx = Context { queries: Arc::new(owned_by(owner)), ..sending(MockStore::new(), log, Ok(200)) };
+        assert_eq!(Delivering.run(&ctx, &webhook_job()).await, Ok(Verdict::Done(None)));
+    }
+}
+
+/// A unit that changes that user, who has these webhooks, as it should.
+fn changing(found: User, webhooks: Vec<Webhook>, is_right: fn(&Changes) -> bool) -> Unit {
+    let mut unit = Unit::default();
+    unit.users.expect_lock_admins().returning(|| Ok(vec![User { role: Role::Admin, ..user(2) }]));
+    unit.users.expect_lock().returning(move |_| Ok(vec![found.clone()]));
+    unit.sessions.expect_lock_of_user().returning(|_| Ok(Vec::new()));
+    unit.mail_tokens.expect_of_user().returning(|_| Ok(Vec::new()));
+    unit.webhooks.expect_of_user().returning(move |_| Ok(webhooks.clone()));
+    unit.webhooks.expect_lock().returning(|id| Ok(Some(Webhook { id, ..hook(1) })));
+    unit.unit.expect_write().times(1).withf(is_right).returning(|_| Ok(()));
+    unit.commits()
+}
+
+#[tokio::test]
+async fn who_is_deleted_takes_its_webhooks_along_in_the_same_write() {
+    let store = store(1, |_| {
+        changing(user(1), vec![hook(1), hook(2)], |changes| changes.deleted_webhooks == [hook(1).id, hook(2).id])
+    });
+    // Orders that cannot be cancelled now are left to the next tick.
+    let mut queries = MockQueries::new();
+    queries.expect_orders().returning(|_, _| Err(StoreError::Unavailable("of no matter here".into())));
+    let ctx = Context { queries: Arc::new(queries), ..context(store) };
+    deactivate_user(&ctx, caller(), user_id(1), None).await.unwrap();
+}
+
+/// What was not told before the suspension is told after it.
+#[tokio::test]
+async fn the_webhooks_of_who_may_act_again_have_their_jobs_again() {
+    let store = store(1, |_| {
+        let suspended = User { status: UserStatus::Suspended, ..user(1) };
+        let webhooks = vec![hook(1), Webhook { state: WebhookState::Gone, ..hook(2) }];
+        changing(suspended, webhooks, |changes| {
+            let [job] = &changes.new_jobs[..] else { return false };
+            job.kind == JobKind::Webhook && job.payload == hook(1).id.to_string() && changes.deleted_webhooks.is_empty()
+        })
+    });
+    let (ctx, admin) = (context(store), Caller::signed_in(user_id(2), Role::Admin));
+    let standing = Standing { is_suspended: false, reason: "a mistake".to_owned() };
+    set_status(&ctx, admin, user_id(1), standing, None).await.unwrap();
+    assert!(ctx.job_bell.heard(JobKind::Webhook).now_or_never().is_some());
 }
 
 /// Threat 51: what the house does not call is no webhook.
@@ -252,7 +357,7 @@ async fn a_user_has_a_bounded_number_of_webhooks() {
     let mut calls = MockCaller::new();
     calls.expect_check().returning(|_| Ok(()));
     let mut ctx = context(store);
-    let mut queries = bellwether_domain::ports::MockQueries::new();
+    let mut queries = MockQueries::new();
     queries.expect_markets_by_ids().returning(|_| Ok(Vec::new()));
     (ctx.queries, ctx.webhooks.caller) = (Arc::new(queries), Arc::new(calls));
     let wanted = NewWebhook { url: hook(1).url, description: None, events: Vec::new(), markets: Vec::new() };
