@@ -8,7 +8,7 @@ use bellwether_domain::ids::{ApiKeyId, MarketId, OrderId, UserId};
 use bellwether_domain::job::{Job, JobKind};
 use bellwether_domain::order::{EndReason, Order, OrderStatus};
 use bellwether_domain::ports::{Direction, OrderFilter, OrderSort, PageRequest, SortValue, Start, UnitOfWork};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::atomically::{Script, Step, atomically};
@@ -18,6 +18,10 @@ use crate::{Context, Error};
 
 /// So many orders are looked at together.
 const AT_ONCE: u32 = 100;
+/// So long after the switch has fired it is looked a second time. An order has its time before its unit of work has locked all it
+/// needs, has written and is committed; until then nobody sees it. PostgreSQL takes five seconds at most for each of these, and
+/// ends what it hears nothing of for twenty.
+const SECOND_LOOK: SignedDuration = SignedDuration::from_secs(30);
 
 /// What a job is put aside with.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,7 +40,8 @@ pub(super) fn payload(sender: Sender, fired_at: Timestamp) -> Result<String, Err
     serde_json::to_string(&payload).map_err(|_| Error::Payload)
 }
 
-/// Cancels all open orders of a sender that were placed until its switch fired.
+/// Cancels all open orders of a sender that were placed until its switch fired: at once what can be seen, and later what was
+/// being written meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub struct Cancelling;
 
@@ -49,7 +54,13 @@ impl Handler for Cancelling {
     async fn run(&self, ctx: &Context, job: &Job) -> Result<Verdict, Failure> {
         let unreadable = |_| Failure::ForGood("what was put aside cannot be read".to_owned());
         let Payload { user, key, fired_at } = serde_json::from_str(&job.payload).map_err(unreadable)?;
+        let second_look = fired_at.checked_add(SECOND_LOOK).unwrap_or(fired_at);
+        // What is seen was there by now, so a look that begins in time is the last one.
+        let is_last = ctx.clock.now() >= second_look;
         let cancelled = cancel_all(ctx, Sender { user, key }, fired_at).await?;
+        if !is_last {
+            return Ok(Verdict::Later(second_look));
+        }
         Ok(Verdict::Done(Some(format!("{cancelled} orders were cancelled"))))
     }
 }

@@ -187,6 +187,20 @@ fn placed(n: u128, by: Option<ApiKeyId>, created: Timestamp) -> Order {
     Order { placed_by: by, created_at: created, ..resting(n, 400, 10) }
 }
 
+/// A unit in which the orders of user 2 can be cancelled, who has one of 4 credits.
+fn unit_of_orders() -> Unit {
+    let mut unit = Unit::default();
+    unit.markets.expect_lock().times(1).returning(|_| Ok(vec![market(1, MarketStatus::Open)]));
+    unit.accounts.expect_lock().returning(|_| {
+        let mut two = account(2, 100_000);
+        two.held = Credits::from_mills(4_000);
+        let collateral = AccountId::of_market(market_id(1));
+        Ok(vec![two, Account::open(collateral, Owner::Market(market_id(1)), now())])
+    });
+    unit.positions.expect_load().returning(|_| Ok(Vec::new()));
+    unit
+}
+
 /// Of another key, of nobody's key, placed later, or filled meanwhile: all that stays.
 #[tokio::test]
 async fn only_what_the_sender_had_placed_until_it_fired_is_cancelled() {
@@ -204,8 +218,7 @@ async fn only_what_the_sender_had_placed_until_it_fired_is_cancelled() {
         })
         .returning(move |_, _| Ok(Page { items: listed.to_vec(), total: None, has_more: true }));
     let store = store(1, move |_| {
-        let mut unit = Unit::default();
-        unit.markets.expect_lock().times(1).returning(|_| Ok(vec![market(1, MarketStatus::Open)]));
+        let mut unit = unit_of_orders();
         let mut filled = filled.clone();
         filled.end(OrderStatus::Filled, None, now());
         let now_there = vec![mine.clone(), filled];
@@ -213,13 +226,6 @@ async fn only_what_the_sender_had_placed_until_it_fired_is_cancelled() {
             .expect_load()
             .withf(|ids| *ids == [OrderId(Uuid::from_u128(1)), OrderId(Uuid::from_u128(3))])
             .returning(move |_| Ok(now_there.clone()));
-        unit.accounts.expect_lock().returning(|_| {
-            let mut two = account(2, 100_000);
-            two.held = Credits::from_mills(4_000);
-            let collateral = AccountId::of_market(market_id(1));
-            Ok(vec![two, Account::open(collateral, Owner::Market(market_id(1)), now())])
-        });
-        unit.positions.expect_load().returning(|_| Ok(Vec::new()));
         writes(unit, |c| {
             let [order] = c.orders.as_slice() else { return false };
             (order.id, order.end_reason) == (OrderId(Uuid::from_u128(1)), Some(EndReason::Disconnected))
@@ -230,5 +236,29 @@ async fn only_what_the_sender_had_placed_until_it_fired_is_cancelled() {
     let payload = format!(r#"{{"user":"{}","key":"{}","firedAt":"{}"}}"#, user_id(2), key(), now());
     let job = Job::new(JobId(Uuid::from_u128(9)), JobKind::CancelOrders, payload, now());
     let verdict = Cancelling.run(&ctx, &job).await.unwrap();
-    assert_eq!(verdict, Verdict::Done(Some("1 orders were cancelled".to_owned())));
+    assert_eq!(verdict, Verdict::Later(after(30)), "it is looked once more");
+}
+
+/// It had its time before the switch fired, and was committed when the job had looked.
+#[tokio::test]
+async fn what_was_being_written_when_it_fired_is_cancelled_by_a_second_look() {
+    let (time, late) = (Arc::new(Mutex::new(now())), placed(1, None, now()));
+    let (mut queries, listed, mut looks) = (MockQueries::new(), late.clone(), 0);
+    queries.expect_orders().times(2).returning(move |_, _| {
+        looks += 1;
+        let items = if looks == 1 { Vec::new() } else { vec![listed.clone()] };
+        Ok(Page { items, total: None, has_more: false })
+    });
+    let store = store(1, move |_| {
+        let (mut unit, late) = (unit_of_orders(), late.clone());
+        unit.orders.expect_load().returning(move |_| Ok(vec![late.clone()]));
+        writes(unit, |c| c.orders.iter().map(|order| order.status).eq([OrderStatus::Cancelled]))
+    });
+    let ctx = at(&time, store, queries);
+    let payload = format!(r#"{{"user":"{}","firedAt":"{}"}}"#, user_id(2), now());
+    let job = Job::new(JobId(Uuid::from_u128(9)), JobKind::CancelOrders, payload, now());
+    assert_eq!(Cancelling.run(&ctx, &job).await, Ok(Verdict::Later(after(30))));
+    *time.lock().unwrap() = after(30);
+    let done = Verdict::Done(Some("1 orders were cancelled".to_owned()));
+    assert_eq!(Cancelling.run(&ctx, &job).await, Ok(done));
 }
