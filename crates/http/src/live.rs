@@ -7,6 +7,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::permissions::Permission;
+use bellwether_domain::ports::OpaqueToken;
 use bellwether_usecases::live::{End, Follower, MOST_MARKETS, Message, Stream, Topics, issue_ticket, redeem_ticket};
 use bellwether_usecases::{Caller, Error};
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::auth::Bearer;
+use crate::auth::{self, Bearer};
 use crate::call::Call;
 use crate::envelope::Reply;
 use crate::faults::{Detail, Fault};
@@ -99,12 +100,19 @@ async fn follower(call: &Call, ticket: Option<String>) -> Result<(Follower, Opti
     }
     let bearer = call.bearer_if_any().await?;
     let caller = bearer.map(Bearer::caller);
-    let session = bearer.and_then(|bearer| match bearer {
-        Bearer::Session(who) => Some(who.session),
-        Bearer::Key(_) => None,
-    });
+    let (session, key_hash) = match bearer {
+        Some(Bearer::Session(who)) => (Some(who.session), None),
+        Some(Bearer::Key(_)) => (None, Some(key_hash(call)?)),
+        None => (None, None),
+    };
     let (user, key) = (caller.map(|c| c.user), caller.and_then(|c| c.key).map(|key| key.id));
-    Ok((Follower { user, session, key, address }, caller))
+    Ok((Follower { user, session, key, key_hash, address }, caller))
+}
+
+/// The hash of the API key that a request bears.
+fn key_hash(call: &Call) -> Result<[u8; 32], Fault> {
+    let key = OpaqueToken::new(auth::bearer(call.request().headers())?.to_owned());
+    Ok(call.app().ctx().api_key_tokens.hash(&key))
 }
 
 /// Begins to follow what a request asks for. The stream is in a box: futures that are moved about keep room for each

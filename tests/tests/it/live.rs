@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bellwether_tests::client::limit;
+use bellwether_tests::client::{FAR, limit};
 use bellwether_tests::stream::{Listener, Socket, Told, narrow};
 use bellwether_tests::{Api, Installation, Server, Store, User, on_each_store, on_each_store_with, raw};
 use serde_json::{Value, json};
@@ -278,6 +278,45 @@ async fn a_ticket_is_good_once() {
         follow(api, &format!("me&ticket={unused}")).send().await.refused(401, "INVALID_TICKET");
     })
     .await;
+}
+
+/// Threat 9: also where no event says that a key is good no longer. It is looked for that every half minute, by whichever
+/// store, so one of them will do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_its_key_expires_and_when_the_owner_of_its_bot_may_no_longer_act() {
+    let installation = Installation::new(Store::Sqlite, &[]).await.expect("that store is always there");
+    let server = Server::start(installation).await;
+    let api = server.api();
+    let (ann, ben) = (api.sign_up("Ann").await, api.sign_up("Ben").await);
+    let make_key = async |by: &User, more: (&str, Value)| {
+        let mut body = json!({ "name": "A key", "scopes": ["read"] });
+        body[more.0] = more.1;
+        User { token: api.post("/api-keys", by, body).await.expect(201).text("/key"), ..by.clone() }
+    };
+    let bot = api.post("/users/me/bots", &ann, json!({ "displayName": "Robo" })).await.expect(201).text("/id");
+    let of_bot = make_key(&ann, ("owner", json!(bot))).await;
+    let lasting = make_key(&ben, ("expiresAt", json!(FAR))).await;
+    let now = api.get("/orders/cancel-after", &ben).await.expect(200).text("/serverTime");
+    let soon = now.parse::<jiff::Timestamp>().expect("a time") + jiff::SignedDuration::from_secs(5);
+    let short = make_key(&ben, ("expiresAt", json!(soon.to_string()))).await;
+    let mut streams = Vec::new();
+    for key in [&short, &of_bot, &lasting] {
+        let mut stream = Listener::open(follow(api, "me").by(key)).await;
+        stream.until("hello").await;
+        streams.push(stream);
+    }
+    let suspend = format!("UPDATE users SET status = 'suspended' WHERE email = '{}'", ann.email);
+    server.installation().execute_sql(&suspend).await;
+    for stream in &mut streams[..2] {
+        assert_eq!(stream.until("end").await.pop().expect("an end").json["reason"], json!("session_ended"));
+    }
+    // A key that is good is looked at too, and its stream goes on.
+    api.post("/users/me/bots", &ben, json!({ "displayName": "Robo" })).await.expect(201);
+    streams[2].until("user.created").await;
+    drop(streams);
+    let installation = server.stop().await;
+    installation.audit().await;
+    installation.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

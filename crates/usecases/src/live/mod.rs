@@ -51,7 +51,7 @@ const MOST_AT_HAND: usize = 64 << 20;
 pub const MOST_MARKETS: usize = 100;
 /// So many levels a side at most has a book: one for each price.
 const WHOLE: u32 = 999;
-/// How often it is looked for sessions that have expired.
+/// How often it is looked for sessions and API keys that are good no longer.
 const SWEEP: Duration = Duration::from_secs(30);
 /// The pause after events were told.
 const BREATH: Duration = Duration::from_millis(5);
@@ -78,6 +78,8 @@ pub struct Follower {
     pub session: Option<SessionId>,
     /// By which API key.
     pub key: Option<ApiKeyId>,
+    /// The hash of that key, by which it is looked up.
+    pub key_hash: Option<[u8; 32]>,
     /// From where.
     pub address: Option<IpAddr>,
 }
@@ -87,7 +89,7 @@ pub struct Follower {
 pub enum End {
     /// The client does not take what it is sent.
     Slow,
-    /// The session is over, the key was revoked, or the user may no longer act.
+    /// The session is over, the key was revoked or has expired, or the user may no longer act.
     SessionEnded,
     /// The server stops.
     Stopping,
@@ -440,17 +442,31 @@ impl Live {
         state.position = batch.position;
     }
 
-    /// Ends the streams of sessions that have expired.
+    /// Ends the streams of sessions and API keys that are good no longer and of which no event has told: they have expired,
+    /// the owner of their bot may no longer act, or they ended before their stream was among those that hear of it.
     async fn sweep(self) {
         let followers = self.lock().subscribers.followers();
         for (number, follower) in followers {
-            let Some(session) = follower.session else { continue };
-            let found = self.ctx.session_memory.get(&*self.ctx.queries, session).await;
-            let now = self.ctx.clock.now();
-            if found.is_ok_and(|found| found.is_none_or(|live| live.expires_at <= now)) {
+            if self.is_over(follower).await {
                 self.lock().drop_subscriber(number, End::SessionEnded);
             }
         }
+    }
+
+    /// Whether the right is gone by which somebody follows. Where that cannot be found out now, the next sweep does.
+    async fn is_over(&self, follower: Follower) -> bool {
+        let ctx = &*self.ctx;
+        let until = if let Some(session) = follower.session {
+            let found = ctx.session_memory.get(&*ctx.queries, session).await;
+            found.map(|found| found.map(|live| live.expires_at))
+        } else if let Some(hash) = follower.key_hash {
+            let found = ctx.key_memory.get(&*ctx.queries, hash).await;
+            found.map(|found| found.map(|live| live.expires_at.unwrap_or(Timestamp::MAX)))
+        } else {
+            return false;
+        };
+        let now = ctx.clock.now();
+        until.is_ok_and(|until| until.is_none_or(|at| at <= now))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -162,7 +162,7 @@ impl Subscribers {
         numbers.into_iter().flatten().copied().collect()
     }
 
-    /// Those who follow by a session, and which.
+    /// All who follow, and by what right.
     pub(super) fn followers(&self) -> Vec<(u64, Follower)> {
         self.all.iter().map(|(number, one)| (*number, one.follower)).collect()
     }
