@@ -68,27 +68,35 @@ pub(crate) struct Known(pub(crate) Option<Bearer>);
 
 /// Who a token speaks for; none where it speaks for nobody.
 pub(crate) async fn identify(app: &App, token: &str) -> Result<Option<Bearer>, Fault> {
+    match recall(app, token).await {
+        Some(known) => Ok(known),
+        None => look_up(app, token).await,
+    }
+}
+
+/// The same by what is remembered alone; none where the store must be asked.
+pub(crate) async fn recall(app: &App, token: &str) -> Option<Option<Bearer>> {
     if is_api_key(token) {
-        return by_key(app, OpaqueToken::new(token.to_owned())).await;
+        let known = api_keys::recall(app.ctx(), &OpaqueToken::new(token.to_owned())).await?;
+        return Some(known.map(Bearer::Key));
     }
-    if let Some(known) = sessions::recall(app.ctx(), token).await {
-        return Ok(known.map(Bearer::Session));
-    }
+    Some(sessions::recall(app.ctx(), token).await?.map(Bearer::Session))
+}
+
+/// The same where the store must be asked.
+pub(crate) async fn look_up(app: &App, token: &str) -> Result<Option<Bearer>, Fault> {
     let (ctx, token) = (app.ctx().clone(), token.to_owned());
+    if is_api_key(&token) {
+        let key = OpaqueToken::new(token);
+        let caller = app.run(async move { api_keys::authenticate(&ctx, &key).await }).await?;
+        return Ok(caller.map(Bearer::Key));
+    }
     let who = app.run(async move { sessions::authenticate(&ctx, &token).await }).await?;
     Ok(who.map(Bearer::Session))
 }
 
-async fn by_key(app: &App, key: OpaqueToken) -> Result<Option<Bearer>, Fault> {
-    if let Some(known) = api_keys::recall(app.ctx(), &key).await {
-        return Ok(known.map(Bearer::Key));
-    }
-    let ctx = app.ctx().clone();
-    let caller = app.run(async move { api_keys::authenticate(&ctx, &key).await }).await?;
-    Ok(caller.map(Bearer::Key))
-}
-
-fn is_api_key(token: &str) -> bool {
+/// Whether a token is meant to be an API key.
+pub(crate) fn is_api_key(token: &str) -> bool {
     token.starts_with(API_KEY)
 }
 

@@ -43,7 +43,7 @@ impl Proxies {
             return client;
         }
         let values: Vec<&str> = headers.get_all(name).map(|value| value.to_str().unwrap_or_default()).collect();
-        for hop in values.iter().rev().flat_map(|value| unquoted(value, ',').into_iter().rev()) {
+        for hop in values.iter().rev().flat_map(|value| self.hops(value)) {
             let asked_by = match self.header {
                 ForwardedHeader::XForwardedFor => address(hop),
                 ForwardedHeader::Forwarded => forwarded_for(hop).and_then(address),
@@ -56,6 +56,14 @@ impl Proxies {
             }
         }
         client
+    }
+
+    /// The hops of one line of the header, the last one first. `X-Forwarded-For` has no quotes: one in it is a client's.
+    fn hops<'a>(&self, line: &'a str) -> Vec<&'a str> {
+        match self.header {
+            ForwardedHeader::XForwardedFor => line.rsplit(',').collect(),
+            ForwardedHeader::Forwarded => unquoted(line, ','),
+        }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -73,7 +81,7 @@ fn warn_of_proxy(peer: IpAddr) {
 
 /// The `for` of one hop.
 fn forwarded_for(hop: &str) -> Option<&str> {
-    unquoted(hop, ';').into_iter().find_map(|pair| {
+    unquoted(hop, ';').into_iter().rev().find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
         name.trim().eq_ignore_ascii_case("for").then_some(value)
@@ -88,10 +96,11 @@ fn address(text: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// The parts between separators that do not stand in quotes.
+/// The parts between separators that do not stand in quotes, the last one first. Read from the end: a quote that a client has
+/// left open then spoils what stands left of it, and nothing that a proxy has added.
 fn unquoted(text: &str, separator: char) -> Vec<&str> {
     let mut is_quoted = false;
-    text.split(|letter| {
+    text.rsplit(|letter: char| {
         is_quoted ^= letter == '"';
         letter == separator && !is_quoted
     })
@@ -166,6 +175,19 @@ mod tests {
             assert_eq!(by_x("10.0.0.1", &[hops]), "10.0.0.1", "{hops}");
         }
         assert_eq!(by_x("10.0.0.1", &["203.0.113.7, unknown, 10.0.0.2"]), "10.0.0.2");
+    }
+
+    /// Threat 56: who asks cannot hide behind a quote that it leaves open.
+    #[test]
+    fn a_quote_of_a_client_hides_nothing_that_a_proxy_has_added() {
+        for line in ["\", 203.0.113.7", "\"198.51.100.9, 203.0.113.7", "\", 203.0.113.7, 10.0.0.2"] {
+            assert_eq!(by_x("10.0.0.1", &[line]), "203.0.113.7", "{line}");
+        }
+        for line in
+            ["\", for=203.0.113.7", "for=\"198.51.100.9, for=\"203.0.113.7:4711\"", "\", for=203.0.113.7, for=10.0.0.2"]
+        {
+            assert_eq!(by_forwarded(&[line]), "203.0.113.7", "{line}");
+        }
     }
 
     #[test]

@@ -37,8 +37,23 @@ pub(crate) fn allow_preflight(answer: &mut HeaderMap) {
     answer.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static(
-            "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, traceparent",
+            "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Request-Id, \
+             traceparent",
         ),
     );
     answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that follows by `fetch` has to send by itself what it has had last.
+    #[test]
+    fn a_page_may_go_on_with_a_stream() {
+        let mut answer = HeaderMap::new();
+        allow_preflight(&mut answer);
+        let allowed = answer.get(ACCESS_CONTROL_ALLOW_HEADERS).and_then(|names| names.to_str().ok()).unwrap();
+        assert!(allowed.split(", ").any(|name| name == "Last-Event-ID"), "{allowed}");
+    }
 }

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::app::App;
-use crate::auth::{self, Known, identify};
+use crate::auth::{self, Bearer, Known};
 use crate::envelope::header_value;
 use crate::faults::Fault;
 
@@ -48,8 +48,12 @@ impl Counted {
     /// Counts a request.
     pub(crate) async fn of(request: &ServiceRequest, app: &App, client: Client, now: Timestamp) -> Self {
         let (ctx, limits) = (app.ctx(), &app.ctx().policy.limits);
+        let block = client.block(limits);
         let who = match auth::bearer_if_any(request.headers()) {
-            Some(Ok(token)) => identify(app, token).await.ok(),
+            Some(Ok(token)) => match identify(app, token, block, now).await {
+                Ok(who) => who,
+                Err(refused) => return refused,
+            },
             Some(Err(_)) | None => None,
         };
         if let Some(known) = who {
@@ -57,10 +61,7 @@ impl Counted {
         }
         let (rule, standing) = match who.flatten() {
             Some(who) => (limits.user, ctx.limiter.count(limits.user, who.subject().as_bytes(), now).await),
-            None => {
-                let block = client.block(limits);
-                (limits.public, ctx.limiter.count(limits.public, block.subject().as_bytes(), now).await)
-            }
+            None => (limits.public, ctx.limiter.count(limits.public, block.subject().as_bytes(), now).await),
         };
         Self { rule, standing }
     }
@@ -82,6 +83,33 @@ impl Counted {
             }
         }
     }
+}
+
+/// Who a token speaks for, unless the store failed. Refused where the address has sent too many API keys that are none: each
+/// that is not known from before is a question to the store, and anybody can make up another one. (An access token that is not
+/// known leads there only where its signature is good.)
+async fn identify(
+    app: &App,
+    token: &str,
+    block: AddressBlock,
+    now: Timestamp,
+) -> Result<Option<Option<Bearer>>, Counted> {
+    if let Some(known) = auth::recall(app, token).await {
+        return Ok(Some(known));
+    }
+    if !auth::is_api_key(token) {
+        return Ok(auth::look_up(app, token).await.ok());
+    }
+    let (limiter, rule, subject) = (&app.ctx().limiter, app.ctx().policy.limits.unknown_keys(), block.subject());
+    let standing = limiter.look(rule, subject.as_bytes(), now).await;
+    if !standing.is_allowed {
+        return Err(Counted { rule, standing });
+    }
+    let who = auth::look_up(app, token).await.ok();
+    if matches!(who, Some(None)) {
+        limiter.count(rule, subject.as_bytes(), now).await;
+    }
+    Ok(who)
 }
 
 /// Whole seconds, rounded up.

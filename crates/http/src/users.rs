@@ -118,8 +118,8 @@ async fn update(
     let version = call.required_version()?;
     let ctx = call.ctx();
     let mut patch = call.command(|fields| reader(fields, &*ctx.common_passwords)).await?;
-    if patch.email.is_some() {
-        // An address that stays needs no password.
+    if caller.user == id && patch.email.is_some() {
+        // An address that stays needs no password. Nobody else needs one, and must not learn here whether there is such a user.
         let current = load(&call, id).await?;
         patch.email = patch.email.filter(|email| current.email.as_ref() != Some(email));
     }

@@ -222,6 +222,31 @@ async fn requests_are_counted_by_address_and_those_of_a_user_by_user() {
     .await;
 }
 
+/// Each is a question to the store. A good key is let in where others have asked too much.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_none_are_looked_up_only_so_often() {
+    on_each_store_with(&[("LIMIT_PUBLIC", "20/1h"), PROXIED], |server| async move {
+        let api = server.api();
+        let ann = api.sign_up("Ann").await;
+        let body = json!({ "name": "My bot", "scopes": ["read"] });
+        let key = User { token: api.post("/api-keys", &ann, body).await.expect(201).text("/key"), ..ann };
+        for _ in 0..20 {
+            from(api.request("GET", "/markets"), "192.0.2.1").send().await.expect(200);
+        }
+        is_limited(&from(api.request("GET", "/markets"), "192.0.2.1").send().await, "public", "q=20;w=3600");
+        from(api.request("GET", "/users/me"), "192.0.2.1").by(&key).send().await.expect(200);
+        let try_key = |number: u32| {
+            let made_up = format!("Bearer bw_live_{number}");
+            from(api.request("GET", "/users/me"), "192.0.2.2").header("authorization", &made_up).send()
+        };
+        for number in 0..20 {
+            try_key(number).await.refused(401, "UNAUTHENTICATED");
+        }
+        is_limited(&try_key(20).await, "unknown_keys", "q=20;w=3600");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_comes_back_when_told_to_is_let_in() {
     on_each_store_with(&[("LIMIT_PUBLIC", "5/2s")], |server| async move {

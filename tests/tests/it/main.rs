@@ -50,4 +50,5 @@ mod sessions;
 mod sets;
 mod switches;
 mod tour;
+mod users;
 mod webhooks;

@@ -86,6 +86,11 @@ impl Limiter {
         self.port.take(rule.key(subject), rule.quota, now).await
     }
 
+    /// How a subject stands under a rule, without counting.
+    pub async fn look(&self, rule: Rule, subject: &[u8], now: Timestamp) -> Standing {
+        self.port.look(rule.key(subject), rule.quota, now).await
+    }
+
     /// Forgets what was counted for a subject.
     pub(super) async fn forget(&self, rule: Rule, subject: &Subject) {
         self.port.forget(rule.key(subject.as_bytes())).await;

@@ -69,7 +69,7 @@ pub async fn sign_up(
     result
 }
 
-/// [`users::update_user`], of which wrong passwords and taken addresses are counted where users change themselves.
+/// [`users::update_user`], of which wrong passwords, taken addresses and new ones are counted where users change themselves.
 pub async fn update_user(
     ctx: &Context,
     caller: Caller,
@@ -80,7 +80,12 @@ pub async fn update_user(
     if caller.user != id || (patch.email.is_none() && patch.new_password.is_none()) {
         return users::update_user(ctx, caller, id, patch, version).await;
     }
-    let claims = [Claim::new(ctx.policy.limits.login, &subject_of(id), Counts::Failed)];
+    let limits = &ctx.policy.limits;
+    let mut claims = vec![Claim::new(limits.login, &subject_of(id), Counts::Failed)];
+    if patch.email.is_some() {
+        // Each new address is sent a mail, and may be a stranger's.
+        claims.push(Claim::new(limits.reset, &subject_of(id), Counts::Succeeded));
+    }
     let reserved = ctx.limiter.reserve(&*ctx.clock, &claims).await?;
     let result = users::update_user(ctx, caller, id, patch, version).await;
     reserved.settle(outcome(&result)).await;

@@ -57,7 +57,7 @@ pub struct Limits {
     pub sign_up: Rule,
     /// Users who signed up, by the client's address.
     pub new_users: Rule,
-    /// Mails to somebody who forgot a password, and tokens from mails that are not good.
+    /// Mails to somebody who forgot a password, or to verify an address, and tokens from mails that are not good.
     pub reset: Rule,
     /// Refreshes, by address.
     pub refresh: Rule,
@@ -85,6 +85,13 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// API keys that had to be looked up and are none, by address: as many as there may be requests of nobody. They are
+    /// counted apart from these, or who has a good key would be kept out by what others at the address ask.
+    #[must_use]
+    pub const fn unknown_keys(&self) -> Rule {
+        Rule { name: "unknown_keys", quota: self.public.quota }
+    }
+
     /// The block that an address is counted as.
     #[must_use]
     pub fn block(&self, address: IpAddr) -> AddressBlock {

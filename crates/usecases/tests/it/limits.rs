@@ -276,6 +276,24 @@ async fn the_current_password_is_guessed_at_only_so_often() {
     assert_eq!(name_of(&update_user(&ctx, caller, user_id(1), name, None).await), "done", "that needs no password");
 }
 
+/// Each new address is sent a mail, and may be a stranger's.
+#[tokio::test]
+async fn the_own_address_is_changed_only_so_often() {
+    let (ctx, _) = context();
+    let (caller, admin) = (Caller::signed_in(user_id(1), Role::User), Caller::signed_in(user_id(7), Role::Admin));
+    let patch = |number: u32| UserPatch {
+        email: Some(Email::parse(&format!("other{number}@example.org")).unwrap()),
+        current_password: Some(Password("right".to_owned())),
+        ..UserPatch::default()
+    };
+    for number in 0..5 {
+        assert_eq!(name_of(&update_user(&ctx, caller, user_id(1), patch(number), None).await), "done");
+    }
+    assert_eq!(name_of(&update_user(&ctx, caller, user_id(1), patch(5), None).await), "reset");
+    assert_eq!(name_of(&send_verification(&ctx, caller).await), "reset", "they are counted together");
+    assert_eq!(name_of(&update_user(&ctx, admin, user_id(1), patch(6), None).await), "done");
+}
+
 /// Beyond the limit of an account its owner gets no more mails, and nobody is told.
 #[tokio::test]
 async fn mails_are_asked_for_only_so_often() {
