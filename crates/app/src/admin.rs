@@ -8,8 +8,8 @@ use bellwether_usecases::users::{Password, SignUp, create_admin};
 
 use crate::cli::AdminAction;
 use crate::config::Config;
-use crate::print_line;
 use crate::wiring::{self, Backend};
+use crate::{migrate, print_line};
 
 /// The longest password that is read: bcrypt reads 72 bytes, and a line may end in a line break.
 const MAX_INPUT: u64 = 4096;
@@ -21,7 +21,7 @@ pub(crate) async fn run(config: &Config, action: AdminAction) -> anyhow::Result<
     let display_name = DisplayName::parse(&display_name).map_err(|e| anyhow::anyhow!("--display-name: {e}"))?;
     let password = read_password()?;
     let backend = Backend::open(config).await?;
-    backend.migrate_up().await?;
+    migrate::up_beside_a_server(config, &backend).await?;
     let ctx = wiring::command_context(config, &backend)?;
     let user = create_admin(&ctx, SignUp { email, display_name, password }).await?;
     print_line(&format!("{} is an administrator (id {})", user.display_name.as_str(), user.id));

@@ -19,8 +19,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::config::Config;
-use crate::print_line;
 use crate::wiring::{self, Backend};
+use crate::{migrate, print_line};
 
 /// Everybody's password.
 const PASSWORD: &str = "demo pass phrase";
@@ -68,7 +68,7 @@ const MARKETS: [Plan; 10] = [
 /// Fills the store of an empty server: the same orders every time.
 pub(crate) async fn run(config: &Config) -> anyhow::Result<()> {
     let backend = Backend::open(config).await?;
-    backend.migrate_up().await?;
+    migrate::up_beside_a_server(config, &backend).await?;
     let ctx = wiring::command_context(config, &backend)?;
     let (users, orders) = fill(ctx).await?;
     print_line(&format!("{users} users, {} markets, {orders} orders", MARKETS.len()));

@@ -1,6 +1,6 @@
 //! `bellwether doctor`: each check passes or fails, and a failure says how to mend it.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -30,6 +30,9 @@ const OTHER_FILES: u64 = 64;
 /// How long Redis may take to be connected to.
 const REDIS_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a server that listens already may take to answer.
+const SERVER_PATIENCE: Duration = Duration::from_secs(3);
+
 /// What a check found: a remark, or what is wrong and how to mend it.
 type Finding = Result<String, String>;
 
@@ -48,7 +51,7 @@ pub(crate) async fn run(config: &Config, settings: &Settings) -> anyhow::Result<
     report("disk", disk(config));
     report("secret", secret(config, settings));
     report("signing keys", signing_keys(config));
-    report("address", address(config));
+    report("address", address(config).await);
     report("open files", open_files(config));
     report("passwords", passwords(config).await);
     report("mail", mail(config).await);
@@ -149,15 +152,28 @@ fn signing_keys(config: &Config) -> Finding {
     KeyFile::at(path.clone()).load().map(|_| format!("{} is private", path.display())).map_err(|e| e.to_string())
 }
 
-fn address(config: &Config) -> Finding {
-    match TcpListener::bind(config.listen) {
-        Ok(_) => Ok(format!("{} is free", config.listen)),
-        Err(_) if lock::is_taken(config) => Ok(format!("{}: a server is at work on this data", config.listen)),
-        Err(error) => Err(format!(
-            "{} cannot be listened on ({error}); fix: stop what is using it, or choose another with --listen",
-            config.listen
-        )),
+async fn address(config: &Config) -> Finding {
+    let listen = config.listen;
+    let Err(error) = TcpListener::bind(listen) else { return Ok(format!("{listen} is free")) };
+    if lock::is_taken(config) {
+        return Ok(format!("{listen}: a server is at work on this data"));
     }
+    // Nobody locks a PostgreSQL, so whoever listens is asked.
+    let may_be_ours = error.kind() == std::io::ErrorKind::AddrInUse && matches!(config.database, Database::Postgres(_));
+    if may_be_ours && is_bellwether(listen).await {
+        return Ok(format!("{listen}: a Bellwether server is at work there"));
+    }
+    Err(format!(
+        "{listen} cannot be listened on ({error}); fix: stop what is using it, or choose another with --listen"
+    ))
+}
+
+/// Whether what listens there answers as a Bellwether server does.
+async fn is_bellwether(address: SocketAddr) -> bool {
+    let client = reqwest::Client::builder().timeout(SERVER_PATIENCE).no_proxy().build();
+    let Ok(client) = client else { return false };
+    let Ok(answer) = client.get(format!("http://{address}/livez")).send().await else { return false };
+    answer.status().is_success() && answer.text().await.is_ok_and(|said| said.contains("\"status\":\"ok\""))
 }
 
 fn open_files(config: &Config) -> Finding {
@@ -257,7 +273,30 @@ async fn migrations(backend: &Backend) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
+    use crate::config::of_flags;
+
+    #[tokio::test]
+    async fn an_address_beside_postgresql_may_be_in_use_by_a_server_and_by_nothing_else() {
+        for (status, is_ours) in [("200 OK", true), ("404 Not Found", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let listen = listener.local_addr().unwrap().to_string();
+            let answering = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = [0; 1024];
+                let length = stream.read(&mut asked).unwrap();
+                assert!(asked[..length].starts_with(b"GET /livez "));
+                let body = "{\"data\":{\"status\":\"ok\"}}";
+                let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}", body.len());
+                stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+            });
+            let found = address(&of_flags(&["--database-url", "postgres://db/x", "--listen", &listen])).await;
+            assert_eq!(found.is_ok(), is_ours, "{found:?}");
+            answering.join().unwrap();
+        }
+    }
 
     #[test]
     fn the_cost_of_a_hash_is_told_with_its_neighbours() {

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use crate::cli::KeysAction;
 use crate::config::{Config, Database};
 use crate::pause::goes_on_after;
-use crate::print_line;
 use crate::wiring::{self, Backend};
+use crate::{lock, migrate, print_line};
 
 /// How often the file of keys is looked at. A new key signs two seconds after it was made, so every
 /// server knows it by then.
@@ -26,6 +26,10 @@ pub(crate) async fn run(config: &Config, action: &KeysAction) -> anyhow::Result<
     if !file.path().exists() {
         // The first key follows from the server's secret, so a server that starts later has the same.
         file.load_or_create(&wiring::master_key(config)?)?;
+    }
+    if matches!(action, KeysAction::Rotate { .. }) && lock::is_taken(config) && has_database(config) {
+        // Before the keys are rotated: whoever is refused runs this again, and they are not rotated twice in a row.
+        migrate::refuse_beside_another_version(config, &Backend::open_existing(config).await?).await?;
     }
     let keys = match action {
         KeysAction::List => file.load()?,
@@ -51,12 +55,16 @@ pub(crate) async fn run(config: &Config, action: &KeysAction) -> anyhow::Result<
 
 /// Tells the audit log. Before the first start there is none, and nothing that the keys could have signed.
 async fn tell(config: &Config, compromised: bool) -> anyhow::Result<()> {
-    if matches!(&config.database, Database::Sqlite(path) if !path.exists()) {
+    if !has_database(config) {
         return Ok(());
     }
     let backend = Backend::open_existing(config).await?;
-    backend.migrate_up().await?;
+    migrate::up_beside_a_server(config, &backend).await?;
     Ok(keys_rotated(&wiring::command_context(config, &backend)?, compromised).await?)
+}
+
+fn has_database(config: &Config) -> bool {
+    !matches!(&config.database, Database::Sqlite(path) if !path.exists())
 }
 
 /// Takes up what the file of keys says whenever it changes, until `stop` turns true. While it cannot
@@ -104,5 +112,19 @@ mod tests {
         run(&config, &KeysAction::Rotate { compromised: true }).await.unwrap();
         let keys = KeyFile::at(config.signing_key_file()).load().unwrap();
         assert_eq!(keys.states(SystemClock.now()).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn keys_are_not_rotated_beside_a_server_of_another_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = of_flags(&["--data-dir", folder.path().to_str().unwrap()]);
+        let backend = Backend::open(&config).await.unwrap();
+        let serving = lock::take(&config).unwrap();
+        let error = run(&config, &KeysAction::Rotate { compromised: false }).await.unwrap_err().to_string();
+        assert!(error.contains("another version"), "{error}");
+        assert_eq!(backend.pending_migrations().await.unwrap(), backend.migration_status().await.unwrap().len());
+        drop(serving);
+        // The keys are as they were, or this would be refused.
+        run(&config, &KeysAction::Rotate { compromised: false }).await.unwrap();
     }
 }

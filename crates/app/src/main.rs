@@ -23,7 +23,9 @@ mod wiring;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
@@ -33,16 +35,27 @@ use crate::cli::{Cli, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-// Not `actix_web::main`: storage runs on this multi-thread runtime, and actix's workers beside it.
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+/// So long the process waits at its end for what cannot be interrupted.
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    match on_runtime(run(Cli::parse())) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("bellwether: {error:#}");
             ExitCode::from(2)
         }
     }
+}
+
+/// Does this work on a runtime of its own. Not actix's: storage runs on this multi-thread runtime, and actix's workers beside
+/// it. Dropped, a runtime would wait for its threads for blocking work, such as for a check of an audit, which may take
+/// minutes. Nothing that was acknowledged depends on them; the moment is for the stores to be closed.
+fn on_runtime<R>(work: impl Future<Output = anyhow::Result<R>>) -> anyhow::Result<R> {
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_PATIENCE);
+    done
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -75,4 +88,32 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// reader that has gone away, such as `head`, is no error.
 pub(crate) fn print_line(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn the_end_does_not_wait_for_blocking_work() {
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        // Work that would never end.
+        let (release, held) = channel::<()>();
+        let (ended, has_ended) = channel();
+        std::thread::spawn(move || {
+            let done = on_runtime(async move {
+                tokio::task::spawn_blocking(move || {
+                    begun.send(()).unwrap();
+                    let _ = held.recv();
+                });
+                has_begun.await?;
+                Ok(())
+            });
+            ended.send(done.is_ok()).unwrap();
+        });
+        assert_eq!(has_ended.recv_timeout(Duration::from_secs(60)), Ok(true));
+        drop(release);
+    }
 }

@@ -44,18 +44,18 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     // Before the database is touched: a server that cannot serve should change nothing.
     let listener = listen(&config)?;
     let address = listener.local_addr()?.to_string();
+    let signer = wiring::signer(&config, &master)?;
+    let metrics = listen_for_metrics(&config)?;
+    let handlers = wiring::handlers(wiring::delivery(&config, &address)?);
     let backend = Backend::open(&config).await?;
     for name in backend.migrate_up().await? {
         tracing::info!(%name, "applied a migration");
     }
-    let signer = wiring::signer(&config, &master)?;
-    let metrics = listen_for_metrics(&config)?;
     let mut shared = Shared::open(&config, &backend).await;
     if let Some((_, metrics)) = &metrics {
         shared = shared.metered(metrics.clone());
     }
     let ctx = wiring::context(&config, &backend, &shared, &master, signer.clone())?;
-    let handlers = wiring::handlers(wiring::delivery(&config, &address)?);
 
     let (runtime, trading) = (tokio::runtime::Handle::current(), Trading::new(ctx.clone()));
     let mut app = App::new(ctx.clone(), trading, wiring::sealer(&master)?, runtime, config.http.clone());

@@ -423,7 +423,27 @@ pub(crate) fn masked(key: &str, text: &str) -> String {
     if key == "secret_key" && !text.is_empty() {
         return "********".to_owned();
     }
+    if key == "read_urls" {
+        return mask_urls(text);
+    }
     mask_url(text)
+}
+
+/// Several URLs, each without its password. A comma is between two of them only where another begins: else it may be a
+/// password's.
+fn mask_urls(text: &str) -> String {
+    let begins = |part: &str| ["postgres://", "postgresql://"].iter().any(|s| part.trim_start().starts_with(s));
+    let mut urls: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match urls.last_mut() {
+            Some(url) if !begins(part) => {
+                url.push(',');
+                url.push_str(part);
+            }
+            _ => urls.push(part.to_owned()),
+        }
+    }
+    urls.iter().map(|url| mask_url(url)).collect::<Vec<_>>().join(",")
 }
 
 /// A URL without its password, wherever it stands: before the host or among the parameters. Where
@@ -556,6 +576,20 @@ mod tests {
             assert!(!shown.contains("CAN") && !shown.contains("ARY") && shown.contains("db"), "{shown}");
         }
         assert_eq!(mask_url("postgres://db/x?user=ann&sslmode=require"), "postgres://db/x?user=ann&sslmode=require");
+    }
+
+    /// Threat 71.
+    #[test]
+    fn the_password_of_each_replica_is_hidden() {
+        for urls in [
+            "postgres://a/x?sslmode=require,postgres://b/x?password=CANARY",
+            "postgres://ann@a/x, postgresql://ann:CANARY@b/x",
+            "postgres://ann:CAN,ARY@a/x,postgres://b/x",
+        ] {
+            let shown = masked("read_urls", urls);
+            assert!(!shown.contains("CAN") && !shown.contains("ARY"), "{shown}");
+            assert!(shown.contains("a/x") && shown.contains(',') && shown.contains("b/x"), "{shown}");
+        }
     }
 
     #[test]

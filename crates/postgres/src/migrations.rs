@@ -3,7 +3,7 @@
 //! start together only one migrates and the others wait.
 
 use bellwether_domain::ports::StoreError;
-use diesel::migration::{Migration, MigrationSource};
+use diesel::migration::{Migration, MigrationSource, MigrationVersion};
 use diesel::pg::Pg;
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -25,9 +25,11 @@ impl PgStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Corrupt`] where one failed: it left nothing, those before it stay.
+    /// [`StoreError::Corrupt`] where one failed: it left nothing, those before it stay. Nothing is done where one is
+    /// applied that this program does not know.
     pub async fn migrate_up(&self) -> Result<Vec<String>, StoreError> {
         self.migrate(|harness| {
+            refuse_unknown(&harness.applied_migrations()?, &all_migrations()?)?;
             let pending = harness.pending_migrations(MIGRATIONS)?;
             let mut names = Vec::new();
             for migration in &pending {
@@ -50,9 +52,7 @@ impl PgStore {
             for version in harness.applied_migrations()?.into_iter().take(steps) {
                 let all = all_migrations()?;
                 let known = all.iter().find(|m| m.name().version() == version);
-                let migration = known.ok_or_else(|| {
-                    format!("the database has a newer migration, {version}, that this program does not know")
-                })?;
+                let migration = known.ok_or_else(|| unknown(&version))?;
                 harness.revert_migration(migration)?;
                 names.push(migration.name().to_string());
             }
@@ -65,11 +65,12 @@ impl PgStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Corrupt`] where the table of migrations cannot be read.
+    /// [`StoreError::Corrupt`] where the table of migrations cannot be read, or has one that this program does not know.
     pub async fn migration_status(&self) -> Result<Vec<(String, bool)>, StoreError> {
         self.migrate(|harness| {
             let applied = harness.applied_migrations()?;
             let all = all_migrations()?;
+            refuse_unknown(&applied, &all)?;
             Ok(all.iter().map(|m| (m.name().to_string(), applied.contains(&m.name().version()))).collect())
         })
         .await
@@ -93,4 +94,17 @@ fn all_migrations() -> Result<Vec<Box<dyn Migration<Pg>>>, Failure> {
     let mut all = MigrationSource::<Pg>::migrations(&MIGRATIONS)?;
     all.sort_by_key(|m| m.name().version().as_owned());
     Ok(all)
+}
+
+/// Refuses a database that a newer program has migrated: what this one reads and writes is not there any more.
+fn refuse_unknown(applied: &[MigrationVersion<'_>], all: &[Box<dyn Migration<Pg>>]) -> Result<(), Failure> {
+    match applied.iter().find(|version| !all.iter().any(|m| m.name().version() == **version)) {
+        None => Ok(()),
+        Some(version) => Err(unknown(version)),
+    }
+}
+
+fn unknown(version: &MigrationVersion<'_>) -> Failure {
+    let what = format!("the database has a newer migration, {version}, that this program does not know");
+    format!("{what}; start the newer version, or revert it with the newer version's `migrate down`").into()
 }

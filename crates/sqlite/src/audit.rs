@@ -8,6 +8,7 @@
 use bellwether_domain::ports::{StoreError, Violation};
 
 use crate::connection::Connection;
+use crate::readers::Readers;
 use crate::sql::Sql;
 
 /// The invariant's number and the query for what breaks it.
@@ -38,30 +39,36 @@ const CHECKS: [(u8, &str); 24] = [
     (10, COUNTED_TO_THE_END),
 ];
 
-/// Every breach that is found, at most `limit`. The caller holds the snapshot.
-pub(crate) fn violations(connection: &mut Connection, limit: u32) -> Result<Vec<Violation>, StoreError> {
+/// Every breach that is found, at most `limit`. Each check is one statement, which sees one state of the database, and none
+/// compares itself with another. So each is a read of its own: one transaction around all of them would keep the log from
+/// beginning anew until the last has ended.
+pub(crate) async fn violations(readers: &Readers, limit: u32) -> Result<Vec<Violation>, StoreError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut found = balances_add_up(connection)?;
+    let mut found = readers.read(balances_add_up).await?;
     for (invariant, text) in CHECKS {
         let room = limit.saturating_sub(found.len());
         if room == 0 {
             break;
         }
-        let sql = Sql::new(format!("{text} LIMIT ? + 0")).bind(i64::try_from(room).unwrap_or(i64::MAX));
-        let broken = connection
-            .read("a violation", sql, |row| Ok(Violation { invariant, subject: row.opt_id()?, message: row.text()? }));
-        match broken {
-            Ok(broken) => found.extend(broken),
-            Err(StoreError::Corrupt(message)) if message.contains("integer overflow") => found.push(Violation {
-                invariant,
-                message: "a sum that this invariant is about leaves the range of 64 bits".to_owned(),
-                subject: None,
-            }),
-            Err(error) => return Err(error),
-        }
+        found.extend(readers.read(move |connection| check(connection, invariant, text, room)).await?);
     }
     found.truncate(limit);
     Ok(found)
+}
+
+/// What breaks one check, at most so much.
+fn check(connection: &mut Connection, invariant: u8, text: &str, room: usize) -> Result<Vec<Violation>, StoreError> {
+    let sql = Sql::new(format!("{text} LIMIT ? + 0")).bind(i64::try_from(room).unwrap_or(i64::MAX));
+    let broken = connection
+        .read("a violation", sql, |row| Ok(Violation { invariant, subject: row.opt_id()?, message: row.text()? }));
+    match broken {
+        Err(StoreError::Corrupt(message)) if message.contains("integer overflow") => Ok(vec![Violation {
+            invariant,
+            message: "a sum that this invariant is about leaves the range of 64 bits".to_owned(),
+            subject: None,
+        }]),
+        broken => broken,
+    }
 }
 
 fn balances_add_up(connection: &mut Connection) -> Result<Vec<Violation>, StoreError> {

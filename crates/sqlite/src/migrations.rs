@@ -2,7 +2,7 @@
 //! half way leaves nothing, and can be run again.
 
 use bellwether_domain::ports::StoreError;
-use diesel::migration::{Migration, MigrationSource};
+use diesel::migration::{Migration, MigrationSource, MigrationVersion};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
@@ -26,7 +26,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Corrupt`] where one failed: it left nothing, those before it stay.
+    /// [`StoreError::Corrupt`] where one failed: it left nothing, those before it stay. Nothing is done where one is
+    /// applied that this program does not know.
     pub async fn migrate_up(&self) -> Result<Vec<String>, StoreError> {
         let mut names = Vec::new();
         while let Step::Ran(name) = self.migrate(up_one).await? {
@@ -53,11 +54,12 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Corrupt`] where the table of migrations cannot be read.
+    /// [`StoreError::Corrupt`] where the table of migrations cannot be read, or has one that this program does not know.
     pub async fn migration_status(&self) -> Result<Vec<(String, bool)>, StoreError> {
         self.migrate(|connection| {
             let applied = connection.applied_migrations()?;
             let all = all_migrations()?;
+            refuse_unknown(&applied, &all)?;
             Ok(all.iter().map(|m| (m.name().to_string(), applied.contains(&m.name().version()))).collect())
         })
         .await
@@ -84,9 +86,23 @@ fn all_migrations() -> Result<Vec<Box<dyn Migration<Sqlite>>>, Failure> {
     Ok(all)
 }
 
+/// Refuses a database that a newer program has migrated: what this one reads and writes is not there any more.
+fn refuse_unknown(applied: &[MigrationVersion<'_>], all: &[Box<dyn Migration<Sqlite>>]) -> Result<(), Failure> {
+    match applied.iter().find(|version| !all.iter().any(|m| m.name().version() == **version)) {
+        None => Ok(()),
+        Some(version) => Err(unknown(version)),
+    }
+}
+
+fn unknown(version: &MigrationVersion<'_>) -> Failure {
+    let what = format!("the database has a newer migration, {version}, that this program does not know");
+    format!("{what}; start the newer version, or revert it with the newer version's `migrate down`").into()
+}
+
 /// Takes the write lock before it looks, so that of two processes only one applies a migration.
 fn up_one(connection: &mut SqliteConnection) -> Result<Step, Failure> {
     connection.immediate_transaction(|connection| {
+        refuse_unknown(&connection.applied_migrations()?, &all_migrations()?)?;
         let pending = MigrationHarness::<Sqlite>::pending_migrations(connection, MIGRATIONS)?;
         let Some(next) = pending.first() else { return Ok(Step::Done) };
         connection.run_migration(next)?;
@@ -100,8 +116,7 @@ fn down_one(connection: &mut SqliteConnection) -> Result<Step, Failure> {
         let Some(newest) = applied.first() else { return Ok(Step::Done) };
         let all = all_migrations()?;
         let known = all.iter().find(|m| m.name().version() == *newest);
-        let migration = known
-            .ok_or_else(|| format!("the database has a newer migration, {newest}, that this program does not know"))?;
+        let migration = known.ok_or_else(|| unknown(newest))?;
         connection.revert_migration(migration)?;
         Ok(Step::Ran(migration.name().to_string()))
     })

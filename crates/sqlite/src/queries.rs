@@ -174,9 +174,7 @@ impl Queries for SqliteStore {
     }
 
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError> {
-        self.readers
-            .read(move |connection| connection.snapshot(|connection| audit::violations(connection, limit)))
-            .await
+        audit::violations(&self.readers, limit).await
     }
 
     async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError> {

@@ -89,6 +89,31 @@ async fn sigterm_finishes_what_is_in_flight() {
     }
 }
 
+/// A server that cannot serve leaves the database as it is: an older version may have to go on with it.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_start_does_not_touch_the_database() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
+    let address = taken.local_addr().expect("it has an address").to_string();
+    let installation =
+        Installation::new(Store::Sqlite, &[("METRICS_LISTEN", &address)]).await.expect("SQLite is always there");
+    let database = installation.data_dir().join("bellwether.db");
+    let output = installation.run(&["serve", "--listen", "127.0.0.1:0"], "").await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("metrics_listen") && !database.exists(), "{said}");
+
+    let installation = Installation::new(Store::Sqlite, &[]).await.expect("SQLite is always there");
+    let (database, keys) =
+        (installation.data_dir().join("bellwether.db"), installation.data_dir().join("signing-keys.json"));
+    std::fs::create_dir(installation.data_dir()).expect("a folder can be made");
+    std::fs::write(&keys, "{}").expect("it can be written");
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).expect("it can be opened to others");
+    let output = installation.run(&["serve", "--listen", "127.0.0.1:0"], "").await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("signing-keys.json") && !database.exists(), "{said}");
+}
+
 /// Runs `serve` with settings that must keep it from starting; what it says.
 async fn refused(settings: &[(&str, &str)], arguments: &[&str]) -> String {
     let installation = Installation::new(Store::Sqlite, settings).await.expect("SQLite is always there");
@@ -169,4 +194,22 @@ async fn every_line_of_the_log_is_one_json_object_and_has_no_secret() {
     }
     assert!(!log.contains(&ann.token) && !log.contains(bellwether_tests::client::PASSWORD));
     server.stop().await.audit().await;
+}
+
+/// Threat 71: the driver of PostgreSQL would tell of every statement with its parameters.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_level_of_the_log_shows_the_parameters_of_statements() {
+    let settings = [("LOG_LEVEL", "trace,tokio_postgres=trace")];
+    let Some(installation) = Installation::new(Store::Postgres, &settings).await else { return };
+    let server = Server::start(installation).await;
+    let ann = server.api().sign_up("Ann").await;
+    let log = server.logged();
+    let bytes = ann.email.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
+    for shown in [ann.email.as_str(), &bytes] {
+        let line = log.lines().find(|line| line.contains(shown));
+        assert!(line.is_none(), "{line:?}");
+    }
+    let installation = server.stop().await;
+    installation.audit().await;
+    installation.remove().await;
 }

@@ -487,8 +487,8 @@ pub trait Queries: Send + Sync {
     /// sender may stand there more than once.
     async fn due_cancel_switches(&self, now: Timestamp, limit: u32) -> Result<Vec<Sender>, StoreError>;
 
-    /// Every breach of the invariants 1 to 6 and 10 that the store can find by itself, at most `limit`,
-    /// read in one snapshot.
+    /// Every breach of the invariants 1 to 6 and 10 that the store can find by itself, at most `limit`.
+    /// Each check is read in one snapshot.
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError>;
     /// Transfers in order of payer and number, after that payer and number; for the check of the chains.
     async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError>;

@@ -48,3 +48,23 @@ async fn servers_that_start_together_migrate_once() -> anyhow::Result<()> {
     assert_eq!(applied, [0, 0, one_store.migration_status().await?.len()]);
     Ok(())
 }
+
+/// Threat 69. What an older program would read and write is not what a newer one left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_of_a_newer_program_is_named_and_nothing_is_done() -> anyhow::Result<()> {
+    let Some(database) = Database::migrated().await? else {
+        eprintln!("skipped: {NO_SERVER}");
+        return Ok(());
+    };
+    let (store, raw) = (database.open().await?, database.raw().await?);
+    store.migrate_down(1).await?;
+    raw.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000001')").await?;
+    let (up, status) = (store.migrate_up().await.map(drop), store.migration_status().await.map(drop));
+    for refused in [up, status, store.migrate_down(1).await.map(drop)] {
+        let said = format!("{refused:?}");
+        assert!(said.contains("20991231000001, that this program does not know; start the newer version"), "{said}");
+    }
+    raw.batch_execute("DELETE FROM __diesel_schema_migrations WHERE version = '20991231000001'").await?;
+    assert_eq!(store.migrate_up().await?.len(), 1);
+    Ok(())
+}

@@ -1,11 +1,13 @@
 //! The schema's way up and down.
 
 use anyhow::ensure;
+use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::ports::{Queries, StoreError};
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::{Nullable, Text};
 use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
+use uuid::Uuid;
 
 use crate::store::Fixture;
 
@@ -77,6 +79,95 @@ async fn a_migration_that_fails_leaves_nothing() -> anyhow::Result<()> {
     ensure!(outside.batch_execute("SELECT 1 FROM orders").is_err(), "half a migration stayed");
     outside.batch_execute("DROP TABLE trades")?;
     ensure!(store.migrate_up().await?.len() == applied.len() - 2);
+    Ok(())
+}
+
+/// Threat 69. What an older program would read and write is not what a newer one left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_of_a_newer_program_is_named_and_nothing_is_done() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("bellwether.db");
+    let store = SqliteStore::open(&path, SqliteOptions::default())?;
+    store.migrate_up().await?;
+    store.migrate_down(1).await?;
+    let mut outside = SqliteConnection::establish(path.to_str().unwrap_or_default())?;
+    outside.batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('20991231000001')")?;
+    let (up, status) = (store.migrate_up().await.map(drop), store.migration_status().await.map(drop));
+    for refused in [up, status, store.migrate_down(1).await.map(drop)] {
+        let said = format!("{refused:?}");
+        ensure!(said.contains("20991231000001, that this program does not know; start the newer version"), "{said}");
+    }
+    outside.batch_execute("DELETE FROM __diesel_schema_migrations WHERE version = '20991231000001'")?;
+    ensure!(store.migrate_up().await?.len() == 1);
+    Ok(())
+}
+
+/// The market of the positions.
+const MARKET: u128 = 9;
+
+/// Shares of so many outcomes as the table has them.
+fn list(outcomes: i64, of: fn(i64) -> i64) -> String {
+    let shares: Vec<String> = (0..outcomes).map(|outcome| of(outcome).to_string()).collect();
+    format!("[{}]", shares.join(","))
+}
+
+/// Users with positions in one market: of no outcome, of two and of twenty.
+fn fill_positions(path: &std::path::Path) -> anyhow::Result<()> {
+    let market = format!("X'{MARKET:032x}'");
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap_or_default())?;
+    for (number, outcomes, settled_at) in [(1, 0, "NULL"), (2, 2, "NULL"), (3, 20, "7")] {
+        let (free, held) = (list(outcomes, |outcome| 100 + outcome), list(outcomes, |outcome| outcome % 3));
+        let user = format!("X'{number:032x}'");
+        connection.batch_execute(&format!(
+            "INSERT INTO users (id, display_name, role, status, email_verified, version, created_at, updated_at) \
+                 VALUES ({user}, 'Ada', 'user', 'active', 0, 1, 0, 0); \
+             INSERT OR IGNORE INTO markets (id, slug, question, description, creator_id, status, closes_at, fee_bps, \
+                 fee_recipient, version, created_at, updated_at) \
+                 VALUES ({market}, 'rain', 'Rain?', '', {user}, 'open', 0, 0, 'house', 1, 0, 0); \
+             INSERT INTO positions (market_id, user_id, spent, received, settled_at, free, held, counted) \
+                 VALUES ({market}, {user}, {number}, 5, {settled_at}, '{free}', '{held}', {number} % 2)"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Positions and their shares, however they are kept.
+fn positions(path: &std::path::Path) -> anyhow::Result<Vec<Object>> {
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap_or_default())?;
+    let query = "SELECT hex(market_id) || hex(user_id) AS name, \
+                     spent || ' ' || received || ' ' || coalesce(settled_at, 'open') || ' ' || counted AS sql FROM positions \
+                 UNION ALL \
+                 SELECT hex(market_id) || hex(user_id) || ' ' || outcome, quantity || ' ' || held FROM holdings \
+                 ORDER BY name";
+    Ok(sql_query(query).load(&mut connection)?)
+}
+
+async fn violations(store: &SqliteStore) -> anyhow::Result<Vec<String>> {
+    let mut found: Vec<String> = store.violations(100).await?.iter().map(|found| format!("{found:?}")).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_keep_their_shares_in_a_row_and_in_rows() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("bellwether.db");
+    let store = SqliteStore::open(&path, SqliteOptions::default())?;
+    let names = store.migrate_up().await?;
+    fill_positions(&path)?;
+    let (before, broken) = (positions(&path)?, violations(&store).await?);
+    ensure!(before.len() == 3 + 2 + 20, "{before:?}");
+    let (user, market) = (UserId(Uuid::from_u128(3)), MarketId(Uuid::from_u128(MARKET)));
+    let position = store.position(user, market).await?;
+    let last = position.as_ref().and_then(|position| position.holdings.last());
+    ensure!(last.is_some_and(|last| (last.quantity.count(), last.held.count()) == (120, 1)), "{position:?}");
+
+    let steps = names.iter().rev().take_while(|name| !name.contains("positions_in_a_row")).count() + 1;
+    store.migrate_down(steps).await?;
+    ensure!(positions(&path)? == before, "on the way down");
+    store.migrate_up().await?;
+    ensure!(positions(&path)? == before, "on the way up");
+    ensure!(store.position(user, market).await? == position && violations(&store).await? == broken);
     Ok(())
 }
 

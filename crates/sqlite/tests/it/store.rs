@@ -428,3 +428,26 @@ async fn units_take_turns() -> anyhow::Result<()> {
     ensure!(fixture.store.violations(10).await?.is_empty());
     Ok(())
 }
+
+/// One transaction around all checks would keep the log from beginning anew until the last has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_gives_its_connection_back_after_each_check() -> anyhow::Result<()> {
+    let fixture = Fixture::with(SqliteOptions { readers: 1, ..SqliteOptions::default() }).await?;
+    let ended = std::cell::RefCell::new(Vec::new());
+    let audit = async {
+        let found = fixture.store.violations(10).await;
+        ended.borrow_mut().push("the audit");
+        found
+    };
+    let read = async {
+        let treasury = fixture.treasury().await;
+        ended.borrow_mut().push("the read");
+        treasury
+    };
+    // The audit begins and has the one connection, which the read waits for.
+    let (found, treasury) = tokio::join!(audit, read);
+    ensure!(found?.is_empty() && treasury?.balance == Credits::ZERO);
+    let ended = ended.into_inner();
+    ensure!(ended == ["the read", "the audit"], "{ended:?}");
+    Ok(())
+}
