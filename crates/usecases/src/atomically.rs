@@ -13,9 +13,9 @@ use crate::{Context, Error};
 
 /// How often a script may run in all, but for the runs that only learned what more there is to load.
 const MAX_RUNS: u32 = 12;
-/// How often a script may learn what more there is to load. A batch may come to a hundred sides of books; of each
-/// it asks for four times as much as before, so four times take it beyond all that one command may fill.
-const MOST_LOADS: u32 = 400;
+/// How often a script may learn what more there is to load. It asks for four times as much each time, so four times take it
+/// beyond all that one command may fill.
+const MOST_LOADS: u32 = 12;
 /// The first pause after a conflict; it doubles with each further one, and is jittered.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 

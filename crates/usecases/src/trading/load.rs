@@ -25,15 +25,26 @@ const FIRST_DEPTH: u32 = 64;
 /// One side of one book.
 pub(super) type SideKey = (MarketId, OutcomeId, Side);
 
-/// How deep each side was wanted when the first depth did not do.
-#[derive(Debug, Default)]
-pub(crate) struct Depths(BTreeMap<SideKey, u32>);
+/// How deep sides are wanted: all as deep as the one of which the most was wanted, so that a batch that needs more of many
+/// books need not find that out of one after the other.
+#[derive(Debug)]
+pub(crate) struct Depths {
+    of_each: u32,
+    /// Those that did not do.
+    named: BTreeSet<SideKey>,
+}
+
+impl Default for Depths {
+    fn default() -> Self {
+        Self { of_each: FIRST_DEPTH, named: BTreeSet::new() }
+    }
+}
 
 impl Depths {
-    /// Asks for more of a side: four times as much as the last time.
+    /// Asks for more, of this side above all: four times as much as the last time.
     pub(crate) fn deepen(&mut self, market: MarketId, book: OutcomeId, side: Side) {
-        let depth = self.0.entry((market, book, side)).or_insert(FIRST_DEPTH);
-        *depth = depth.saturating_mul(4);
+        self.of_each = self.of_each.saturating_mul(4);
+        self.named.insert((market, book, side));
     }
 }
 
@@ -199,11 +210,11 @@ fn sides(
     depths: &Depths,
 ) -> (Vec<BookRequest>, BTreeMap<SideKey, Appetite>) {
     let appetites = appetites(commands, markets, named);
-    let keys: BTreeSet<SideKey> = appetites.keys().chain(depths.0.keys()).copied().collect();
+    let keys: BTreeSet<SideKey> = appetites.keys().chain(&depths.named).copied().collect();
     let requests = keys.into_iter().map(|key| {
         let (market, book, side) = key;
-        let depth = depths.0.get(&key).copied().unwrap_or(FIRST_DEPTH);
-        BookRequest { market, book, side, limit: appetites.get(&key).and_then(|a| a.limit), depth }
+        let limit = appetites.get(&key).and_then(|a| a.limit);
+        BookRequest { market, book, side, limit, depth: depths.of_each }
     });
     (requests.collect(), appetites)
 }
@@ -217,12 +228,9 @@ fn trimmed(
 ) -> Vec<(SideKey, BookSide, Vec<Order>)> {
     let sides = requests.into_iter().zip(books).map(|(request, mut orders)| {
         let key = (request.market, request.book, request.side);
-        // A side that did not do at first is taken as deep as it was asked for.
-        let depth = if depths.0.contains_key(&key) {
-            request.depth
-        } else {
-            trim(&mut orders, appetites.get(&key), request.depth)
-        };
+        // Where one did not do at first, all are taken as deep as they were asked for.
+        let depth =
+            if depths.named.is_empty() { trim(&mut orders, appetites.get(&key), request.depth) } else { request.depth };
         (key, BookSide::loaded(request.side, &orders, request.limit, depth), orders)
     });
     sides.collect()
