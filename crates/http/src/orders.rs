@@ -3,9 +3,9 @@
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::order::OrderStatus;
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::{MarketKey, OrderFilter, OrderSort};
+use bellwether_domain::ports::{OrderFilter, OrderSort};
 use bellwether_usecases::trading::{self, Command, Outcome, Placed, Request};
-use bellwether_usecases::{Answered, Caller, Error, Keyed, markets};
+use bellwether_usecases::{Answered, Caller, Error, Keyed};
 
 use crate::app::RunningKey;
 use crate::call::Call;
@@ -74,13 +74,9 @@ fn only(outcomes: Vec<Outcome>) -> Result<Placed, Fault> {
 pub(crate) async fn quote(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let order = call.command(|fields| order_body::place_order(fields, caller.into())).await?;
-    let (ctx, trading) = (call.ctx(), call.app().trading().clone());
-    let work = async move {
-        let market = markets::get_market(&ctx, &MarketKey::Id(order.market)).await?;
-        Ok::<_, Error>((market, trading.quote(order).await?))
-    };
-    let (market, quote) = call.app().run(work).await?;
-    Reply::ok(&QuoteWire::of(&quote, &market))
+    let trading = call.app().trading().clone();
+    let quote = call.app().run(async move { trading.quote(order).await }).await?;
+    Reply::ok(&QuoteWire::of(&quote))
 }
 
 /// `GET /orders/{id}`.

@@ -232,6 +232,11 @@ async fn a_quote_says_what_would_happen_and_writes_nothing() {
         let shares = quote.data()["positionAfter"]["holdings"].as_array().expect("holdings").clone();
         let shares: Vec<i64> = shares.iter().filter_map(|holding| holding["quantity"].as_i64()).collect();
         assert_eq!(shares, api.shares(&ben, &market).await);
+        // At the price after the trade, as the position is worth it then.
+        let position = api.get("/positions", &ben).await.expect(200).data()[0].clone();
+        for figure in ["value", "profit"] {
+            assert_eq!(quote.data()["positionAfter"][figure], position[figure], "{figure}");
+        }
         // ceil(0.02 x 100 x 0.6 x 0.4) credits
         assert_eq!(placed.text("/order/fee"), "0.480");
     })

@@ -153,11 +153,11 @@ pub(crate) struct QuoteWire<'a> {
 }
 
 impl<'a> QuoteWire<'a> {
-    pub(crate) fn of(quote: &'a Quote, market: &'a Market) -> Self {
+    pub(crate) fn of(quote: &'a Quote) -> Self {
         Self {
             placed: PlacedWire::of(&quote.placed),
             balance_after: Shown(quote.balance_after),
-            position_after: PositionWire::of(&quote.position_after, market),
+            position_after: PositionWire::of(&quote.position_after, &quote.market),
             price_after: quote.price_after.map(mills),
         }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use bellwether_domain::exchange::Executed;
 use bellwether_domain::ids::{ApiKeyId, MarketId, OrderId, UserId};
+use bellwether_domain::market::Market;
 use bellwether_domain::money::Credits;
 use bellwether_domain::order::{AmendOrder, Order, OrderStatus, PlaceOrder};
 use bellwether_domain::permissions::Permission;
@@ -93,6 +94,8 @@ pub struct Quote {
     pub position_after: Position,
     /// The outcome's price in mills, if it has one.
     pub price_after: Option<u16>,
+    /// The market as it would be, whose prices the position is worth.
+    pub market: Market,
 }
 
 /// Executes traders' commands. Clones share one queue, and so the groups.

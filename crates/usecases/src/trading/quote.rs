@@ -53,5 +53,5 @@ impl Script for QuoteScript {
 fn quote_of(preview: Preview) -> Quote {
     let Preview { executed, available, position, market } = preview;
     let price_after = market.prices().get(executed.order.outcome.index()).copied().flatten();
-    Quote { placed: executed.into(), balance_after: available, position_after: position, price_after }
+    Quote { placed: executed.into(), balance_after: available, position_after: position, price_after, market }
 }
