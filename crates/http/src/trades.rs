@@ -108,8 +108,8 @@ pub(crate) fn asked(query: &Fields<'_>) -> Option<Asked> {
     Some(Asked { outcome: outcome?, interval_s: interval?.1, from, to, limit: limit? })
 }
 
-/// `GET /markets/{id}/candles`: up to now, and as many intervals back as the limit allows, where
-/// `from` and `to` say nothing else.
+/// `GET /markets/{id}/candles`: up to now, and as many intervals back as the limit allows, the one that it ends in
+/// included, where `from` and `to` say nothing else.
 pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
     let key = call.market_key()?;
     let asked = call.query(asked)?;
@@ -117,7 +117,7 @@ pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
     // Up to the end of the interval that has begun: all who ask in it ask for the same.
     let now = call.app().ctx().clock.now();
     let to = asked.to.unwrap_or_else(|| later(begin_of_interval(now, asked.interval_s), asked.interval_s));
-    let from = asked.from.unwrap_or_else(|| later(to, -asked.interval_s.saturating_mul(asked.limit)));
+    let from = asked.from.unwrap_or_else(|| begin_of_last(asked.limit, asked.interval_s, to));
     let is_newest = asked.from.is_none() && asked.to.is_none();
     let remembered_as = match key {
         MarketKey::Id(id) if is_newest => Some(candles_key(id, asked.outcome.as_deref(), asked.interval_s, to, limit)),
@@ -143,6 +143,12 @@ pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
     reply.ok_or_else(|| Refusal::MarketNotFound.into())
 }
 
+/// When the first of so many intervals began of which the last is the one that ends with that moment, or has it within.
+fn begin_of_last(number: i64, seconds: i64, to: Timestamp) -> Timestamp {
+    let before = to.checked_sub(SignedDuration::from_micros(1)).unwrap_or(to);
+    later(begin_of_interval(before, seconds), -seconds.saturating_mul(number.saturating_sub(1)))
+}
+
 /// When the interval began that a moment is in.
 fn begin_of_interval(time: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_second(time.as_second() - time.as_second().rem_euclid(seconds.max(1))).unwrap_or(time)
@@ -152,4 +158,26 @@ fn begin_of_interval(time: Timestamp, seconds: i64) -> Timestamp {
 fn later(time: Timestamp, seconds: i64) -> Timestamp {
     let moved = time.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(time);
     moved.max(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-11-21T{time}Z").parse().unwrap()
+    }
+
+    #[test]
+    fn the_last_interval_is_whole_wherever_it_ends() {
+        for (number, to, from) in [
+            (1, "12:30:00", "12:00:00"),
+            (1, "13:00:00", "12:00:00"),
+            (3, "12:00:00.000001", "10:00:00"),
+            (3, "12:00:00", "09:00:00"),
+        ] {
+            assert_eq!(begin_of_last(number, 3_600, at(to)), at(from), "{number} to {to}");
+        }
+        assert_eq!(begin_of_last(2, 3_600, Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH);
+    }
 }

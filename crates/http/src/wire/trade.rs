@@ -29,6 +29,8 @@ fn cost_seen(trade: &Trade, mirrored: bool) -> Credits {
 pub(crate) struct TradeWire<'a> {
     id: Shown<TradeId>,
     market_id: Shown<MarketId>,
+    /// Its place in its market, as in the events of it.
+    sequence: i64,
     outcome: Option<&'a str>,
     price: Shown<Price>,
     quantity: i64,
@@ -45,6 +47,7 @@ impl<'a> TradeWire<'a> {
         Self {
             id: Shown(trade.id),
             market_id: Shown(trade.market),
+            sequence: trade.sequence,
             outcome: outcome.map(|o| o.name.as_str()),
             price: Shown(trade.price),
             quantity: trade.quantity.count(),

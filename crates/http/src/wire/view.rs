@@ -33,9 +33,9 @@ impl View {
         self.fields.is_none() && self.include.is_empty()
     }
 
-    /// Whether that neighbour is wanted.
+    /// Whether that neighbour is wanted: to be included, or as one of the fields.
     pub(crate) fn includes(&self, name: &str) -> bool {
-        self.include.iter().any(|wanted| wanted == name)
+        self.include.iter().chain(self.fields.iter().flatten()).any(|wanted| wanted == name)
     }
 
     /// The thing as JSON text, without what is not wanted.
