@@ -42,7 +42,8 @@ const CANCEL: &str = "DELETE FROM jobs WHERE id = ? RETURNING ";
 /// What a job does to the one whose key it has: see `Changes::new_jobs`.
 pub(crate) const JOINS: &str = " ON CONFLICT (kind, unique_key) WHERE unique_key IS NOT NULL AND state <> 'done' DO UPDATE SET \
     again = jobs.state = 'running', kept = max(jobs.kept, excluded.kept), \
-    run_at = CASE WHEN jobs.state = 'dead' THEN excluded.run_at ELSE jobs.run_at END, \
+    run_at = CASE WHEN jobs.state = 'dead' THEN excluded.run_at \
+        WHEN jobs.state = 'waiting' AND jobs.failures = 0 THEN min(jobs.run_at, excluded.run_at) ELSE jobs.run_at END, \
     failures = CASE WHEN jobs.state = 'dead' THEN 0 ELSE jobs.failures END, \
     state = CASE WHEN jobs.state = 'dead' THEN 'waiting' ELSE jobs.state END";
 const MOVE_SLOT: &str = "INSERT INTO job_schedules (name, slot) VALUES (?, ?) ON CONFLICT (name) DO UPDATE \

@@ -257,6 +257,9 @@ pub async fn a_key_belongs_to_one_job_which_others_join(world: World) -> anyhow:
     let running = claim(&world, 10, 30, 10).await?.pop().context("more came while it ran, so it is due at once")?;
     ensure!(world.jobs.postpone(running.claim(), at(50)?, at(11)?).await?);
     ensure!(claim(&world, 49, 60, 10).await?.is_empty(), "it waits as it was told");
+    put_aside(&world, &[keyed(49)?]).await?;
+    let running = claim(&world, 49, 60, 10).await?.pop().context("what joined it was due sooner")?;
+    ensure!(world.jobs.postpone(running.claim(), at(50)?, at(49)?).await?);
 
     // When it is dead: it waits again.
     let running = claim(&world, 50, 60, 10).await?.pop().context("it is due")?;

@@ -281,8 +281,8 @@ pub struct Changes {
     /// Hashes of tokens that are good for nothing any more; some may be gone already.
     pub deleted_mail_tokens: Vec<[u8; 32]>,
     /// Jobs that were put aside, each with a key of its own where it has one. Where a job of its kind has that key and
-    /// is not done, a new one joins it: one that runs is done once more, one that waits stays as it is, and one
-    /// that is dead waits again.
+    /// is not done, a new one joins it: one that runs is done once more; one that waits is due as soon as the earlier
+    /// of the two, unless it waits since it failed; and one that is dead waits again.
     pub new_jobs: Vec<Job>,
     /// What the audit log shall tell of this.
     pub events: Vec<Event>,
