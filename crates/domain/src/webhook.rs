@@ -8,6 +8,9 @@ use crate::ids::{DeliveryId, MarketId, UserId, WebhookId};
 use crate::job::jittered_pause;
 use crate::ports::{CallAnswer, CallError};
 
+/// Where the webhooks of users are who were deleted: a name that is never anybody's (RFC 6761).
+const OF_NOBODY: &str = "https://deleted.invalid/";
+
 /// The most webhooks of a user.
 pub const MOST_WEBHOOKS: usize = 10;
 /// The most markets that one is kept to.
@@ -104,6 +107,13 @@ impl Webhook {
             if self.events.is_empty() { kind != ONLY_BY_NAME } else { self.events.iter().any(|k| k == kind) };
         let is_wanted_market = self.markets.is_empty() || market.is_some_and(|market| self.markets.contains(&market));
         self.state == WebhookState::Enabled && is_wanted_kind && is_wanted_market
+    }
+
+    /// The same without what is its owner's, who is gone.
+    #[must_use]
+    pub fn of_nobody(self, now: Timestamp) -> Self {
+        let (url, version) = (OF_NOBODY.to_owned(), self.version.saturating_add(1));
+        Self { url, description: None, state: WebhookState::Disabled, updated_at: now, version, ..self }
     }
 
     /// The numbers of the secrets that sign at that moment, the newest first.

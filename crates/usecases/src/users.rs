@@ -244,8 +244,8 @@ pub async fn update_user(
     }
 }
 
-/// Deactivates and anonymises a user with its bots and deletes its webhooks, then cancels their open orders. The
-/// last administrator stays.
+/// Deactivates and anonymises a user with its bots and webhooks, then cancels their open orders. The last administrator
+/// stays.
 pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version: Option<i64>) -> Result<(), Error> {
     require_over(ctx, caller, Permission::DeleteUser, id).await?;
     let by = Actor::User(caller.user);
@@ -527,8 +527,9 @@ impl Script for ChangeUser {
     }
 }
 
-/// The webhooks of who is deleted go with it, since their addresses are of the person; those of who may act again are
-/// told what was left. Bots have none, since no API key makes one.
+/// The webhooks of who is deleted are told nothing more, and forget where they are, which is of the person; what they were sent is
+/// forgotten in its time, since it may be more than a unit of work can delete. Those of who may act again are told what was
+/// left. Bots have none, since no API key makes one.
 async fn take_webhooks_along(
     ctx: &Context,
     unit: &mut dyn UnitOfWork,
@@ -543,8 +544,8 @@ async fn take_webhooks_along(
     if user.status == UserStatus::Deactivated {
         for webhook in found {
             // Its owner may be deleting it elsewhere.
-            if unit.webhooks().lock(webhook.id).await?.is_some() {
-                changes.deleted_webhooks.push(webhook.id);
+            if let Some(webhook) = unit.webhooks().lock(webhook.id).await? {
+                changes.webhooks.push(webhook.of_nobody(user.updated_at));
             }
         }
     } else {
