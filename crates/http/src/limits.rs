@@ -86,7 +86,8 @@ impl Counted {
 }
 
 /// Who a token speaks for, unless the store failed. Refused where the address has sent too many API keys that are none: each
-/// that is not known from before is a question to the store, and anybody can make up another one. (An access token that is not
+/// that is not known from before is a question to the store, and anybody can make up another one. What was good lately is
+/// asked for all the same, since others at its address may send what they like. (An access token that is not
 /// known leads there only where its signature is good.)
 async fn identify(
     app: &App,
@@ -97,7 +98,7 @@ async fn identify(
     if let Some(known) = auth::recall(app, token).await {
         return Ok(Some(known));
     }
-    if !auth::is_api_key(token) {
+    if !auth::is_api_key(token) || auth::was_good(app, token) {
         return Ok(auth::look_up(app, token).await.ok());
     }
     let (limiter, rule, subject) = (&app.ctx().limiter, app.ctx().policy.limits.unknown_keys(), block.subject());

@@ -47,6 +47,10 @@ impl LiveKey {
 }
 
 /// When a key was used, and when that was last written.
+/// So many keys are remembered as good for so long after they were last looked up.
+const MOST_GOOD: u64 = 100_000;
+const GOOD_KEPT: Duration = Duration::from_secs(3600);
+
 #[derive(Debug, Clone, Copy)]
 struct Use {
     at: Timestamp,
@@ -58,6 +62,8 @@ struct Use {
 #[derive(Clone)]
 pub struct KeyMemory {
     keys: Remembered<[u8; 32], LiveKey>,
+    /// Which were good when they were last looked up.
+    good: moka::sync::Cache<[u8; 32], ()>,
     uses: Arc<Mutex<HashMap<ApiKeyId, Use>>>,
     teller: Option<Teller>,
 }
@@ -78,7 +84,8 @@ impl KeyMemory {
     /// A memory whose knowledge may be so old.
     #[must_use]
     pub fn with_max_age(max_age: Duration) -> Self {
-        Self { keys: Remembered::with_max_age(max_age), uses: Arc::default(), teller: None }
+        let good = moka::sync::Cache::builder().max_capacity(MOST_GOOD).time_to_live(GOOD_KEPT).build();
+        Self { keys: Remembered::with_max_age(max_age), good, uses: Arc::default(), teller: None }
     }
 
     /// The same, and other processes are told of revocations by this bus.
@@ -94,7 +101,17 @@ impl KeyMemory {
 
     /// The key, if it is good. However many ask at the same time, the store is asked once.
     pub(crate) async fn get(&self, queries: &dyn Queries, hash: [u8; 32]) -> Result<Option<LiveKey>, StoreError> {
-        self.keys.get(hash, async { Ok(queries.api_key(hash).await?.and_then(LiveKey::of)) }).await
+        let found = self.keys.get(hash, async { Ok(queries.api_key(hash).await?.and_then(LiveKey::of)) }).await?;
+        match found {
+            Some(_) => self.good.insert(hash, ()),
+            None => self.good.invalidate(&hash),
+        }
+        Ok(found)
+    }
+
+    /// Whether a key was good when it was last looked up, within the hour: so nobody has just made it up.
+    pub(crate) fn was_good(&self, hash: &[u8; 32]) -> bool {
+        self.good.contains_key(hash)
     }
 
     /// Notes that a key was revoked: from now on it is good for nothing here, and other processes are told.

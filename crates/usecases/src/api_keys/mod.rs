@@ -151,6 +151,12 @@ pub async fn recall(ctx: &Context, token: &OpaqueToken) -> Option<Option<Caller>
     Some(caller(ctx, key))
 }
 
+/// Whether a key was good when it was last looked up, if that is not long ago.
+#[must_use]
+pub fn was_good(ctx: &Context, token: &OpaqueToken) -> bool {
+    ctx.key_memory.was_good(&ctx.api_key_tokens.hash(token))
+}
+
 /// Without the scope `admin`, a key of a moderator or an administrator is that of any user.
 fn caller(ctx: &Context, key: Option<LiveKey>) -> Option<Caller> {
     let now = ctx.clock.now();
