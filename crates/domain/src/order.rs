@@ -240,6 +240,12 @@ pub struct Order {
 }
 
 impl Order {
+    /// Whether its date is past, if it has one: it trades no more then, whether or not it was ended yet.
+    #[must_use]
+    pub fn is_past_its_date(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
     /// Whether it rests in the book.
     #[must_use]
     pub const fn is_open(&self) -> bool {

@@ -56,6 +56,24 @@ impl Position {
         }
     }
 
+    /// The shares of each outcome that are free, and those that are held, as stores keep them. Less than none are free where a
+    /// holding breaks its invariant, which stores then refuse.
+    #[must_use]
+    pub fn free_and_held(&self) -> (Vec<i64>, Vec<i64>) {
+        let free = |holding: &Holding| holding.quantity.count().saturating_sub(holding.held.count());
+        self.holdings.iter().map(|holding| (free(holding), holding.held.count())).unzip()
+    }
+
+    /// The holdings of which so many shares are free and so many held, by outcome; none where they are more than can be
+    /// counted.
+    #[must_use]
+    pub fn holdings_of(free: &[i64], held: &[i64]) -> Option<Vec<Holding>> {
+        let holding = |(free, held): (&i64, &i64)| {
+            Some(Holding { quantity: Shares::new(free.checked_add(*held)?), held: Shares::new(*held) })
+        };
+        free.iter().zip(held).map(holding).collect()
+    }
+
     /// The holding of an outcome; none where the market has no such outcome.
     #[must_use]
     pub fn holding(&self, outcome: OutcomeId) -> Holding {

@@ -95,13 +95,12 @@ pub(crate) async fn look_up(app: &App, token: &str) -> Result<Option<Bearer>, Fa
     Ok(who.map(Bearer::Session))
 }
 
-/// Whether a token is an API key that was good when it was last looked up.
-pub(crate) fn was_good(app: &App, token: &str) -> bool {
-    is_api_key(token) && api_keys::was_good(app.ctx(), &OpaqueToken::new(token.to_owned()))
+/// Whether a token is meant to be an API key, and anybody may have made it up: it was not good when it was last looked up.
+pub(crate) fn may_be_made_up(app: &App, token: &str) -> bool {
+    is_api_key(token) && !api_keys::was_good(app.ctx(), &OpaqueToken::new(token.to_owned()))
 }
 
-/// Whether a token is meant to be an API key.
-pub(crate) fn is_api_key(token: &str) -> bool {
+fn is_api_key(token: &str) -> bool {
     token.starts_with(API_KEY)
 }
 

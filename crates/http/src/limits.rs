@@ -98,7 +98,7 @@ async fn identify(
     if let Some(known) = auth::recall(app, token).await {
         return Ok(Some(known));
     }
-    if !auth::is_api_key(token) || auth::was_good(app, token) {
+    if !auth::may_be_made_up(app, token) {
         return Ok(auth::look_up(app, token).await.ok());
     }
     let (limiter, rule, subject) = (&app.ctx().limiter, app.ctx().policy.limits.unknown_keys(), block.subject());

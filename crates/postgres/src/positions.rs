@@ -5,11 +5,10 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
-use bellwether_domain::money::Shares;
 use bellwether_domain::ports::{
     Page, PageRequest, PositionFilter, PositionInMarket, PositionSort, Positions, StoreError,
 };
-use bellwether_domain::position::{Holding, Position};
+use bellwether_domain::position::Position;
 
 use crate::connection::{Connection, read_rows};
 use crate::lists::{List, NUMBER};
@@ -20,14 +19,9 @@ use crate::unit::PgUnitOfWork;
 
 /// The columns of a position. The lists of shares are texts, since an array's rows cannot be arrays.
 pub(crate) fn bind(position: &Position, row: &mut Values) {
-    let list = |shares: &dyn Fn(&Holding) -> i64| {
-        let counts: Vec<String> = position.holdings.iter().map(|holding| shares(holding).to_string()).collect();
-        format!("{{{}}}", counts.join(","))
-    };
-    let free = list(&|holding| holding.quantity.count().saturating_sub(holding.held.count()));
-    let held = list(&|holding| holding.held.count());
+    let (free, held) = position.free_and_held();
     row.add(position.market).add(position.user).add(position.spent).add(position.received).add(position.settled_at);
-    row.add(free).add(held);
+    row.add(text_of(&free)).add(text_of(&held));
 }
 
 /// The columns that [`read`] reads.
@@ -37,17 +31,18 @@ fn read(row: &mut Row) -> Result<Position, StoreError> {
     let (market, user) = (MarketId(row.id()?), UserId(row.id()?));
     let (spent, received, settled_at) = (row.credits()?, row.credits()?, row.opt_time()?);
     let (free, held) = (row.text_as("free shares", counts)?, row.text_as("held shares", counts)?);
-    let holdings = free.into_iter().zip(held).map(|(free, held)| {
-        let quantity = free.checked_add(held)?;
-        Some(Holding { quantity: Shares::new(quantity), held: Shares::new(held) })
-    });
-    let holdings = holdings.collect::<Option<Vec<_>>>();
-    let holdings =
-        holdings.ok_or_else(|| StoreError::Corrupt(format!("user {user} has too many shares in {market}")))?;
+    let holdings = Position::holdings_of(&free, &held)
+        .ok_or_else(|| StoreError::Corrupt(format!("user {user} has too many shares in {market}")))?;
     Ok(Position { user, market, spent, received, settled_at, holdings })
 }
 
 /// An array's text, `{1,2}`.
+fn text_of(counts: &[i64]) -> String {
+    let counts: Vec<String> = counts.iter().map(i64::to_string).collect();
+    format!("{{{}}}", counts.join(","))
+}
+
+/// What [`text_of`] makes a text of.
 fn counts(text: &str) -> Option<Vec<i64>> {
     let inner = text.strip_prefix('{')?.strip_suffix('}')?;
     inner.split_terminator(',').map(|count| count.parse().ok()).collect()

@@ -60,10 +60,9 @@ pub fn front_page_key(status: Option<MarketStatus>, sort: &[(MarketSort, Directi
 /// What is cached of a market's candles: the newest ones. No write ends them, so they may be as old as the kind lives.
 #[must_use]
 pub fn candles_key(id: MarketId, outcome: Option<&str>, interval_s: i64, newest: Timestamp, count: u32) -> CacheKey {
-    // None is not the same as one without a name, which there is not.
-    let (newest, equals, outcome) =
-        (newest.as_second(), if outcome.is_some() { "=" } else { "" }, outcome.unwrap_or_default());
-    CacheKey::new(CacheKind::Candles, &format_args!("{id}/{interval_s}/{newest}/{count}/{equals}{outcome}"))
+    let newest = newest.as_second();
+    // As an option, since none is not the same as one without a name, which there is not.
+    CacheKey::new(CacheKind::Candles, &format_args!("{id}/{interval_s}/{newest}/{count}/{outcome:?}"))
 }
 
 /// What is cached of a leaderboard: its first page, as long and as whole as who asks for nothing else gets it. Whatever

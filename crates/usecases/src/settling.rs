@@ -306,7 +306,7 @@ impl Script for EndOne {
         let markets = unit.markets().lock(&[order.market]).await?;
         // It may have been filled or cancelled until its market was locked.
         let order = unit.orders().load(&[self.id]).await?.into_iter().next().ok_or(Refusal::OrderNotFound)?;
-        let is_due = self.reason != EndReason::Expired || order.expires_at.is_some_and(|at| at <= now);
+        let is_due = self.reason != EndReason::Expired || order.is_past_its_date(now);
         if !order.is_open() || !is_due {
             return Ok(Step::Discard(false));
         }

@@ -172,8 +172,7 @@ impl State {
     /// Amends an open order: see [`AmendOrder`].
     pub fn amend(&mut self, command: &AmendOrder, ids: &mut FreshIds, moment: Moment) -> Result<Executed, Stop> {
         let old = self.open_order(command.order, Some(command.user))?.clone();
-        // Past its date it trades no more, whether or not it was ended yet.
-        if old.expires_at.is_some_and(|at| at <= moment.now) {
+        if old.is_past_its_date(moment.now) {
             return Err(Refusal::OrderNotOpen(OrderStatus::Expired).into());
         }
         let spare = self.spare.take();

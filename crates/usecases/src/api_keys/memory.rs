@@ -46,11 +46,12 @@ impl LiveKey {
     }
 }
 
-/// When a key was used, and when that was last written.
-/// So many keys are remembered as good for so long after they were last looked up.
+/// So many keys are remembered as good.
 const MOST_GOOD: u64 = 100_000;
+/// For so long after they were last looked up.
 const GOOD_KEPT: Duration = Duration::from_secs(3600);
 
+/// When a key was used, and when that was last written.
 #[derive(Debug, Clone, Copy)]
 struct Use {
     at: Timestamp,
