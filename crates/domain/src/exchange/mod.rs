@@ -418,7 +418,7 @@ fn check_terms(order: &Order, plan: &Plan, incoming: &Incoming) -> Result<(), St
         return Err(Refusal::PostOnlyWouldTake.into());
     }
     let must_fill = order.time_in_force == TimeInForce::Fok;
-    let falls_short = plan.filled()? < incoming.quantity && !is_bounded_by_spend_alone(order);
+    let falls_short = plan.filled()? < incoming.quantity && (plan.is_money_left || !is_bounded_by_spend_alone(order));
     let is_short = plan.stopped_by_self_trade || falls_short;
     if must_fill && is_short {
         return Err(Refusal::FillOrKill { fillable: plan.filled()? }.into());

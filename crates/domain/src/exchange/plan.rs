@@ -128,6 +128,9 @@ pub(super) struct Plan {
     pub(super) remaining: Shares,
     /// Whether it met its owner's order and is to be cancelled for it.
     pub(super) stopped_by_self_trade: bool,
+    /// Whether what is left of its budget, if it has one, would buy another share at the price that it came to. Then it
+    /// was not for want of money that it stopped, but of offers within its limit, or because its group is full.
+    pub(super) is_money_left: bool,
     /// The market maker after all steps, where any is with it.
     pub(super) lmsr: Option<Lmsr>,
 }
@@ -167,6 +170,7 @@ pub(super) fn plan(state: &State, incoming: &Incoming, market: MarketId, moment:
         steps: Vec::new(),
         remaining: incoming.quantity,
         budget: incoming.budget,
+        came_to: None,
         stopped: false,
     };
     planner.lmsr = planner.state.market.maker.as_ref().map(|maker| Cow::Borrowed(&maker.lmsr));
@@ -178,9 +182,10 @@ pub(super) fn plan(state: &State, incoming: &Incoming, market: MarketId, moment:
         }
     }
     Ok(Plan {
+        stopped_by_self_trade: planner.is_stopped_by_self_trade(),
+        is_money_left: planner.is_money_left()?,
         steps: planner.steps,
         remaining: planner.remaining,
-        stopped_by_self_trade: planner.stopped,
         lmsr: planner.lmsr.and_then(|lmsr| match lmsr {
             Cow::Owned(after) => Some(after),
             Cow::Borrowed(_) => None,
@@ -240,6 +245,9 @@ struct Planner<'a> {
     steps: Vec<Step>,
     remaining: Shares,
     budget: Option<Credits>,
+    /// The price at which a share was offered to it last, whether or not it could pay: of the market maker, the one up
+    /// to which it was asked.
+    came_to: Option<Price>,
     stopped: bool,
 }
 
@@ -247,6 +255,23 @@ impl Planner<'_> {
     fn is_done(&mut self) -> Result<bool, Stop> {
         let is_out = !self.remaining.is_positive() || self.budget.is_some_and(|b| !b.is_positive());
         Ok(self.stopped || is_out || self.groups.is_full(self.incoming.group)?)
+    }
+
+    /// Whether the order is cancelled for having met its owner's: there and then, or since shares were taken off it and
+    /// all others are filled.
+    fn is_stopped_by_self_trade(&self) -> bool {
+        let takes_off = |step: &Step| matches!(step, Step::DecrementOwn { .. });
+        self.stopped || (!self.remaining.is_positive() && self.steps.iter().any(takes_off))
+    }
+
+    /// Whether what is left of the budget would buy another share at the price that the order came to; any money would
+    /// where nothing was offered.
+    fn is_money_left(&self) -> Result<bool, Stop> {
+        match (self.budget, self.came_to) {
+            (None, _) => Ok(false),
+            (Some(budget), None) => Ok(budget.is_positive()),
+            (Some(budget), Some(price)) => Ok(self.affordable_at(price, budget)?.is_positive()),
+        }
     }
 
     fn push(&mut self, step: Step) -> Result<(), Stop> {
@@ -330,6 +355,10 @@ impl Planner<'_> {
         let Some(lmsr) = &self.lmsr else { return Ok(false) };
         let most = self.groups.within(self.incoming.group, self.remaining)?;
         let mut quantity = within_reach(lmsr, book, side, until).min(most.count());
+        if quantity < 1 {
+            return Ok(false);
+        }
+        self.came_to = Some(until);
         if let Some(budget) = self.budget {
             quantity = self.affordable(lmsr, quantity, budget, until)?;
         }
@@ -370,6 +399,7 @@ impl Planner<'_> {
         if resting.user == user {
             return self.meet_own(best);
         }
+        self.came_to = Some(resting.price);
         let mut quantity = self.groups.within(resting.group, self.remaining.min(resting.remaining))?;
         quantity = self.groups.within(self.incoming.group, quantity)?;
         if let Some(budget) = self.budget {
@@ -425,7 +455,6 @@ impl Planner<'_> {
                 self.push(Step::DecrementOwn { order: resting.id, quantity })?;
                 self.consume(book, side, best, quantity);
                 self.remaining = self.remaining.minus(quantity)?;
-                self.stopped = !self.remaining.is_positive();
                 Ok(true)
             }
         }

@@ -1,10 +1,10 @@
 //! The rules by example: one test for each that a trader could ask about.
 
-use bellwether_domain::ids::AccountId;
+use bellwether_domain::ids::{AccountId, MarketId};
 use bellwether_domain::market::{FeeRecipient, OutcomeId, Weights};
 use bellwether_domain::money::{Credits, Shares};
 use bellwether_domain::order::{
-    AmendOrder, Backing, EndReason, Life, MarketBound, OrderStatus, SelfTradePrevention, Side, Terms,
+    AmendOrder, Backing, EndReason, Life, MarketBound, OrderStatus, PlaceOrder, SelfTradePrevention, Side, Terms,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::trade::Settlement;
@@ -14,7 +14,7 @@ use crate::invariants;
 use crate::world::{World, price, with_backing};
 
 /// A world of four users with 100 credits each, and a market with so many outcomes and no maker.
-fn simple(outcomes: usize) -> (World, bellwether_domain::ids::MarketId) {
+fn simple(outcomes: usize) -> (World, MarketId) {
     let mut world = World::new(4, 100_000);
     let market = world.open_market(outcomes, 0, None, None);
     (world, market)
@@ -183,6 +183,25 @@ fn nobody_trades_with_himself() {
     }
 }
 
+/// Nothing is left of it to rest or to be cancelled: what was not filled was taken off where it met its owner's order.
+#[test]
+fn a_taker_that_is_filled_but_for_what_met_its_owners_order_ended_for_that() {
+    for life in [Life::UntilCancelled, Life::ImmediateOrCancel] {
+        let (mut world, market) = simple(2);
+        let own = world.place(&world.limit(market, 1, 1, Side::Buy, 600, 5)).unwrap().order.id;
+        world.place(&world.limit(market, 2, 1, Side::Buy, 590, 5)).unwrap();
+        let terms = Terms::Limit { price: price(450), quantity: Shares::new(10), life, post_only: false };
+        let mut order = world.order(market, 1, 0, Side::Buy, terms);
+        order.self_trade_prevention = SelfTradePrevention::Decrement;
+        let taker = world.place(&order).unwrap().order;
+        for (order, filled) in [(&taker, 5), (&world.orders[&own], 0)] {
+            assert_eq!((order.filled.count(), order.status), (filled, OrderStatus::Cancelled), "{life:?}");
+            assert_eq!(order.end_reason, Some(EndReason::SelfTrade), "{life:?}");
+        }
+        invariants::check(&world);
+    }
+}
+
 #[test]
 fn a_smaller_quantity_keeps_its_place_and_a_new_price_loses_it() {
     let (mut world, market) = simple(2);
@@ -272,6 +291,54 @@ fn a_market_order_that_finds_nothing_for_its_money_is_refused() {
     let bound = MarketBound::Spend { max_spend: Credits::from_mills(5_000), quantity: None, price: None };
     let refused = world.place(&world.order(market, 1, 0, Side::Buy, Terms::Market { bound, fill_or_kill: false }));
     assert_eq!(refused, Err(Refusal::NothingToFill));
+}
+
+/// User 2 buys the first outcome for so much money, all of it or nothing.
+fn spend_or_kill(world: &World, market: MarketId, mills: i64, worst: Option<i64>) -> PlaceOrder {
+    let bound = MarketBound::Spend { max_spend: Credits::from_mills(mills), quantity: None, price: worst.map(price) };
+    world.order(market, 2, 0, Side::Buy, Terms::Market { bound, fill_or_kill: true })
+}
+
+#[test]
+fn money_that_is_to_be_spent_or_kept_is_kept_when_nothing_more_is_offered_for_it() {
+    let (mut world, market) = simple(2);
+    let killed = |fillable| Err(Refusal::FillOrKill { fillable: Shares::new(fillable) });
+    let spend = |world: &mut World, mills, worst| {
+        let order = spend_or_kill(world, market, mills, worst);
+        world.place(&order).map(|placed| (placed.order.filled.count(), placed.order.status))
+    };
+    assert_eq!(spend(&mut world, 100_000, None), killed(0));
+    // One share is offered at 0.50, and one at 0.70.
+    world.place(&world.limit(market, 1, 1, Side::Buy, 500, 1)).unwrap();
+    world.place(&world.limit(market, 1, 1, Side::Buy, 300, 1)).unwrap();
+    assert_eq!(spend(&mut world, 100_000, None), killed(2));
+    assert_eq!(spend(&mut world, 1_900, None), killed(2), "another share at 0.70 could be paid");
+    assert_eq!(spend(&mut world, 1_100, Some(600)), killed(1), "another share at 0.50 could be paid");
+    assert_eq!(spend(&mut world, 400, None), Err(Refusal::NothingToFill));
+    assert_eq!(spend(&mut world, 1_100, None), Ok((1, OrderStatus::Filled)), "0.60 is left, and the next costs 0.70");
+    assert_eq!(spend(&mut world, 1_399, None), Ok((1, OrderStatus::Filled)), "0.699 is left, and the last cost 0.70");
+    invariants::check(&world);
+}
+
+/// The market maker always has more, but not up to every price.
+#[test]
+fn the_market_maker_takes_all_of_the_money_as_far_as_its_price_may_rise() {
+    for (mills, worst, is_taken) in
+        [(50_000, None, true), (500_000, None, false), (3_000, Some(600), true), (50_000, Some(600), false)]
+    {
+        let mut world = World::new(4, 1_000_000);
+        let market = world.open_market(2, 200, Some(10_000), None);
+        let placed = world.place(&spend_or_kill(&world, market, mills, worst));
+        if is_taken {
+            let order = placed.unwrap().order;
+            let left = mills - order.cost.mills() - order.fee.mills();
+            assert_eq!(order.status, OrderStatus::Filled);
+            assert!((0..1_000).contains(&left), "{left} mills of {mills} are left");
+        } else {
+            assert!(matches!(placed, Err(Refusal::FillOrKill { fillable }) if fillable.is_positive()), "{placed:?}");
+        }
+        invariants::check(&world);
+    }
 }
 
 #[test]

@@ -71,6 +71,8 @@ fn an_order_of_a_group_takes_no_more_than_is_left() {
     let market = world.open_market(3, 0, Some(30_000), None);
     let group = world.open_group(ANN, market, 7, None);
     let bound = MarketBound::Spend { max_spend: Credits::from_mills(20_000), quantity: None, price: None };
+    let all = world.order(market, ANN, 0, Side::Buy, Terms::Market { bound, fill_or_kill: true });
+    assert_eq!(world.place(&in_group(all, group)), Err(Refusal::FillOrKill { fillable: Shares::new(7) }));
     let spend = world.order(market, ANN, 0, Side::Buy, Terms::Market { bound, fill_or_kill: false });
     assert_eq!(world.place(&in_group(spend, group)).unwrap().order.filled.count(), 7);
     invariants::check(&world);

@@ -6,8 +6,8 @@
 //! `BELLWETHER_NAIVE_WALKS` sets how many walks of [`STEPS`] commands are made.
 
 use bellwether_domain::ids::OrderId;
-use bellwether_domain::money::Shares;
-use bellwether_domain::order::{Life, SelfTradePrevention, Side, Terms};
+use bellwether_domain::money::{Credits, Shares};
+use bellwether_domain::order::{Life, MarketBound, SelfTradePrevention, Side, Terms};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -44,6 +44,17 @@ enum NaiveLife {
     RestsOrNothing,
     Immediate,
     AllOrNothing,
+    /// For as much money as the quantity costs at the price, however many shares that buys.
+    Spends,
+    SpendsOrNothing,
+}
+
+/// What an order has to spend, where that is all that bounds it.
+#[derive(Debug)]
+struct Purse {
+    left: i64,
+    /// Whether that buys another share at the price that the order has come to.
+    buys_more: bool,
 }
 
 /// An open order, as the book of `YES` sees it.
@@ -107,7 +118,13 @@ impl Naive {
         let is_bid = (wish.outcome == 0) == wish.buys;
         let mills = if wish.outcome == 0 { wish.mills } else { SET - wish.mills };
         let Wish { user, quantity, buys, .. } = wish;
-        let mut incoming = Resting { id, user, is_bid, mills, remaining: quantity, with_cash: buys };
+        let spends = matches!(wish.life, NaiveLife::Spends | NaiveLife::SpendsOrNothing);
+        if spends && !buys {
+            return false;
+        }
+        let mut purse = spends.then(|| Purse { left: wish.mills * quantity, buys_more: true });
+        let remaining = if spends { Shares::MAX_ORDER.count() } else { quantity };
+        let mut incoming = Resting { id, user, is_bid, mills, remaining, with_cash: buys };
         let affordable = if buys {
             self.cash[user] - self.held_cash(user) >= wish.mills * quantity
         } else {
@@ -117,9 +134,15 @@ impl Naive {
             return false;
         }
         let before = self.clone();
-        let stays = self.fill(&mut incoming, wish.self_trade);
+        let stays = self.fill(&mut incoming, wish.self_trade, purse.as_mut());
         let filled: i64 = self.fills.iter().skip(before.fills.len()).map(|(_, quantity, _)| quantity).sum();
-        if wish.life == NaiveLife::AllOrNothing && filled < quantity {
+        let is_too_little = match wish.life {
+            NaiveLife::AllOrNothing => filled < quantity,
+            NaiveLife::Spends => filled == 0,
+            NaiveLife::SpendsOrNothing => filled == 0 || !stays || purse.is_some_and(|purse| purse.buys_more),
+            NaiveLife::Rests | NaiveLife::RestsOrNothing | NaiveLife::Immediate => false,
+        };
+        if is_too_little {
             *self = before;
             return false;
         }
@@ -131,14 +154,15 @@ impl Naive {
     }
 
     /// Fills what can be filled; whether the rest may stay.
-    fn fill(&mut self, incoming: &mut Resting, self_trade: SelfTradePrevention) -> bool {
+    fn fill(&mut self, incoming: &mut Resting, rule: SelfTradePrevention, mut purse: Option<&mut Purse>) -> bool {
         while incoming.remaining > 0
+            && purse.as_ref().is_none_or(|purse| purse.left > 0)
             && let Some(index) = self.best_against(incoming)
         {
             let resting = self.book[index].clone();
-            let quantity = incoming.remaining.min(resting.remaining);
+            let mut quantity = incoming.remaining.min(resting.remaining);
             if resting.user == incoming.user {
-                match self_trade {
+                match rule {
                     SelfTradePrevention::CancelNewest => return false,
                     SelfTradePrevention::CancelOldest => drop(self.book.remove(index)),
                     SelfTradePrevention::Decrement => {
@@ -147,6 +171,15 @@ impl Naive {
                     }
                 }
                 continue;
+            }
+            if let Some(purse) = &mut purse {
+                let cost = incoming.cost(resting.mills);
+                quantity = quantity.min(purse.left / cost);
+                purse.left -= quantity * cost;
+                purse.buys_more = purse.left >= cost;
+                if quantity == 0 {
+                    return true;
+                }
             }
             for side in [&*incoming, &resting] {
                 self.settle(side, resting.mills, quantity);
@@ -184,6 +217,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(NaiveLife::RestsOrNothing),
         1 => Just(NaiveLife::Immediate),
         1 => Just(NaiveLife::AllOrNothing),
+        1 => Just(NaiveLife::Spends),
+        1 => Just(NaiveLife::SpendsOrNothing),
     ];
     let self_trade = prop_oneof![
         Just(SelfTradePrevention::CancelNewest),
@@ -219,13 +254,21 @@ fn walk(acts: &[Act]) {
 
 fn place_in_both(world: &mut World, naive: &mut Naive, market: bellwether_domain::ids::MarketId, wish: Wish) {
     let (quantity, side) = (Shares::new(wish.quantity), if wish.buys { Side::Buy } else { Side::Sell });
-    let life = match wish.life {
-        NaiveLife::Rests | NaiveLife::RestsOrNothing => Life::UntilCancelled,
-        NaiveLife::Immediate => Life::ImmediateOrCancel,
-        NaiveLife::AllOrNothing => Life::FillOrKill,
+    let price = price(wish.mills);
+    let limit = |life, post_only| Terms::Limit { price, quantity, life, post_only };
+    let spend = |fill_or_kill| {
+        let max_spend = Credits::from_mills(wish.mills * wish.quantity);
+        let bound = MarketBound::Spend { max_spend, quantity: None, price: Some(price) };
+        Terms::Market { bound, fill_or_kill }
     };
-    let post_only = wish.life == NaiveLife::RestsOrNothing;
-    let terms = Terms::Limit { price: price(wish.mills), quantity, life, post_only };
+    let terms = match wish.life {
+        NaiveLife::Rests => limit(Life::UntilCancelled, false),
+        NaiveLife::RestsOrNothing => limit(Life::UntilCancelled, true),
+        NaiveLife::Immediate => limit(Life::ImmediateOrCancel, false),
+        NaiveLife::AllOrNothing => limit(Life::FillOrKill, false),
+        NaiveLife::Spends => spend(false),
+        NaiveLife::SpendsOrNothing => spend(true),
+    };
     let mut order = world.order(market, wish.user, wish.outcome, side, terms);
     order.self_trade_prevention = wish.self_trade;
     let placed = world.place(&order);

@@ -64,16 +64,20 @@ fn terms() -> impl Strategy<Value = Terms> {
         bound: MarketBound::Worst { quantity: Shares::new(quantity), price: price(mills) },
         fill_or_kill,
     });
-    let spend = (1..30_000_i64, proptest::option::of(1..40_i64), proptest::option::of(1..1000_i64)).prop_map(
-        |(mills, quantity, worst)| {
+    let spend = (
+        1..30_000_i64,
+        proptest::option::of(1..40_i64),
+        proptest::option::of(1..1000_i64),
+        proptest::bool::weighted(0.2),
+    )
+        .prop_map(|(mills, quantity, worst, fill_or_kill)| {
             let bound = MarketBound::Spend {
                 max_spend: Credits::from_mills(mills),
                 quantity: quantity.map(Shares::new),
                 price: worst.map(price),
             };
-            Terms::Market { bound, fill_or_kill: false }
-        },
-    );
+            Terms::Market { bound, fill_or_kill }
+        });
     prop_oneof![6 => limit, 1 => worst, 1 => spend]
 }
 
