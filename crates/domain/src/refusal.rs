@@ -69,10 +69,13 @@ pub enum Refusal {
     #[error("this needs the permission to {0}")]
     Forbidden(&'static str),
     /// Who names or decides an outcome would gain or lose by it.
-    #[error("whoever names or decides the outcome of a market may hold no shares in it")]
+    #[error("whoever names or decides the outcome of a market may hold no shares in it, in person or by a bot")]
     ResolverHoldsPosition,
     /// The market has traded too much for one person to decide it.
-    #[error("a market with a volume above {limit} is decided by somebody who neither opened it nor named its outcome")]
+    #[error(
+        "a market with a volume above {limit} is decided by somebody who neither opened it nor named its outcome, \
+         in person or by a bot"
+    )]
     SecondPersonNeeded {
         /// Up to which volume one person is enough.
         limit: Credits,
@@ -230,9 +233,12 @@ pub enum Refusal {
     /// The market has traded and can no longer be deleted.
     #[error("the market has trades and can no longer be deleted; void it instead")]
     MarketHasTraded,
-    /// Somebody has shares of the market, or was paid for some, so it can no longer be deleted.
-    #[error("somebody has shares of the market, or was paid for some, so it cannot be deleted; void it instead")]
+    /// Somebody has shares of the market, so it cannot be deleted.
+    #[error("somebody has shares of the market, so it cannot be deleted; void it instead")]
     MarketHasShares,
+    /// The market was decided, so it can no longer be deleted.
+    #[error("the market is {status}, so it can no longer be deleted", status = .0.as_str())]
+    MarketDecided(MarketStatus),
     /// Trading in the market has ended, so there is no closing time to change.
     #[error("the market is {status}, so its closing time can no longer be changed", status = .0.as_str())]
     ClosingTimeFixed(MarketStatus),

@@ -368,6 +368,7 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::WrongMarketStatus { .. } => (CONFLICT, "WRONG_MARKET_STATUS"),
         R::MarketHasTraded => (CONFLICT, "MARKET_HAS_TRADED"),
         R::MarketHasShares => (CONFLICT, "MARKET_HAS_SHARES"),
+        R::MarketDecided(_) => (CONFLICT, "MARKET_DECIDED"),
         R::FixedAfterTrading(_) => (CONFLICT, "FIXED_AFTER_TRADING"),
         R::ChallengeWindowRuns(_) => (CONFLICT, "CHALLENGE_WINDOW_RUNS"),
         R::ChallengeWindowOver(_) => (CONFLICT, "CHALLENGE_WINDOW_OVER"),
@@ -415,7 +416,9 @@ fn facts(refusal: &Refusal) -> Option<Value> {
         }
         Refusal::OutcomeNotFound { name, .. } => json!({ "field": "outcome", "outcome": name }),
         Refusal::StaleVersion { current } => json!({ "current": current }),
-        Refusal::MarketNotOpen(status) | Refusal::ClosingTimeFixed(status) => json!({ "status": status.as_str() }),
+        Refusal::MarketNotOpen(status) | Refusal::ClosingTimeFixed(status) | Refusal::MarketDecided(status) => {
+            json!({ "status": status.as_str() })
+        }
         Refusal::WrongMarketStatus { status, wanted } => {
             json!({ "status": status.as_str(), "wanted": wanted.as_str() })
         }

@@ -100,11 +100,15 @@ impl Script for CountStep {
     type Output = bool;
 
     async fn run(&mut self, _: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<bool>, Error> {
-        let Some(market) = unit.markets().lock(&[self.market]).await?.into_iter().next() else {
-            return Ok(Step::Discard(true));
-        };
-        let counting = unit.scores().counting(market.id).await?;
+        let market = unit.markets().lock(&[self.market]).await?.into_iter().next();
+        let counting = unit.scores().counting(self.market).await?;
         let Some(mut counting) = counting.filter(|counting| !counting.is_done) else { return Ok(Step::Discard(true)) };
+        let Some(market) = market else {
+            // It is gone, and with it whatever there was to count: else it would be looked for again by every job.
+            counting.is_done = true;
+            unit.write(&Changes { countings: vec![counting], ..Changes::default() }).await?;
+            return Ok(Step::Commit(true));
+        };
         if !count_trades(unit, &market, &mut counting).await? {
             return Ok(Step::Commit(false));
         }

@@ -78,17 +78,41 @@ async fn a_market_of_which_somebody_has_shares_is_not_deleted_and_keeps_its_orde
         delete(&market).await.expect(204);
         assert_eq!((api.balance(&ben).await, api.balance(&cid).await), ((1_000_000, 0), (1_000_000, 0)));
 
-        let voided = api.open_market(&ann, json!({})).await;
-        split(api, &ben, &voided, 5).await;
-        api.post(&format!("/markets/{voided}/void"), &ann, json!({ "reason": "A mistake." })).await.expect(200);
-        api.settled(&voided).await;
-        delete(&voided).await.refused(409, "MARKET_HAS_SHARES");
-
         // Nor does it go when who has the shares has left.
         let left = api.open_market(&ann, json!({})).await;
         split(api, &ben, &left, 5).await;
         api.request("DELETE", "/users/me").by(&ben).header("If-Match", "*").send().await.expect(204);
         delete(&left).await.refused(409, "MARKET_HAS_SHARES");
+        server.installation().audit().await;
+    })
+    .await;
+}
+
+/// What is counted of it would be counted of nothing: the audit at the end would find that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_market_that_was_decided_is_not_deleted_though_all_sets_were_given_back() {
+    on_each_store(|server| async move {
+        let api = server.api();
+        let (ann, ben) = (api.sign_up("Ann").await, api.sign_up("Ben").await);
+        let (voided, resolved) = (api.open_market(&ann, json!({})).await, api.open_market(&ann, json!({})).await);
+        for market in [&voided, &resolved] {
+            split(api, &ben, market, 1).await;
+            let merge = format!("/markets/{market}/merge");
+            api.post(&merge, &ben, json!({ "quantity": 1 })).await.expect(201);
+        }
+        api.post(&format!("/markets/{voided}/void"), &ann, json!({ "reason": "A mistake." })).await.expect(200);
+        api.settled(&voided).await;
+        api.resolve(&resolved, &ann, "YES").await;
+        let is_counted = |place: &Value| place["userId"] == json!(ben.id) && place["markets"] == json!(2);
+        let board = |places: &Value| places.as_array().is_some_and(|places| places.iter().any(is_counted));
+        api.wait_for("/leaderboard", Some(&ben), board).await;
+        for (market, status) in [(&voided, "voided"), (&resolved, "resolved")] {
+            let path = format!("/markets/{market}");
+            let kept = api.request("DELETE", &path).by(&ann).header("If-Match", "*").send().await;
+            kept.refused(409, "MARKET_DECIDED");
+            assert_eq!(kept.body["error"]["details"][0]["status"], json!(status), "{}", kept.text);
+            assert_eq!(api.get(&path, &ann).await.expect(200).text("/status"), status);
+        }
         server.installation().audit().await;
     })
     .await;

@@ -1,4 +1,4 @@
-//! Deleting a market that never traded and of which nobody has shares.
+//! Deleting a market that never traded, of which nobody has shares and that was not decided.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,10 @@ impl Script for DeleteScript {
         if market.trade_count > 0 {
             return Err(Refusal::MarketHasTraded.into());
         }
+        // Whoever had sets of it is or will be counted, and the scores would go on counting a market that is gone.
+        if market.status.is_decided() {
+            return Err(Refusal::MarketDecided(market.status).into());
+        }
         // In each unit anew, before it ends an order: between two of them somebody may have made sets.
         if has_shares(unit, self.id).await? {
             return Err(Refusal::MarketHasShares.into());
@@ -69,8 +73,8 @@ impl Script for DeleteScript {
     }
 }
 
-/// Whether anybody has shares of a locked market, or had some when it paid: without a trade there are those of complete
-/// sets that were made by hand. Positions that are empty again are passed over.
+/// Whether anybody has shares of a locked market: without a trade there are those of complete sets that were made by
+/// hand. Positions that are empty again are passed over.
 async fn has_shares(unit: &mut dyn UnitOfWork, market: MarketId) -> Result<bool, StoreError> {
     let mut last = UserId(Uuid::nil());
     loop {

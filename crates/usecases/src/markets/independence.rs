@@ -1,8 +1,11 @@
 //! Who may not decide a market, whatever the role: who gains by it, and above some volume who would do it alone.
+//!
+//! A person and its bots are one here: what a bot gains is its owner's, and its owner has it do what it does.
 
+use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::money::{Credits, Shares};
-use bellwether_domain::ports::UnitOfWork;
+use bellwether_domain::ports::{StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 
 use crate::{Caller, Error};
@@ -10,10 +13,10 @@ use crate::{Caller, Error};
 /// The house's rules on who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Independence {
-    /// Whether who names or decides an outcome may hold shares in the market.
+    /// Whether who names or decides an outcome may hold shares in the market, in person or by a bot.
     pub may_hold: bool,
-    /// Up to which volume who opened a market, or named its outcome, may decide it without anybody else; none
-    /// for any.
+    /// Up to which volume who opened a market, or named its outcome, in person or by a bot, may decide it without
+    /// anybody else; none for any.
     pub alone_up_to: Option<Credits>,
 }
 
@@ -42,19 +45,41 @@ impl Independence {
         caller: Caller,
         step: Step,
     ) -> Result<(), Error> {
-        if !self.may_hold {
-            let positions = unit.positions().load(&[(caller.user, market.id)]).await?;
-            if positions.iter().flat_map(|position| &position.holdings).any(|h| h.quantity > Shares::ZERO) {
-                return Err(Refusal::ResolverHoldsPosition.into());
-            }
+        let exceeded = self.alone_up_to.filter(|limit| step == Step::Decides && market.volume > *limit);
+        if self.may_hold && exceeded.is_none() {
+            return Ok(());
         }
-        let has_had_its_say = market.creator == caller.user
-            || market.proposal.as_ref().is_some_and(|proposal| proposal.proposed_by == caller.user);
-        match self.alone_up_to {
-            Some(limit) if step == Step::Decides && has_had_its_say && market.volume > limit => {
-                Err(Refusal::SecondPersonNeeded { limit }.into())
-            }
-            _ => Ok(()),
+        let person = person_behind(unit, caller.user).await?;
+        if !self.may_hold && holds_shares(unit, person, market.id).await? {
+            return Err(Refusal::ResolverHoldsPosition.into());
         }
+        if let Some(limit) = exceeded
+            && has_had_its_say(unit, person, market).await?
+        {
+            return Err(Refusal::SecondPersonNeeded { limit }.into());
+        }
+        Ok(())
     }
+}
+
+/// Who acts when a user does: its owner where it is a bot.
+async fn person_behind(unit: &mut dyn UnitOfWork, user: UserId) -> Result<UserId, StoreError> {
+    let found = unit.users().load(&[user]).await?.pop();
+    Ok(found.and_then(|found| found.owner).unwrap_or(user))
+}
+
+/// Whether a person has shares of a market, or one of its bots has. From a bot that was deleted nobody gains anything.
+async fn holds_shares(unit: &mut dyn UnitOfWork, person: UserId, market: MarketId) -> Result<bool, StoreError> {
+    let bots = unit.users().lock_bots_of(person).await?;
+    let users = bots.iter().map(|bot| bot.id).chain([person]);
+    let pairs: Vec<(UserId, MarketId)> = users.map(|user| (user, market)).collect();
+    let positions = unit.positions().load(&pairs).await?;
+    Ok(positions.iter().flat_map(|position| &position.holdings).any(|h| h.quantity > Shares::ZERO))
+}
+
+/// Whether a person or one of its bots opened a market, or named its outcome.
+async fn has_had_its_say(unit: &mut dyn UnitOfWork, person: UserId, market: &Market) -> Result<bool, StoreError> {
+    let mut users = vec![market.creator];
+    users.extend(market.proposal.as_ref().map(|proposal| proposal.proposed_by));
+    Ok(unit.users().load(&users).await?.iter().any(|user| user.belongs_to(person)))
 }

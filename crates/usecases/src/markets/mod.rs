@@ -153,9 +153,9 @@ pub async fn edit_market(
     atomically(ctx, ChangeMarket { caller, id, version, change: Change::Edit(patch) }).await
 }
 
-/// Deletes a market that never traded and of which nobody has shares: its orders are cancelled and removed with it, its
-/// subsidy goes back. Refused with [`MarketHasTraded`](Refusal::MarketHasTraded) or
-/// [`MarketHasShares`](Refusal::MarketHasShares).
+/// Deletes a market that never traded, of which nobody has shares and that was not decided: its orders are cancelled
+/// and removed with it, its subsidy goes back. Refused with [`MarketHasTraded`](Refusal::MarketHasTraded),
+/// [`MarketDecided`](Refusal::MarketDecided) or [`MarketHasShares`](Refusal::MarketHasShares).
 pub async fn delete_market(ctx: &Context, caller: Caller, id: MarketId, version: Option<i64>) -> Result<(), Error> {
     while !atomically(ctx, DeleteScript { caller, id, version }).await? {}
     Ok(())

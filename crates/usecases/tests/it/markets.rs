@@ -54,6 +54,21 @@ async fn a_market_of_which_somebody_has_shares_is_left_as_it_is() {
     assert!(matches!(refused, Err(Error::Refused(Refusal::MarketHasShares))), "{refused:?}");
 }
 
+/// Whose sets were all given back is counted in its users' scores all the same.
+#[tokio::test]
+async fn a_market_that_was_decided_is_left_as_it_is() {
+    for status in [MarketStatus::Resolved, MarketStatus::Voided] {
+        let ctx = context(store(1, move |_| {
+            let mut unit = Unit::default();
+            unit.markets.expect_lock().returning(move |_| Ok(vec![market(1, status)]));
+            unit.rolls_back()
+        }));
+        let refused = delete_market(&ctx, creator(), market_id(1), None).await;
+        let decided = Refusal::MarketDecided(status);
+        assert!(matches!(&refused, Err(Error::Refused(refusal)) if *refusal == decided), "{refused:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_market_whose_sets_were_all_given_back_is_deleted() {
     let ctx = context(store(1, |_| {

@@ -128,6 +128,30 @@ async fn a_market_that_is_counted_already_is_not_counted_again() {
     count_some(&ctx, 10).await.unwrap();
 }
 
+/// Else every job would look for it again.
+#[tokio::test]
+async fn a_market_that_is_gone_is_no_longer_waiting_to_be_counted() {
+    let ctx = waiting(
+        &[1],
+        store(1, |_| {
+            let mut unit = Unit::default();
+            unit.markets.expect_lock().returning(|_| Ok(Vec::new()));
+            unit.scores.expect_counting().returning(|market| Ok(Some(Counting::of(market))));
+            unit.unit
+                .expect_write()
+                .times(1)
+                .withf(|c| {
+                    c.countings == [Counting { is_done: true, ..Counting::of(market_id(1)) }]
+                        && c.scores.is_empty()
+                        && c.counted_positions.is_empty()
+                })
+                .returning(|_| Ok(()));
+            unit.commits()
+        }),
+    );
+    count_some(&ctx, 10).await.unwrap();
+}
+
 #[tokio::test]
 async fn many_trades_are_counted_a_bounded_number_at_a_time() {
     let ctx = waiting(
