@@ -3,14 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
+use bellwether_domain::event::{Event, UserData};
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::{FeeRecipient, Market, OutcomeId};
 use bellwether_domain::money::{Credits, FeeRate, Price, Shares};
 use bellwether_domain::order::{Backing, Life, MarketBound, OutcomeSpec, PlaceOrder, SelfTradePrevention, Side, Terms};
-use bellwether_domain::ports::{Clock, PageRequest, Start, UserFilter};
+use bellwether_domain::ports::{Changes, Clock, PageRequest, Start, UserFilter};
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::User;
-use bellwether_usecases::markets::{Liquidity, OpenMarket, Verdict, close_market, open_market, resolve_market};
+use bellwether_usecases::markets::{
+    Independence, Liquidity, OpenMarket, Verdict, close_market, open_market, resolve_market,
+};
 use bellwether_usecases::trading::{Command, Request, Trading};
 use bellwether_usecases::users::{Password, SignUp, sign_up};
 use bellwether_usecases::{Answered, Caller, Context};
@@ -88,6 +91,7 @@ async fn fill(mut ctx: Context) -> anyhow::Result<(usize, usize)> {
     // The house's own rules may leave traders without money, or its markets undecided.
     ctx.policy.signup_grant = GRANT;
     ctx.policy.challenge_window = SignedDuration::ZERO;
+    ctx.policy.independence = Independence::default();
 
     let mut random = StdRng::seed_from_u64(7);
     let users = traders(&ctx).await?;
@@ -115,11 +119,23 @@ async fn traders(ctx: &Context) -> anyhow::Result<Vec<User>> {
         let email = Email::parse(&format!("{}@example.org", name.to_lowercase()))?;
         let request =
             SignUp { email, display_name: DisplayName::parse(name)?, password: Password(PASSWORD.to_owned()) };
-        if let Answered::Fresh(user) = sign_up(ctx, request, None).await? {
-            users.push(user);
+        if let Answered::Fresh(user) = sign_up(ctx, None, request, None).await? {
+            users.push(verified(ctx, user).await?);
         }
     }
     Ok(users)
+}
+
+/// Nobody gets mail at example.org, and some houses let nobody sign in whose address was not verified.
+async fn verified(ctx: &Context, mut user: User) -> anyhow::Result<User> {
+    user.email_verified = true;
+    user.touch(ctx.clock.now());
+    let mut unit = ctx.store.begin().await?;
+    unit.users().lock(&[user.id]).await?;
+    let news = vec![Event::UserUpdated(UserData::of(&user))];
+    unit.write(&Changes { users: vec![user.clone()], news, ..Changes::default() }).await?;
+    unit.commit().await?;
+    Ok(user)
 }
 
 async fn open(ctx: &Context, plan: &Plan, creator: &User) -> anyhow::Result<Market> {
@@ -236,18 +252,22 @@ async fn finish(ctx: &Context, users: &[User]) -> anyhow::Result<()> {
 mod tests {
     use bellwether_domain::market::MarketStatus;
     use bellwether_domain::ports::{MarketFilter, TradeFilter};
+    use bellwether_domain::session::Device;
     use bellwether_sqlite::{SqliteOptions, SqliteStore};
     use bellwether_usecases::audit::audit;
+    use bellwether_usecases::users::log_in;
     use clap::Parser;
 
     use super::*;
     use crate::cli::Cli;
     use crate::settings::Settings;
 
-    /// A house whose own rules would leave the demonstration without money and without a decision.
-    fn stingy(folder: &std::path::Path) -> Config {
+    /// A house whose own rules would leave the demonstration without money, without a decision and without a sign-in.
+    fn strict(folder: &std::path::Path) -> Config {
         let file = folder.join("bellwether.toml");
-        std::fs::write(&file, "signup_grant = 0\nchallenge_window = \"24h\"\npassword_cost = 4").unwrap();
+        let rules = "signup_grant = 0\nchallenge_window = \"24h\"\nresolver_may_hold = false\n\
+                     resolve_alone_up_to = \"0\"\nconceal_existing_accounts = true\npassword_cost = 4";
+        std::fs::write(&file, rules).unwrap();
         let args = ["bellwether", "--config", file.to_str().unwrap(), "--data-dir", folder.to_str().unwrap()];
         Config::read(&Settings::load(&Cli::parse_from(args)).unwrap()).unwrap()
     }
@@ -255,7 +275,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn fills_an_empty_store_with_a_week_of_trading_that_passes_the_audit() {
         let folder = tempfile::tempdir().unwrap();
-        let config = stingy(folder.path());
+        let config = strict(folder.path());
         let store = Arc::new(SqliteStore::open(&folder.path().join("x.db"), SqliteOptions::default()).unwrap());
         store.migrate_up().await.unwrap();
         let ctx = wiring::command_context(&config, &Backend::Sqlite(store)).unwrap();
@@ -264,6 +284,9 @@ mod tests {
         assert_eq!(users, 12);
         assert!(orders > 300, "{orders} orders");
         assert_eq!(audit(&ctx, 10).await.unwrap(), Vec::new());
+        // As it is printed at the end.
+        let password = Password(PASSWORD.to_owned());
+        log_in(&ctx, "lena@example.org", &password, Device::default()).await.unwrap();
 
         let page = PageRequest { sort: Vec::new(), start: Start::First, limit: 100 };
         let markets = ctx.queries.markets(&MarketFilter::default(), &page).await.unwrap().items;

@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 
 use crate::client::Proxies;
 use crate::faults::Fault;
+use crate::health::Findings;
 use crate::metrics::RequestMeter;
 use crate::remembered::Loads;
 
@@ -92,6 +93,7 @@ pub struct App {
     redis: Option<Arc<dyn Auxiliary>>,
     request_meter: Option<Arc<dyn RequestMeter>>,
     loads: Loads,
+    findings: Findings,
 }
 
 impl App {
@@ -113,6 +115,7 @@ impl App {
             running_keys: Arc::default(),
             redis: None,
             request_meter: None,
+            findings: Findings::default(),
         }
     }
 
@@ -173,6 +176,11 @@ impl App {
 
     pub(crate) fn loads(&self) -> Loads {
         self.loads.clone()
+    }
+
+    /// What was last found out of the database, the queue and Redis.
+    pub(crate) fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     pub(crate) fn request_meter(&self) -> Option<&dyn RequestMeter> {

@@ -1,6 +1,5 @@
 //! One request on its way through a handler: who asks, for what, and with which body.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
@@ -126,11 +125,6 @@ impl Call {
         self.request.method() == Method::HEAD
     }
 
-    /// The address that it comes from.
-    pub(crate) fn address(&self) -> Option<IpAddr> {
-        self.client().0
-    }
-
     /// What a connection needs to become something other than HTTP.
     pub(crate) fn into_parts(self) -> (HttpRequest, Payload) {
         (self.request, self.payload)
@@ -222,6 +216,14 @@ impl Call {
         self.command_or_nothing(|_| Some(())).await
     }
 
+    /// Reads the query string of a request that needs no body. What a body says all the same is not passed over.
+    pub(crate) async fn query_alone<T>(&mut self, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Fault> {
+        let asked = self.query(reader)?;
+        let body = self.read_beside_query(true).await?;
+        read(&body.json, Place::Body, |_| Some(()))?;
+        Ok(asked)
+    }
+
     /// Reads the body into a command, or all of its faults.
     pub(crate) async fn command<T>(&mut self, reader: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, Fault> {
         let body = self.body().await?;
@@ -239,6 +241,10 @@ impl Call {
 
     async fn read_body(&mut self, may_be_empty: bool) -> Result<Body, Fault> {
         self.no_query()?;
+        self.read_beside_query(may_be_empty).await
+    }
+
+    async fn read_beside_query(&mut self, may_be_empty: bool) -> Result<Body, Fault> {
         let (headers, options) = (self.request.headers(), self.app.options());
         let raw = body::read_all(self.payload.take(), headers, options.max_body, options.body_timeout).await?;
         Body::of(raw, headers, may_be_empty)

@@ -39,10 +39,10 @@ impl Etag {
     /// The tag in `If-None-Match` that stands for this answer, in any encoding, as the client sent
     /// it. The comparison is weak, as the standard asks.
     pub(crate) fn find_in(&self, if_none_match: &str) -> Option<String> {
-        tags(if_none_match)?
-            .into_iter()
-            .find(|tag| tag.text == "*" || without_encoding(tag.text) == self.0)
-            .map(|tag| if tag.text == "*" { self.header() } else { format!("\"{}\"", tag.text) })
+        tags(if_none_match)?.into_iter().find_map(|tag| match tag {
+            Tag::Any => Some(self.header()),
+            Tag::Strong(text) | Tag::Weak(text) => (without_encoding(text) == self.0).then(|| format!("\"{text}\"")),
+        })
     }
 }
 
@@ -67,11 +67,11 @@ pub(crate) fn required_version(headers: &HeaderMap) -> Result<Option<i64>, Fault
     let mut newest = None;
     for header in given {
         for tag in header.to_str().ok().and_then(tags).ok_or_else(malformed)? {
-            if tag.text == "*" {
-                return Ok(None);
+            match tag {
+                Tag::Any => return Ok(None),
+                Tag::Strong(text) => newest = newest.max(version_in(text)),
+                Tag::Weak(_) => {}
             }
-            let version = tag.text.split_once('.').and_then(|(version, _)| version.parse::<i64>().ok());
-            newest = newest.max(version.filter(|_| !tag.is_weak));
         }
     }
     // Versions only grow, so of several tags that were given out only the newest can be current.
@@ -81,9 +81,16 @@ pub(crate) fn required_version(headers: &HeaderMap) -> Result<Option<i64>, Fault
     })
 }
 
-struct Tag<'a> {
-    text: &'a str,
-    is_weak: bool,
+fn version_in(tag: &str) -> Option<i64> {
+    tag.split_once('.').and_then(|(version, _)| version.parse().ok())
+}
+
+/// What a header names, without quotes.
+enum Tag<'a> {
+    /// `*`, which in quotes is a tag like any other.
+    Any,
+    Strong(&'a str),
+    Weak(&'a str),
 }
 
 /// The tags of a header; none where it is malformed.
@@ -93,11 +100,11 @@ fn tags(header: &str) -> Option<Vec<Tag<'_>>> {
 
 fn tag(part: &str) -> Option<Tag<'_>> {
     if part == "*" {
-        return Some(Tag { text: part, is_weak: false });
+        return Some(Tag::Any);
     }
-    let quoted = part.strip_prefix("W/").unwrap_or(part);
-    let text = quoted.strip_prefix('"')?.strip_suffix('"')?;
-    (!text.contains('"')).then_some(Tag { text, is_weak: quoted.len() < part.len() })
+    let weak = part.strip_prefix("W/");
+    let text = weak.unwrap_or(part).strip_prefix('"')?.strip_suffix('"')?;
+    (!text.contains('"')).then_some(if weak.is_some() { Tag::Weak(text) } else { Tag::Strong(text) })
 }
 
 #[cfg(test)]
@@ -128,7 +135,7 @@ mod tests {
         assert_eq!(tag.find_in(&plain), Some(plain.clone()));
         assert_eq!(tag.find_in(&format!("\"x\", W/{zipped}")), Some(zipped));
         assert_eq!(tag.find_in("*"), Some(plain));
-        for other in ["\"3.x\"", "3.x", "", "\"", "W/"] {
+        for other in ["\"3.x\"", "3.x", "", "\"", "W/", "\"*\"", "W/\"*\"", "W/*"] {
             assert_eq!(tag.find_in(other), None, "{other}");
         }
     }
@@ -139,9 +146,19 @@ mod tests {
         assert_eq!(required("\"3.a\", \"5.b-gzip\""), Ok(Some(5)));
         assert_eq!(required("*"), Ok(None));
         assert_eq!(required_version(&HeaderMap::new()).unwrap_err().status().as_u16(), 428);
-        for (bad, status) in [("W/\"3.a\"", 412), ("\"abc\"", 412), ("3", 400), ("\"a", 400), ("", 400), ("\"\"", 412)]
-        {
+        for (bad, status) in [
+            ("W/\"3.a\"", 412),
+            ("\"abc\"", 412),
+            ("\"*\"", 412),
+            ("W/\"*\"", 412),
+            ("W/*", 400),
+            ("3", 400),
+            ("\"a", 400),
+            ("", 400),
+            ("\"\"", 412),
+        ] {
             assert_eq!(required(bad), Err(status), "{bad}");
         }
+        assert_eq!(required("\"*\", \"5.b\""), Ok(Some(5)));
     }
 }

@@ -91,12 +91,12 @@ pub(crate) fn follows_itself(caller: Option<Caller>) -> Result<UserId, Fault> {
 
 /// By what right a request follows.
 async fn follower(call: &Call, ticket: Option<String>) -> Result<(Follower, Option<Caller>), Fault> {
-    let address = call.address();
+    let from = Some(call.from());
     if let Some(ticket) = ticket {
         let (ctx, sealer) = (call.ctx(), call.app().shared_sealer());
         let redeem = async move { redeem_ticket(&ctx, &*sealer, &ticket).await };
         let (follower, caller) = call.app().run(redeem).await?;
-        return Ok((Follower { address, ..follower }, Some(caller)));
+        return Ok((Follower { from, ..follower }, Some(caller)));
     }
     let bearer = call.bearer_if_any().await?;
     let caller = bearer.map(Bearer::caller);
@@ -106,7 +106,7 @@ async fn follower(call: &Call, ticket: Option<String>) -> Result<(Follower, Opti
         None => (None, None),
     };
     let (user, key) = (caller.map(|c| c.user), caller.and_then(|c| c.key).map(|key| key.id));
-    Ok((Follower { user, session, key, key_hash, address }, caller))
+    Ok((Follower { user, session, key, key_hash, from }, caller))
 }
 
 /// The hash of the API key that a request bears.

@@ -120,9 +120,9 @@ async fn execute(call: &Call, caller: Caller, command: Command) -> Result<Placed
 }
 
 /// `DELETE /orders`: all open orders of the caller, in one market or in all.
-pub(crate) async fn cancel_all(call: Call) -> Result<Reply, Fault> {
+pub(crate) async fn cancel_all(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
-    let market = call.query(|query| query.optional("marketId", |n| n.id().map(MarketId)))?;
+    let market = call.query_alone(|query| query.optional("marketId", |n| n.id().map(MarketId))).await?;
     let trading = call.app().trading().clone();
     let cancelled = call.app().run(async move { trading.cancel_all(caller, market).await }).await?;
     Reply::ok(&CancelledWire::of(&cancelled))

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse, fn_service};
@@ -60,10 +61,27 @@ pub fn server(app: App, listener: TcpListener) -> io::Result<Server> {
         .max_connections(options.max_connections)
         .keep_alive(options.keep_alive)
         .client_request_timeout(options.head_timeout)
-        .shutdown_timeout(options.shutdown_timeout.as_secs())
+        .shutdown_timeout(whole_seconds(options.shutdown_timeout))
         .disable_signals();
     if let Some(workers) = options.workers {
         server = server.workers(workers.get());
     }
     Ok(server.listen(listener)?.run())
+}
+
+/// As many seconds as hold all of it: requests may take no less than was said.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_have_no_less_time_to_end_than_was_said() {
+        for (millis, seconds) in [(0, 0), (1, 1), (500, 1), (1000, 1), (1001, 2), (2900, 3), (30_000, 30)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
+        }
+    }
 }

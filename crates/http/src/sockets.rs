@@ -2,9 +2,10 @@
 
 use std::io;
 use std::str::Utf8Error;
+use std::time::Duration;
 
 use actix_web::{FromRequest as _, HttpResponse, rt, web};
-use actix_ws::{CloseCode, CloseReason, MessageStream, ProtocolError, Session};
+use actix_ws::{CloseCode, CloseReason, Closed, MessageStream, ProtocolError, Session};
 use bellwether_domain::ids::UserId;
 use bellwether_usecases::Caller;
 use bellwether_usecases::live::{End, MOST_MARKETS, Stream, Topics};
@@ -130,10 +131,27 @@ fn unreadable(error: &ProtocolError) -> Over {
     }
 }
 
+/// When a client has been silent for too long, of which so many heartbeats went unanswered.
+fn silent_at(next_beat: Instant, heartbeat: Duration, unanswered: u32) -> Instant {
+    next_beat + heartbeat * MOST_UNANSWERED.saturating_sub(unanswered)
+}
+
+/// Sends something, which waits while the client takes nothing: no longer than until that moment, where there is one.
+async fn sent(sending: impl Future<Output = Result<(), Closed>>, until: Option<Instant>) -> Result<(), Over> {
+    let sent = match until {
+        Some(until) => tokio::time::timeout_at(until, sending).await.unwrap_or(Err(Closed)),
+        None => sending.await,
+    };
+    sent.map_err(|Closed| Over::Lost)
+}
+
 impl Client {
     /// Sends what happens, and does as it is told, until either side ends it.
     async fn speak(mut self: Box<Self>, mut incoming: Box<MessageStream>) {
         let why = self.go_on(&mut incoming).await;
+        let Self { session, stream, .. } = *self;
+        // Whatever is held for it ends now, and not when it takes the last word.
+        drop(stream);
         let (code, reason) = match why {
             Over::Lost => return,
             Over::TooMuch => (CloseCode::Policy, "too_many_messages"),
@@ -143,41 +161,53 @@ impl Client {
             Over::End(end @ End::Stopping) => (CloseCode::Restart, end.as_str()),
         };
         // Whoever has gone need not be told.
-        drop(self.session.close(Some(CloseReason { code, description: Some(reason.to_owned()) })).await);
+        drop(session.close(Some(CloseReason { code, description: Some(reason.to_owned()) })).await);
     }
 
     async fn go_on(&mut self, incoming: &mut MessageStream) -> Over {
-        let heartbeat = heartbeat(&self.stream);
+        let (heartbeat, is_holding) = (heartbeat(&self.stream), self.stream.is_holding());
+        // While something is sent nothing is heard. Who takes nothing is cut off by the server in its time; where orders are
+        // cancelled when it has gone, that is too late.
+        let until = |next_beat, unanswered| is_holding.then(|| silent_at(next_beat, heartbeat, unanswered));
         let (mut unanswered, mut next_beat) = (0, Instant::now() + heartbeat);
         loop {
             tokio::select! {
                 message = self.stream.next() => match message {
-                    Ok(message) => if self.session.text(message.json.as_str()).await.is_err() { return Over::Lost },
+                    Ok(message) => {
+                        let sending = self.session.text(message.json.as_str());
+                        if let Err(over) = sent(sending, until(next_beat, unanswered)).await {
+                            return over;
+                        }
+                    }
                     Err(end) => return Over::End(end),
                 },
                 heard = incoming.next() => {
                     unanswered = 0;
+                    let until = until(next_beat, unanswered);
                     match heard {
                         None | Some(Ok(actix_ws::Message::Close(_))) => return Over::End(End::Gone),
                         Some(Err(error)) => return unreadable(&error),
                         // In a box: most clients say nothing, and need not keep room for what would be done then.
-                        Some(Ok(message)) => if let Err(over) = Box::pin(self.heed(message)).await { return over },
+                        Some(Ok(message)) => if let Err(over) = Box::pin(self.heed(message, until)).await { return over },
                     }
                 }
                 () = tokio::time::sleep_until(next_beat) => {
                     next_beat = Instant::now() + heartbeat;
                     self.said = 0;
                     unanswered += 1;
-                    if unanswered > MOST_UNANSWERED || self.session.ping(b"").await.is_err() {
+                    if unanswered > MOST_UNANSWERED {
                         return Over::Lost;
+                    }
+                    if let Err(over) = sent(self.session.ping(b""), until(next_beat, unanswered)).await {
+                        return over;
                     }
                 }
             }
         }
     }
 
-    /// Does what a message says.
-    async fn heed(&mut self, message: actix_ws::Message) -> Result<(), Over> {
+    /// Does what a message says; its answer is taken until that moment.
+    async fn heed(&mut self, message: actix_ws::Message, until: Option<Instant>) -> Result<(), Over> {
         if let actix_ws::Message::Pong(_) = message {
             return Ok(());
         }
@@ -186,7 +216,7 @@ impl Client {
             return Err(Over::TooMuch);
         }
         let told = match message {
-            actix_ws::Message::Ping(bytes) => return self.session.pong(&bytes).await.map_err(|_| Over::Lost),
+            actix_ws::Message::Ping(bytes) => return sent(self.session.pong(&bytes), until).await,
             actix_ws::Message::Text(text) => match Asked::read(&text) {
                 Ok(asked) => {
                     let id = asked.id.clone();
@@ -198,7 +228,7 @@ impl Client {
         };
         match told {
             Ok(()) => Ok(()),
-            Err((fault, id)) => self.session.text(error(&fault, id.as_ref())).await.map_err(|_| Over::Lost),
+            Err((fault, id)) => sent(self.session.text(error(&fault, id.as_ref())), until).await,
         }
     }
 
@@ -257,6 +287,18 @@ mod tests {
         assert!(wrong(r#"{"op":"subscribe","channels":[],"id":[]}"#).contains("whole number"));
         let text = wrong(r#"{"op":"subscribe","channels":["market:x"],"id":7}"#);
         assert!(text.contains(r#""id":7"#) && text.contains("VALIDATION_ERROR"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_lost_when_it_should_have_been_heard_at_last() {
+        let (now, beat) = (Instant::now(), Duration::from_secs(3));
+        assert_eq!(silent_at(now + beat, beat, 0), now + 3 * beat);
+        assert_eq!(silent_at(now + beat, beat, MOST_UNANSWERED), now + beat);
+        let late = sent(std::future::pending(), Some(now)).await;
+        assert!(matches!(late, Err(Over::Lost)));
+        for until in [Some(now), None] {
+            assert!(sent(std::future::ready(Ok(())), until).await.is_ok(), "what is taken at once is not late");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Idempotency keys: the answer is kept in the transaction of what it answers.
 
+use async_trait::async_trait;
 use bellwether_domain::ports::{AnswerKey, KeptAnswer, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 use jiff::Timestamp;
 
+use crate::atomically::{Script, Step, atomically};
 use crate::forgetting::{self, Old, OldInUnits};
 use crate::{Context, Error};
 
@@ -74,6 +76,32 @@ pub(crate) async fn find_answer<T: ?Sized>(
             let key = keyed.key.clone();
             keyed.replay(&unit.answers().find(&[key]).await?)
         }
+    }
+}
+
+/// The kept answer to a request that may bear a key, looked for before anything may refuse the request: what was done
+/// once is answered again. Who does it looks again, in the unit of work that does it.
+pub(crate) async fn answered_before<T: ?Sized>(
+    ctx: &Context,
+    keyed: Option<&Keyed<T>>,
+) -> Result<Option<KeptAnswer>, Error> {
+    match keyed {
+        None => Ok(None),
+        Some(keyed) => keyed.replay(&atomically(ctx, LookUp { key: keyed.key.clone() }).await?),
+    }
+}
+
+struct LookUp {
+    key: AnswerKey,
+}
+
+#[async_trait]
+impl Script for LookUp {
+    type Output = Vec<KeptAnswer>;
+
+    async fn run(&mut self, _: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Vec<KeptAnswer>>, Error> {
+        let kept = unit.answers().find(std::slice::from_ref(&self.key)).await?;
+        Ok(if kept.is_empty() { Step::Discard(kept) } else { Step::Commit(kept) })
     }
 }
 

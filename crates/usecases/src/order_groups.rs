@@ -14,7 +14,7 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
 
 use crate::atomically::{Script, Step, atomically};
-use crate::idempotency::find_answer;
+use crate::idempotency::{answered_before, find_answer};
 use crate::settling::end_orders;
 use crate::{Answered, Caller, Context, Error, Keyed, users};
 
@@ -38,6 +38,9 @@ pub async fn create(
     keyed: Option<Keyed<OrderGroup>>,
 ) -> Result<Answered<OrderGroup>, Error> {
     caller.require(Permission::ChangeOrder, true)?;
+    if let Some(kept) = answered_before(ctx, keyed.as_ref()).await? {
+        return Ok(Answered::Replayed(kept));
+    }
     check_key(ctx, caller, wanted.market).await?;
     atomically(ctx, Make { user: caller.user, wanted, keyed }).await
 }

@@ -67,16 +67,22 @@ pub struct Standing {
     pub reason: String,
 }
 
-/// Signs a user up: user, account, grant and the mail to verify the address in one unit of work. Refused
-/// with [`UnreachableEmail`](Refusal::UnreachableEmail) or [`UnfitPassword`](Refusal::UnfitPassword), or with
-/// [`EmailTaken`](Refusal::EmailTaken) unless that is concealed; whose the address is gets a mail then.
-pub async fn sign_up(ctx: &Context, request: SignUp, keyed: Option<Keyed<User>>) -> Result<Answered<User>, Error> {
+/// Signs a user up, by itself or by somebody who is signed in: user, account, grant and the mail to verify the
+/// address in one unit of work. Refused with [`UnreachableEmail`](Refusal::UnreachableEmail) or
+/// [`UnfitPassword`](Refusal::UnfitPassword), or with [`EmailTaken`](Refusal::EmailTaken) unless that is concealed;
+/// whose the address is gets a mail then.
+pub async fn sign_up(
+    ctx: &Context,
+    by: Option<UserId>,
+    request: SignUp,
+    keyed: Option<Keyed<User>>,
+) -> Result<Answered<User>, Error> {
     request.email.check_reachable().map_err(Refusal::UnreachableEmail)?;
     check_fitness(ctx, &request.password, &request.email, &request.display_name)?;
     let password_hash = ctx.hasher.hash(&request.password.0).await?;
     let SignUp { email, display_name, .. } = request;
     let newcomer = Newcomer { email, display_name, password_hash, role: Role::User };
-    let script = SignUpScript { newcomer: newcomer.clone(), keyed: keyed.clone() };
+    let script = SignUpScript { by: by.map(Actor::User), newcomer: newcomer.clone(), keyed: keyed.clone() };
     let answer = match atomically(ctx, script).await {
         Err(Error::Store(StoreError::Duplicate(Unique::Email))) => address_taken(ctx, newcomer, keyed).await?,
         other => other?,
@@ -108,7 +114,7 @@ pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error>
         return change_user(ctx, ChangeUser { by: Actor::System, id: existing.id, version: None, change }).await;
     }
     let newcomer = Newcomer { email, display_name, password_hash, role: Role::Admin };
-    match atomically(ctx, SignUpScript { newcomer, keyed: None }).await? {
+    match atomically(ctx, SignUpScript { by: Some(Actor::System), newcomer, keyed: None }).await? {
         Answered::Fresh(user) => Ok(user),
         Answered::Replayed(_) => Err(StoreError::Corrupt("an answer without a key".to_owned()).into()),
     }
@@ -221,12 +227,13 @@ pub async fn update_user(
     patch: UserPatch,
     version: Option<i64>,
 ) -> Result<User, Error> {
-    let is_own = caller.user == id;
     require_over(ctx, caller, Permission::WriteUser, id).await?;
     let guards_account = patch.email.is_some() || patch.new_password.is_some();
-    if is_own && guards_account {
-        check_current_password(ctx, id, patch.current_password.as_ref()).await?;
-    }
+    let checked = if caller.user == id && guards_account {
+        Some(check_current_password(ctx, id, patch.current_password.as_ref()).await?)
+    } else {
+        None
+    };
     let password_hash = match &patch.new_password {
         Some(password) => {
             let User { email, display_name, .. } = get_user(ctx, id).await?;
@@ -236,9 +243,21 @@ pub async fn update_user(
         }
         None => None,
     };
-    let change = Change::Edit { display_name: patch.display_name, email: patch.email, password_hash };
-    let by = Actor::User(caller.user);
-    match change_user(ctx, ChangeUser { by, id, version, change }).await {
+    let UserPatch { display_name, email, current_password, .. } = patch;
+    let edit = |checked: Option<PasswordHash>| {
+        let (display_name, email) = (display_name.clone(), email.clone());
+        let change = Change::Edit { display_name, email, password_hash: password_hash.clone(), checked };
+        change_user(ctx, ChangeUser { by: Actor::User(caller.user), id, version, change })
+    };
+    let changed = match edit(checked).await {
+        // The password was changed, or hashed anew by a sign-in, while it was checked.
+        Err(Error::Refused(Refusal::BadCredentials)) => {
+            let checked = check_current_password(ctx, id, current_password.as_ref()).await?;
+            edit(Some(checked)).await
+        }
+        other => other,
+    };
+    match changed {
         Err(Error::Store(StoreError::Duplicate(Unique::Email))) => Err(Refusal::EmailTaken.into()),
         other => other,
     }
@@ -304,13 +323,17 @@ pub(crate) fn check_fitness(
     if faults.is_empty() { Ok(()) } else { Err(Refusal::UnfitPassword(faults)) }
 }
 
-async fn check_current_password(ctx: &Context, id: UserId, current: Option<&Password>) -> Result<(), Error> {
-    let user = get_user(ctx, id).await?;
+/// The hash that the password is right by.
+async fn check_current_password(ctx: &Context, id: UserId, current: Option<&Password>) -> Result<PasswordHash, Error> {
+    let hash = get_user(ctx, id).await?.password_hash;
     let given = current.map_or("", |p| p.0.as_str());
-    match ctx.hasher.verify(given, user.password_hash.as_ref()).await {
-        Ok(true) => Ok(()),
-        Ok(false) | Err(PasswordError::TooLong | PasswordError::ContainsNul) => wrong_password(ctx, Some(id)).await,
-        Err(error) => Err(error.into()),
+    let is_right = match ctx.hasher.verify(given, hash.as_ref()).await {
+        Err(PasswordError::TooLong | PasswordError::ContainsNul) => false,
+        other => other?,
+    };
+    match hash.filter(|_| is_right) {
+        Some(hash) => Ok(hash),
+        None => wrong_password(ctx, Some(id)).await,
     }
 }
 
@@ -344,6 +367,8 @@ impl Newcomer {
 
 /// A new user, its account, its grant and its mail.
 struct SignUpScript {
+    /// Who signs it up; none for itself.
+    by: Option<Actor>,
     newcomer: Newcomer,
     keyed: Option<Keyed<User>>,
 }
@@ -379,9 +404,8 @@ impl Script for SignUpScript {
 }
 
 impl SignUpScript {
-    /// Who is an administrator from the start was made one by the command line.
     fn event(&self, ctx: &Context, user: &User) -> Event {
-        let by = if user.role == Role::Admin { Actor::System } else { Actor::User(user.id) };
+        let by = self.by.unwrap_or(Actor::User(user.id));
         let role = json!({ "role": user.role.as_str() });
         audit_log::with(ctx, by, Action::SignedUp, Target::User(user.id), &role)
     }
@@ -413,8 +437,16 @@ impl Script for PretendSignUp {
 
 /// What is to change about a user.
 enum Change {
-    Edit { display_name: Option<DisplayName>, email: Option<Email>, password_hash: Option<PasswordHash> },
-    Promote { password_hash: PasswordHash },
+    Edit {
+        display_name: Option<DisplayName>,
+        email: Option<Email>,
+        password_hash: Option<PasswordHash>,
+        /// What the current password was found right by, where it is needed.
+        checked: Option<PasswordHash>,
+    },
+    Promote {
+        password_hash: PasswordHash,
+    },
     Role(Role),
     Standing(Standing),
     Deactivate,
@@ -469,7 +501,11 @@ impl Script for ChangeUser {
             {
                 return Err(Refusal::BotCannotSignIn.into());
             }
-            Change::Edit { display_name, email, password_hash } => {
+            // Checking a password takes long. Who knows only one that was changed meanwhile must not undo that.
+            Change::Edit { checked: Some(checked), .. } if user.password_hash.as_ref() != Some(checked) => {
+                return Err(Refusal::BadCredentials.into());
+            }
+            Change::Edit { display_name, email, password_hash, .. } => {
                 if let Some(email) = email.as_ref().filter(|e| user.email.as_ref() != Some(e)) {
                     email.check_reachable().map_err(Refusal::UnreachableEmail)?;
                     user.email = Some(email.clone());

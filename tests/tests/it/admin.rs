@@ -87,6 +87,23 @@ async fn the_audit_log_tells_who_did_what_to_what_when_and_from_where() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_signs_somebody_up_is_told_as_who_did_it() {
+    on_each_store(|server| async move {
+        let (api, admin) = (server.api(), server.admin().await);
+        let ann = api.sign_up("Ann").await;
+        let request = json!({ "email": format!("new-{}", ann.email), "displayName": "New", "password": PASSWORD });
+        let newcomer = api.post("/users", admin, request).await.expect(201).text("/id");
+        for (who, by) in [(&newcomer, &admin.id), (&ann.id, &ann.id)] {
+            let entries = told(api, admin, &format!("action=user.signed_up&target={who}")).await;
+            let [entry] = entries.try_into().expect("one entry");
+            assert_eq!(entry["actor"], json!({ "kind": "user", "userId": by }));
+            assert_eq!(entry["after"], json!({ "role": "user" }));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_audit_log_is_for_administrators_and_paged_and_its_faults_are_named() {
     on_each_store(|server| async move {
         let (api, admin) = (server.api(), server.admin().await);

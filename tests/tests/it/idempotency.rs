@@ -71,6 +71,22 @@ async fn a_key_that_is_sent_many_times_at_once_does_one_thing() {
     .await;
 }
 
+/// Threat 71: an answer that has an API key is kept nowhere, so there is none to give again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_has_no_effect_where_an_api_key_is_made() {
+    on_each_store(|server| async move {
+        let api = server.api();
+        let ann = api.sign_up("Ann").await;
+        let body = json!({ "name": "a bot", "scopes": ["read"] });
+        let make = || api.request("POST", "/api-keys").by(&ann).key("k1").json(&body).send();
+        let (first, second) = (make().await.expect(201), make().await.expect(201));
+        assert!(first.text("/key") != second.text("/key"), "a secret was kept");
+        assert_eq!(second.header("idempotency-replayed"), "");
+        assert_eq!(api.get("/api-keys", &ann).await.expect(200).data().as_array().map(Vec::len), Some(2));
+    })
+    .await;
+}
+
 const PAYMENTS: usize = 60;
 
 /// Threats 32 and 63.

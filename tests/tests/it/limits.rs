@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bellwether_tests::client::PASSWORD;
 use bellwether_tests::mail::wait_for_written;
+use bellwether_tests::stream::Listener;
 use bellwether_tests::{Answer, Api, Request, User, on_each_store_with};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -193,6 +194,26 @@ async fn behind_a_proxy_the_rightmost_stranger_counts_and_a_prefix_of_ipv6_as_on
     .await;
 }
 
+/// Threat 57.
+#[tokio::test(flavor = "multi_thread")]
+async fn live_streams_of_one_ipv6_prefix_are_those_of_one_client() {
+    on_each_store_with(&[("STREAMS_PER_ADDRESS", "1"), PROXIED], |server| async move {
+        let api = server.api();
+        let follow = |address: &str| from(api.request("GET", "/stream?channels=markets"), address);
+        let mut streams = Vec::new();
+        for address in ["2001:db8:0:ab00::1", "2001:db8:0:ac00::1", "203.0.113.7"] {
+            let mut stream = Listener::open(follow(address)).await;
+            stream.until("hello").await;
+            streams.push(stream);
+        }
+        for address in ["2001:db8:0:ab00::1", "2001:db8:0:abff::2", "203.0.113.7"] {
+            follow(address).send().await.refused(429, "TOO_MANY_STREAMS");
+        }
+        drop(streams);
+    })
+    .await;
+}
+
 /// Threat 55: exact over all threads that answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_counted_by_address_and_those_of_a_user_by_user() {
@@ -299,6 +320,8 @@ async fn one_address_signs_up_only_so_many_users_and_a_repetition_is_none() {
         let answers = join_all((1..20).map(sign_up)).await;
         assert_eq!((statuses(&answers, 201), statuses(&answers, 429)), (2, 17));
         is_limited(&sign_up(20).await, "new_users", "q=3;w=3600");
+        // What was done is answered again, though nobody new is let in.
+        assert_eq!(sign_up(0).await.expect(201).header("idempotency-replayed"), "true");
         // Whoever runs the house may sign up as many as there are to come.
         let admin = server.admin().await;
         for number in 30..35 {

@@ -118,6 +118,9 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     if is_described {
         operation["summary"] = json!(described.summary);
     }
+    if let Some(about) = described.about {
+        operation["description"] = json!(about);
+    }
     if let Some((schema, is_required)) = &described.body {
         operation["requestBody"] =
             json!({ "required": is_required, "content": { "application/json": { "schema": schema } } });
@@ -213,17 +216,15 @@ fn responses_of(route: &Route, operation: &Operation) -> Value {
     if route.path.contains('{') || operation.body.is_some() || operation.is_naming {
         error("404", "NotFound");
     }
-    // A body is read where none is needed, too, unless all is said in the query string.
-    let reads_body = route.method != Method::GET.as_str() && operation.query.is_none();
+    // A body is read where none is needed, too.
+    let reads_body = route.method != Method::GET.as_str();
     if reads_body || operation.query.is_some() {
         error("422", "Invalid");
     }
     if reads_body {
+        error("409", "Conflict");
         error("413", "TooLarge");
         error("415", "WrongType");
-    }
-    if route.method != Method::GET.as_str() {
-        error("409", "Conflict");
     }
     if operation.is_guarded {
         error("412", "Stale");

@@ -25,6 +25,8 @@ pub(super) enum Content {
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) summary: &'static str,
+    /// What else there is to know.
+    pub(super) about: Option<&'static str>,
     /// The schema of an object that has the parameters.
     pub(super) query: Option<Value>,
     /// The body's schema, and whether it must be there.
@@ -47,6 +49,7 @@ impl Operation {
     pub(super) fn new(summary: &'static str) -> Self {
         Self {
             summary,
+            about: None,
             query: None,
             body: None,
             key: None,
@@ -57,6 +60,11 @@ impl Operation {
             status: 204,
             content: Content::Nothing,
         }
+    }
+
+    /// Is explained so.
+    pub(super) fn about(self, about: &'static str) -> Self {
+        Self { about: Some(about), ..self }
     }
 
     /// Takes what the reader reads out of the query string.

@@ -45,6 +45,12 @@ const NOBODY: UserId = UserId(Uuid::nil());
 const NO_SENDER: Sender = Sender { user: NOBODY, key: None };
 const NOTHING: OrderId = OrderId(Uuid::nil());
 
+const CLOSING: &str = "What is on the account stays there, where nobody can spend it: pay it to somebody else first. \
+                       A user's bots are closed with it, so pay back what is on their accounts, too.";
+const KEY_IS_TOLD_ONCE: &str = "The key is in this answer alone, since the server keeps only its hash. So no answer can be \
+                                repeated, and an Idempotency-Key has no effect: each request makes a key. Where the \
+                                answer was lost, revoke the key that GET /api-keys shows, and make another one.";
+
 struct NoPasswords;
 
 impl CommonPasswords for NoPasswords {
@@ -150,7 +156,7 @@ fn of_users(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operati
             let change = op("Edit a user").body(|f| user_body::patch(f, &NoPasswords));
             change.guarded().ok::<UserWire<'_>>(g).tagged()
         }
-        ("DELETE", "/users/{id}") => op("Close a user's account").guarded(),
+        ("DELETE", "/users/{id}") => op("Close a user's account").about(CLOSING).guarded(),
         ("GET", "/users/{id}/orders") => orders(op("A user's orders"), g),
         ("GET", "/users/{id}/positions") => positions(op("A user's positions"), g),
         ("GET", "/users/{id}/transfers") => transfers(op("A user's transfers"), g),
@@ -169,7 +175,9 @@ fn of_users(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operati
         ("PUT", "/users/{id}/status") => {
             op("Suspend a user, or not").body(user_body::standing).guarded().ok::<UserWire<'_>>(g).tagged()
         }
-        ("POST", "/api-keys") => op("Make an API key").body(new_key).created::<ApiKeyWire<'_>>(g),
+        ("POST", "/api-keys") => {
+            op("Make an API key").about(KEY_IS_TOLD_ONCE).body(new_key).created::<ApiKeyWire<'_>>(g)
+        }
         ("GET", "/api-keys") => {
             let list = op("API keys").query(|f| f.optional("owner", |n| n.id().map(UserId))).naming();
             list.ok::<Vec<ApiKeyWire<'_>>>(g)

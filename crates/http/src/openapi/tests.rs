@@ -37,12 +37,21 @@ fn what_a_route_may_be_refused_with_is_said() {
         ("get", "/api/v1/ws", &["404"]),
         ("post", "/api/v1/markets/{id}/close", &["413", "415", "422"]),
         ("delete", "/api/v1/orders/{id}", &["413", "415", "422"]),
+        ("delete", "/api/v1/orders", &["413", "415", "422"]),
     ] {
         let found = statuses(&document, method, path);
         assert!(may_be.iter().all(|status| found.contains(status)), "{method} {path}: {found:?}");
     }
-    let without_body = statuses(&document, "delete", "/api/v1/orders");
+    let without_body = statuses(&document, "get", "/api/v1/orders");
     assert!(!without_body.contains(&"415") && without_body.contains(&"422"), "{without_body:?}");
+}
+
+#[test]
+fn what_nobody_would_expect_is_explained() {
+    let document = openapi();
+    let about = |method: &str, path: &str| document["paths"][path][method]["description"].to_string();
+    assert!(about("post", "/api/v1/api-keys").contains("Idempotency-Key"));
+    assert!(about("delete", "/api/v1/users/{id}").contains("stays there"));
 }
 
 #[test]

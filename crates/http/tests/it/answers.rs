@@ -1,7 +1,8 @@
 //! What handlers answer, and what the faults of ports become.
 
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use actix_web::test::TestRequest;
 use bellwether_domain::market::OutcomeId;
@@ -9,8 +10,11 @@ use bellwether_domain::money::{Price, Shares};
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::{BestPrices, BookLevel, MockQueries, Page, Start, StoreError};
 use bellwether_domain::user::{Role, UserStatus};
+use bellwether_http::App;
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 
-use crate::support::{MARKET, Ports, TOKEN, USER, get, market, post, send, user};
+use crate::support::{Answer, MARKET, Ports, TOKEN, USER, get, market, post, send, user};
 
 fn with_market(queries: &mut MockQueries) {
     queries.expect_market().returning(|_| Ok(Some(market())));
@@ -229,11 +233,27 @@ async fn tells_nothing_of_an_unexpected_error_but_the_request_id() {
     assert_eq!((panicked.status, panicked.code()), (500, "INTERNAL_ERROR"));
 }
 
+/// Waits until a path is answered with that status: what was found out is told for a second.
+async fn becomes(app: &App, path: &str, status: u16) -> Answer {
+    let begun = Instant::now();
+    loop {
+        let answer = send(app, get(path)).await;
+        if answer.status == status {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{path} stays {}", answer.status);
+        tokio::task::yield_now().await;
+    }
+}
+
 #[actix_web::test]
 async fn tells_whether_it_lives_is_ready_and_is_well() {
-    let mut ports = Ports::new();
-    ports.queries.expect_ping().times(3).returning(|| Ok(()));
-    ports.queries.expect_ping().returning(|| Err(StoreError::Unavailable("gone".into())));
+    let is_up = Arc::new(AtomicBool::new(true));
+    let (mut ports, up) = (Ports::new(), Arc::clone(&is_up));
+    ports.queries.expect_ping().returning(move || match up.load(Ordering::SeqCst) {
+        true => Ok(()),
+        false => Err(StoreError::Unavailable("gone".into())),
+    });
     let (app, runtime) = ports.into_app();
     for path in ["/health", "/api/v1/health"] {
         let well = send(&app, get(path)).await;
@@ -241,17 +261,51 @@ async fn tells_whether_it_lives_is_ready_and_is_well() {
         assert_eq!(well.body["data"]["checks"]["database"]["status"], "ok");
     }
     assert_eq!(send(&app, get("/readyz")).await.status, 200);
-    let down = send(&app, get("/health")).await;
+    is_up.store(false, Ordering::SeqCst);
+    let down = becomes(&app, "/health", 503).await;
     assert_eq!(
         (down.status, &down.body["success"], &down.body["data"]["status"]),
         (503, &false.into(), &"down".into())
     );
     assert_eq!(down.fields(), ["database"]);
     assert_eq!(send(&app, get("/readyz")).await.status, 503);
+    is_up.store(true, Ordering::SeqCst);
+    becomes(&app, "/readyz", 200).await;
     app.draining().store(true, Ordering::Relaxed);
     let draining = send(&app, get("/readyz")).await;
     assert_eq!((draining.status, draining.code()), (503, "DRAINING"));
     assert_eq!(send(&app, get("/livez")).await.status, 200);
+    runtime.shutdown_background();
+}
+
+/// Anybody may ask without being counted: the database and the queue are asked once a second all the same.
+#[actix_web::test]
+async fn asks_once_for_all_who_want_to_know_how_it_is() {
+    const REQUESTS: usize = 50;
+    let (pings, depths) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (everybody_asks, wait) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(wait);
+    let mut ports = Ports::new();
+    let counter = Arc::clone(&pings);
+    ports.queries.expect_ping().returning(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        let _ = gate.lock().unwrap().recv();
+        Ok(())
+    });
+    let counter = Arc::clone(&depths);
+    ports.jobs.expect_depth().returning(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Ok(Vec::new())
+    });
+    let (app, runtime) = ports.into_app();
+    let (begun, paths) = (Instant::now(), ["/health", "/api/v1/health", "/readyz"]);
+    let mut asking = Box::pin(join_all((0..REQUESTS).map(|number| send(&app, get(paths[number % paths.len()])))));
+    assert!(asking.as_mut().now_or_never().is_none());
+    drop(everybody_asks);
+    assert!(asking.await.iter().all(|answer| answer.status == 200));
+    let most = 1 + usize::try_from(begun.elapsed().as_secs()).unwrap();
+    let asked = [&pings, &depths].map(|count| count.load(Ordering::SeqCst));
+    assert!(asked.iter().all(|times| (1..=most).contains(times)), "{asked:?} times in {:?}", begun.elapsed());
     runtime.shutdown_background();
 }
 

@@ -42,6 +42,7 @@ pub(crate) const TOKEN: &str = "Bearer good";
 pub(crate) struct Ports {
     pub(crate) store: MockStore,
     pub(crate) queries: MockQueries,
+    pub(crate) jobs: MockJobs,
     pub(crate) options: HttpOptions,
     /// How many requests are allowed.
     pub(crate) limit: u32,
@@ -75,7 +76,7 @@ impl Ports {
     pub(crate) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (store, queries, options) = (MockStore::new(), MockQueries::new(), HttpOptions::default());
-        Self { store, queries, options, limit: 1000, runtime }
+        Self { store, queries, jobs: MockJobs::new(), options, limit: 1000, runtime }
     }
 
     /// Lets the user with that role be found, and its session.
@@ -113,7 +114,7 @@ impl Ports {
             remaining: limit.saturating_sub(1),
             frees_in: quota.window,
         });
-        let mut jobs = MockJobs::new();
+        let mut jobs = self.jobs;
         jobs.expect_depth().returning(|_| Ok(Vec::new()));
         let ctx = Context {
             store: Arc::new(self.store),

@@ -10,6 +10,7 @@ use bellwether_domain::user::User;
 
 use super::attempts::{Claim, Counts, Outcome};
 use super::{AddressBlock, Exceeded, Rule, Subject};
+use crate::idempotency::answered_before;
 use crate::sessions::{self, SignedIn};
 use crate::users::{self, Password, SignUp, UserPatch};
 use crate::{Answered, Caller, Context, Error, Keyed, recovery};
@@ -54,8 +55,13 @@ pub async fn sign_up(
     request: SignUp,
     keyed: Option<Keyed<User>>,
 ) -> Result<Answered<User>, Error> {
+    // Whatever the limits say by now: it was let in before.
+    if let Some(kept) = answered_before(ctx, keyed.as_ref()).await? {
+        return Ok(Answered::Replayed(kept));
+    }
+    let who = by.map(|caller| caller.user);
     if by.is_some_and(|caller| caller.may(Permission::AddUsers, false)) {
-        return users::sign_up(ctx, request, keyed).await;
+        return users::sign_up(ctx, who, request, keyed).await;
     }
     let limits = &ctx.policy.limits;
     let claims = [
@@ -63,7 +69,7 @@ pub async fn sign_up(
         Claim::new(limits.new_users, &from.subject(), Counts::Succeeded),
     ];
     let reserved = ctx.limiter.reserve(&*ctx.clock, &claims).await?;
-    let result = users::sign_up(ctx, request, keyed).await;
+    let result = users::sign_up(ctx, who, request, keyed).await;
     let is_replay = matches!(result, Ok(Answered::Replayed(_)));
     reserved.settle(if is_replay { Outcome::Void } else { outcome(&result) }).await;
     result

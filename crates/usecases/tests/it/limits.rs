@@ -1,27 +1,29 @@
 //! Guessing within limits.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bellwether_domain::audit_log::FailedSignIns;
+use bellwether_domain::ids::UserId;
 use bellwether_domain::mail::{MailToken, TokenPurpose};
 use bellwether_domain::ports::{
-    MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, OpaqueToken, PasswordError, PasswordHasher,
-    StoreError, Unique,
+    AnswerKey, KeptAnswer, MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, OpaqueToken, PasswordError,
+    PasswordHasher, StoreError, Unique,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::{Device, Lifetime};
 use bellwether_domain::text::{DisplayName, Email};
-use bellwether_domain::user::{PasswordHash, Role};
+use bellwether_domain::user::{PasswordHash, Role, User};
 use bellwether_usecases::limits::{
     self, AddressBlock, forgot_password, log_in, refresh, reset_password, send_verification, sign_up, update_user,
     verify_email,
 };
 use bellwether_usecases::users::{Password, SignUp, UserPatch};
-use bellwether_usecases::{Caller, Context, Error};
+use bellwether_usecases::{Answered, Caller, Context, Error, Keyed, Rendered};
 use futures_util::future::join_all;
 use jiff::SignedDuration;
+use uuid::Uuid;
 
 use crate::mocks::{Unit, context_with, hash_of, now, session, user, user_id};
 
@@ -255,6 +257,43 @@ async fn only_so_many_users_sign_up_from_one_address() {
     let moderator = Caller::signed_in(user_id(8), Role::Moderator);
     assert_eq!(name_of(&sign_up(&ctx, Some(moderator), at(2), newcomer(), None).await), "new_users");
     assert_eq!(name_of(&sign_up(&ctx, None, at(3), newcomer(), None).await), "done");
+}
+
+/// A key for a request with that fingerprint.
+fn keyed(fingerprint: u8) -> Keyed<User> {
+    let key = AnswerKey { user: UserId(Uuid::nil()), route: "POST /users".to_owned(), key: "once".to_owned() };
+    let render = |user: &User| Rendered { status: 201, location: None, body: user.id.to_string() };
+    Keyed { key, fingerprint: [fingerprint; 32], render }
+}
+
+/// Whose answer was lost asks again, and is answered although nobody more may sign up by now.
+#[tokio::test]
+async fn a_sign_up_that_was_done_is_answered_again_beyond_every_limit() {
+    let (mut ctx, _) = context();
+    ctx.policy.signup_grant = bellwether_domain::money::Credits::ZERO;
+    let (mut store, kept) = (MockStore::new(), Arc::new(Mutex::new(Vec::<KeptAnswer>::new())));
+    store.expect_begin().returning(move || {
+        let (mut unit, found, keeps) = (Unit::default(), kept.clone(), kept.clone());
+        unit.answers.expect_find().returning(move |_| Ok(found.lock().unwrap().clone()));
+        unit.unit.expect_write().returning(move |changes| {
+            keeps.lock().unwrap().extend(changes.answers.clone());
+            Ok(())
+        });
+        unit.unit.expect_commit().returning(|| Ok(()));
+        unit.unit.expect_rollback().returning(|| Ok(()));
+        Ok(unit.boxed())
+    });
+    ctx.store = Arc::new(store);
+    let first = sign_up(&ctx, None, at(2), newcomer(), Some(keyed(1))).await.unwrap();
+    let Answered::Fresh(user) = first else { panic!("nothing was kept") };
+    for _ in 1..30 {
+        assert_eq!(name_of(&sign_up(&ctx, None, at(2), newcomer(), None).await), "done");
+    }
+    assert_eq!(name_of(&sign_up(&ctx, None, at(2), newcomer(), None).await), "new_users");
+    let again = sign_up(&ctx, None, at(2), newcomer(), Some(keyed(1))).await.unwrap();
+    assert!(matches!(again, Answered::Replayed(kept) if kept.body == user.id.to_string()));
+    let another = sign_up(&ctx, None, at(2), newcomer(), Some(keyed(2))).await;
+    assert!(matches!(another, Err(Error::Refused(Refusal::IdempotencyMismatch))), "{another:?}");
 }
 
 /// Whoever has found somebody's access token cannot find the password with it.

@@ -200,7 +200,9 @@ async fn a_sign_up_with_a_taken_address_can_be_answered_like_any_other() {
         display_name: DisplayName::parse("Eve").unwrap(),
         password: Password("a pass phrase".to_owned()),
     };
-    let Answered::Fresh(invented) = sign_up(&ctx, request, None).await.unwrap() else { panic!("nothing was replayed") };
+    let Answered::Fresh(invented) = sign_up(&ctx, None, request, None).await.unwrap() else {
+        panic!("nothing was replayed")
+    };
     assert_eq!((invented.display_name.as_str(), invented.version, invented.email_verified), ("Eve", 1, false));
     assert_ne!(invented.id, user_id(1));
     assert!(ctx.job_bell.heard(JobKind::Mail).now_or_never().is_some());

@@ -1,6 +1,6 @@
 //! Sign-up and sign-in.
 
-use bellwether_domain::audit_log::{Action, Actor, FailedSignIns, FailureKey};
+use bellwether_domain::audit_log::{Action, Actor, FailedSignIns, FailureKey, Target};
 use bellwether_domain::ids::AccountId;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::money::Credits;
@@ -70,7 +70,7 @@ async fn signing_up_makes_user_account_and_grant_in_one_write() {
         unit.commits()
     });
     let ctx = context_with(store, MockQueries::new(), hasher(), MockTokenSigner::new());
-    assert!(matches!(sign_up(&ctx, request(), None).await.unwrap(), Answered::Fresh(u) if u.role == Role::User));
+    assert!(matches!(sign_up(&ctx, None, request(), None).await.unwrap(), Answered::Fresh(u) if u.role == Role::User));
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn an_address_that_no_mail_reaches_is_refused_when_it_is_new_and_kept_wher
     let unreachable = |name: &str| Email::parse(&format!("{name}@example.org")).unwrap();
     let (queries, signer) = (MockQueries::new(), MockTokenSigner::new());
     let ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), signer);
-    let refused = sign_up(&ctx, SignUp { email: unreachable("a..b"), ..request() }, None).await;
+    let refused = sign_up(&ctx, None, SignUp { email: unreachable("a..b"), ..request() }, None).await;
     assert!(matches!(refused, Err(Error::Refused(Refusal::UnreachableEmail(_)))));
 
     let admin = Caller::signed_in(user_id(9), Role::Admin);
@@ -117,7 +117,7 @@ async fn a_taken_address_is_refused_and_its_owner_told() {
         unit.rolls_back()
     });
     let ctx = context_with(store, MockQueries::new(), hasher(), MockTokenSigner::new());
-    assert!(matches!(sign_up(&ctx, request(), None).await, Err(Error::Refused(Refusal::EmailTaken))));
+    assert!(matches!(sign_up(&ctx, None, request(), None).await, Err(Error::Refused(Refusal::EmailTaken))));
 }
 
 /// Threat 1: an unknown address costs a verification too, and every failure has the same words.
@@ -171,6 +171,100 @@ async fn an_impossible_password_is_wrong_and_takes_as_long() {
     let ctx = context_with(counts_a_failure(Some(1)), queries, hasher, MockTokenSigner::new());
     let error = log_in(&ctx, "user1@example.org", &Password("x".repeat(100)), Device::default()).await.unwrap_err();
     assert!(matches!(error, Error::Refused(Refusal::BadCredentials)));
+}
+
+/// User 1 with another hash of its password, or of another password.
+fn hashed(hash: &str) -> User {
+    User { password_hash: Some(PasswordHash::new(hash.to_owned())), ..user(1) }
+}
+
+/// A context in which user 1 is found as it was, and then as given; its password is right by these hashes.
+fn changed_meanwhile(store: MockStore, then: User, is_right_by: &'static [&'static str]) -> Context {
+    let mut queries = MockQueries::new();
+    queries.expect_user().times(1).returning(|_| Ok(Some(user(1))));
+    queries.expect_user().times(1).returning(move |_| Ok(Some(then.clone())));
+    let mut hasher = MockPasswordHasher::new();
+    hasher
+        .expect_verify()
+        .times(2)
+        .returning(move |_, hash| Ok(is_right_by.iter().any(|right| hash.is_some_and(|hash| hash.expose() == *right))));
+    context_with(store, queries, hasher, MockTokenSigner::new())
+}
+
+/// What a thief of a session and of the old password asks for.
+fn another_address() -> UserPatch {
+    UserPatch {
+        email: Some(Email::parse("other@example.org").unwrap()),
+        current_password: Some(Password("old".to_owned())),
+        ..UserPatch::default()
+    }
+}
+
+/// Threat 9: the address and the password are not changed by who knows a password that was just replaced.
+#[tokio::test]
+async fn a_change_under_way_does_not_undo_a_new_password() {
+    let store = store(2, |number| {
+        let mut unit = Unit::default();
+        if number == 0 {
+            unit.users.expect_lock().returning(|_| Ok(vec![hashed("hash of another password")]));
+            return unit.rolls_back();
+        }
+        unit.failures
+            .expect_count()
+            .times(1)
+            .withf(|key, _, _| key.user == Some(user_id(1)))
+            .returning(|key, at, _| Ok(FailedSignIns { key: key.clone(), count: 2, last_at: at }));
+        unit.commits()
+    });
+    let ctx = changed_meanwhile(store, hashed("hash of another password"), &["hash of user 1"]);
+    let caller = Caller::signed_in(user_id(1), Role::User);
+    let refused = update_user(&ctx, caller, user_id(1), another_address(), None).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::BadCredentials))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_password_that_was_only_hashed_anew_meanwhile_is_right() {
+    let store = store(2, |number| {
+        let mut unit = Unit::default();
+        unit.users.expect_lock().returning(|_| Ok(vec![hashed("the same at more cost")]));
+        if number == 0 {
+            return unit.rolls_back();
+        }
+        let is_right = |changes: &Changes| {
+            let [changed] = &changes.users[..] else { return false };
+            changed.email == another_address().email
+                && changed.password_hash == hashed("the same at more cost").password_hash
+                && changes.sessions.is_empty()
+        };
+        unit.unit.expect_write().times(1).withf(is_right).returning(|_| Ok(()));
+        unit.commits()
+    });
+    let both = &["hash of user 1", "the same at more cost"];
+    let ctx = changed_meanwhile(store, hashed("the same at more cost"), both);
+    let caller = Caller::signed_in(user_id(1), Role::User);
+    update_user(&ctx, caller, user_id(1), another_address(), None).await.unwrap();
+}
+
+/// Who makes an account for somebody else is named as who did it.
+#[tokio::test]
+async fn a_sign_up_is_told_as_done_by_whoever_asked_for_it() {
+    for by in [None, Some(user_id(9))] {
+        let store = store(1, move |_| {
+            let mut unit = Unit::default();
+            let is_right = move |changes: &Changes| {
+                let [event] = &changes.events[..] else { return false };
+                let newcomer = changes.new_users[0].id;
+                event.action == Action::SignedUp
+                    && event.actor == Actor::User(by.unwrap_or(newcomer))
+                    && event.target == Some(Target::User(newcomer))
+            };
+            unit.unit.expect_write().times(1).withf(is_right).returning(|_| Ok(()));
+            unit.commits()
+        });
+        let mut ctx = context_with(store, MockQueries::new(), hasher(), MockTokenSigner::new());
+        ctx.policy.signup_grant = Credits::ZERO;
+        sign_up(&ctx, by, request(), None).await.unwrap();
+    }
 }
 
 fn admin(n: u128) -> User {
@@ -266,7 +360,7 @@ async fn an_unfit_password_is_refused_for_all_reasons_before_it_is_hashed() {
     let Error::Refused(Refusal::UnfitPassword(faults)) = refused else { panic!("{refused}") };
     assert_eq!(faults, [PasswordFault::TooShort, PasswordFault::Personal]);
     let unfit = SignUp { password: Password("new@example.org".to_owned()), ..request() };
-    for refused in [sign_up(&ctx, unfit.clone(), None).await.err(), create_admin(&ctx, unfit).await.err()] {
+    for refused in [sign_up(&ctx, None, unfit.clone(), None).await.err(), create_admin(&ctx, unfit).await.err()] {
         assert!(matches!(refused, Some(Error::Refused(Refusal::UnfitPassword(_)))), "{refused:?}");
     }
 }

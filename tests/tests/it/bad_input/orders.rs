@@ -129,6 +129,17 @@ fn others() -> Vec<Case> {
         Case::new(Who::Ann, "DELETE", "/orders/0193A5E0000070008000000000000000", 400, "BAD_ID").fields(&["id"]),
         Case::new(Who::Nobody, "DELETE", "/orders/$order", 401, "UNAUTHENTICATED"),
         Case::new(Who::Ann, "DELETE", "/orders?market=$market", 400, "UNKNOWN_PARAMETER").fields(&["market"]),
+        // In the body it would be passed over, and everything be cancelled.
+        Case::new(Who::Ann, "DELETE", "/orders", 400, "UNKNOWN_FIELD")
+            .body("{\"marketId\":\"$market\"}")
+            .fields(&["marketId"]),
+        Case::new(Who::Ann, "DELETE", "/orders?marketId=$market", 400, "UNKNOWN_FIELD")
+            .body("{\"all\":true}")
+            .fields(&["all"]),
+        Case::new(Who::Ann, "DELETE", "/orders", 400, "MALFORMED_JSON").body("marketId=$market"),
+        Case::new(Who::Ann, "DELETE", "/orders", 415, "UNSUPPORTED_MEDIA_TYPE")
+            .header("Content-Type", "text/plain")
+            .body("$market"),
         amend("/orders/$done", "{\"quantity\":50}", 409, "ORDER_NOT_OPEN", &[]),
         amend("/orders/$order", "{}", 422, "VALIDATION_ERROR", &["price"]),
         amend(
