@@ -62,20 +62,32 @@ impl GuardedCaller {
         Ok(Self { client, guard, breaker: Breaker::default(), limit })
     }
 
-    async fn send(&self, url: Url, call: &OutgoingCall) -> Result<CallAnswer, CallError> {
+    async fn send(&self, url: Url, call: &OutgoingCall) -> Result<CallAnswer, Unanswered> {
         let (started, deadline) = (Instant::now(), tokio::time::Instant::now() + self.limit);
-        let too_late = |_| CallError::Failed(format!("there was no answer within {} s", self.limit.as_secs_f32()));
-        timeout_at(deadline, self.guard.resolve(&url)).await.map_err(too_late)??;
+        let too_late = || CallError::Failed(format!("there was no answer within {} s", self.limit.as_secs_f32()));
+        let resolved = timeout_at(deadline, self.guard.resolve(&url)).await.unwrap_or_else(|_| Err(too_late()));
+        resolved.map_err(|error| Unanswered { error, is_reached: false })?;
         let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(call.body.clone());
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }
-        let response =
-            timeout_at(deadline, request.send()).await.map_err(too_late)?.map_err(|error| failure(&error))?;
+        let response = match timeout_at(deadline, request.send()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(Unanswered { error: failure(&error), is_reached: !error.is_connect() }),
+            // A connection has less time to be made: it is the answer that is late.
+            Err(_) => return Err(Unanswered { error: too_late(), is_reached: true }),
+        };
         let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
         let body = read(response, deadline).await;
         Ok(CallAnswer { status, retry_after, body, took: started.elapsed() })
     }
+}
+
+/// A call that was not answered.
+struct Unanswered {
+    error: CallError,
+    /// Whether the host took the connection: then others may be answered there.
+    is_reached: bool,
 }
 
 #[async_trait]
@@ -97,20 +109,22 @@ impl Caller for GuardedCaller {
         if let Some(pause) = self.breaker.left_alone(&host, Instant::now()) {
             return Err(CallError::LeftAlone(SignedDuration::try_from(pause).unwrap_or(LONGEST_RETRY_AFTER)));
         }
-        let answer = self.send(url, call).await;
-        match &answer {
+        match self.send(url, call).await {
             Ok(answer) => {
                 self.breaker.reached(&host);
                 tracing::debug!(%host, status = answer.status, took_ms = answer.took.as_millis(), "called");
+                Ok(answer)
             }
-            Err(error) => {
-                if matches!(error, CallError::Failed(_)) {
-                    self.breaker.failed(&host, Instant::now());
+            Err(Unanswered { error, is_reached }) => {
+                match &error {
+                    CallError::Failed(_) if is_reached => self.breaker.reached(&host),
+                    CallError::Failed(_) => self.breaker.failed(&host, Instant::now()),
+                    CallError::Forbidden(_) | CallError::LeftAlone(_) => {}
                 }
                 tracing::debug!(%host, %error, "could not be called");
+                Err(error)
             }
         }
-        answer
     }
 }
 

@@ -24,12 +24,19 @@ const AFTER: &str = "SELECT position, created_at, payload, \
                      (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint), \
                      (SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()) \
                      FROM event_batches WHERE position > ? ORDER BY position LIMIT ?";
+/// The same without what they say.
+const POSITIONS: &str = "SELECT position, \
+                         (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint), \
+                         (SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()) \
+                         FROM event_batches WHERE position > ? ORDER BY position LIMIT ?";
 /// A transaction id above all that were drawn before. Its commit brings the log to the disk, with
 /// everything that was seen before: commits are seen a moment before they are there.
 const MARK: &str = "SELECT pg_current_xact_id()::text::bigint, pg_logical_emit_message(true, 'bellwether', '') IS NULL";
+const WAITING_SINCE: &str = "SELECT created_at FROM event_batches WHERE position > ? ORDER BY position LIMIT 1";
+/// How far the consumers are: what one of them has acted on was given, so nothing comes before it any more.
+const ACTED_ON: &str = "SELECT coalesce(max(position), 0) FROM event_cursors";
 const ENDS: &str = "SELECT (SELECT position FROM event_batches ORDER BY position LIMIT 1), \
-                    (SELECT position FROM event_batches ORDER BY position DESC LIMIT 1), \
-                    pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
+                    (SELECT position FROM event_batches ORDER BY position DESC LIMIT 1)";
 const FORGET: &str = "DELETE FROM event_batches WHERE position = ANY (ARRAY( \
                       SELECT position FROM (SELECT position, created_at FROM event_batches ORDER BY position LIMIT ?) AS oldest \
                       WHERE created_at < ? AND position < (SELECT max(position) FROM event_batches) \
@@ -40,9 +47,11 @@ const NEW_CURSOR: &str =
     "INSERT INTO event_cursors (consumer, position) VALUES (?, ?) ON CONFLICT (consumer) DO NOTHING RETURNING position";
 const ADVANCE: &str = "UPDATE event_cursors SET position = ? WHERE consumer = ?";
 
-/// How long [`Outbox::span`] waits for transactions that may have drawn a position.
+/// How long [`Outbox::span`] waits for transactions that may have drawn a position, where it knows of none that is settled.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
+/// So many positions are looked at together.
+const AT_ONCE: u32 = 10_000;
 
 /// The statement that writes the batch that changes come to.
 pub(crate) fn append(changes: &Changes) -> Result<Option<Step>, StoreError> {
@@ -54,16 +63,29 @@ pub(crate) fn append(changes: &Changes) -> Result<Option<Step>, StoreError> {
     Ok(Some(Step::of_rows(sql, "event_batches", rows).independent(true)))
 }
 
-/// A batch that was found, and what the statement says besides.
-struct Seen {
-    batch: EventBatch,
+/// What a statement found above a position, in order and without omission, and what it says besides.
+struct Found {
+    positions: Vec<i64>,
     oldest_running: i64,
     is_on_disk: bool,
 }
 
-fn read(row: &mut Row) -> Result<Seen, StoreError> {
+impl Found {
+    /// Of rows, of which each says the same besides its position.
+    fn of(rows: &[(i64, i64, bool)]) -> Option<Self> {
+        let (_, oldest_running, is_on_disk) = *rows.first()?;
+        Some(Self { positions: rows.iter().map(|(position, ..)| *position).collect(), oldest_running, is_on_disk })
+    }
+}
+
+fn read(row: &mut Row) -> Result<(EventBatch, (i64, i64, bool)), StoreError> {
     let batch = EventBatch { position: row.int()?, at: row.time()?, payload: row.text()? };
-    Ok(Seen { batch, oldest_running: row.int()?, is_on_disk: row.flag()? })
+    let seen = (batch.position, row.int()?, row.flag()?);
+    Ok((batch, seen))
+}
+
+fn read_position(row: &mut Row) -> Result<(i64, i64, bool), StoreError> {
+    Ok((row.int()?, row.int()?, row.flag()?))
 }
 
 async fn draw_mark(connection: &mut Connection) -> Result<i64, StoreError> {
@@ -76,55 +98,92 @@ impl PgStore {
         ask(&mut self.horizon.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads once. None where everything that was found may still have something before it.
-    async fn read_after(&self, after: i64, limit: u32) -> Result<Option<Vec<EventBatch>>, StoreError> {
-        let settled = self.with_horizon(|horizon| horizon.settled());
-        let mut connection = self.connection().await?;
-        let seen = connection.read("a batch of events", Sql::new(AFTER).bind(after).bind(limit), read).await?;
-        let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return Ok(Some(Vec::new())) };
-        let (oldest_running, is_on_disk) = (first.oldest_running, first.is_on_disk);
-        let last = last.batch.position;
-        let positions: Vec<i64> = seen.iter().map(|seen| seen.batch.position).collect();
+    /// Up to where everything is settled, as far as this process and the consumers know.
+    async fn settled(&self, connection: &mut Connection) -> Result<i64, StoreError> {
+        let acted_on = connection.read("a cursor", Sql::new(ACTED_ON), Row::int).await?.pop().unwrap_or_default();
+        Ok(self.with_horizon(|horizon| {
+            horizon.settle(acted_on);
+            horizon.settled()
+        }))
+    }
+
+    /// How many of these may be given, which were found above `after`; `settled` was asked before.
+    async fn give(
+        &self,
+        connection: &mut Connection,
+        settled: i64,
+        after: i64,
+        found: &Found,
+    ) -> Result<usize, StoreError> {
+        let Some(last) = found.positions.last().copied() else { return Ok(0) };
         // Before anything is known to be settled: a crash that took what was seen would give its positions again.
-        let mut mark = if is_on_disk { None } else { Some(draw_mark(&mut connection).await?) };
+        let mut mark = if found.is_on_disk { None } else { Some(draw_mark(connection).await?) };
         let (given, wants_mark) = self.with_horizon(|horizon| {
-            let given = horizon.give(settled, after, &positions, oldest_running);
-            (given, given < positions.len() && horizon.wants_mark())
+            let given = horizon.give(settled, after, &found.positions, found.oldest_running);
+            (given, given < found.positions.len() && horizon.wants_mark())
         });
         if wants_mark {
             if mark.is_none() {
-                mark = Some(draw_mark(&mut connection).await?);
+                mark = Some(draw_mark(connection).await?);
             }
             self.with_horizon(|horizon| mark.map(|mark| horizon.mark(last, mark)));
         }
-        let batches: Vec<EventBatch> = seen.into_iter().take(given).map(|seen| seen.batch).collect();
+        Ok(given)
+    }
+
+    /// Reads once. None where everything that was found may still have something before it.
+    async fn read_after(&self, after: i64, limit: u32) -> Result<Option<Vec<EventBatch>>, StoreError> {
+        let mut connection = self.connection().await?;
+        let settled = match self.with_horizon(|horizon| horizon.settled()) {
+            0 => self.settled(&mut connection).await?,
+            settled => settled,
+        };
+        let rows = connection.read("a batch of events", Sql::new(AFTER).bind(after).bind(limit), read).await?;
+        let (batches, seen): (Vec<EventBatch>, Vec<(i64, i64, bool)>) = rows.into_iter().unzip();
+        let Some(found) = Found::of(&seen) else { return Ok(Some(Vec::new())) };
+        let given = self.give(&mut connection, settled, after, &found).await?;
+        let batches: Vec<EventBatch> = batches.into_iter().take(given).collect();
         Ok(Some(batches).filter(|batches| !batches.is_empty()))
     }
 
-    /// The ends of what is there, and a moment when nothing before the newest can come any more.
+    /// The last of the positions above a settled one that are settled too; that one itself where there is none.
+    async fn settled_after(&self, connection: &mut Connection, settled: i64) -> Result<i64, StoreError> {
+        let sql = Sql::new(POSITIONS).bind(settled).bind(AT_ONCE);
+        let rows = connection.read("a position", sql, read_position).await?;
+        let Some(found) = Found::of(&rows) else { return Ok(settled) };
+        let given = self.give(connection, settled, settled, &found).await?;
+        Ok(found.positions.into_iter().take(given).next_back().unwrap_or(settled))
+    }
+
+    /// The oldest that is there, and the newest before which nothing can come any more.
     async fn settled_ends(&self) -> Result<Option<Span>, StoreError> {
         let mut connection = self.connection().await?;
         let began = Instant::now();
-        let read = |row: &mut Row| Ok((row.opt_int()?.zip(row.opt_int()?), row.int()?));
-        let Some((Some((oldest, newest)), _)) = connection.read("the outbox", Sql::new(ENDS), read).await?.pop() else {
-            return Ok(None);
-        };
-        if newest <= self.with_horizon(|horizon| horizon.settled()) {
-            return Ok(Some(Span { oldest, newest }));
-        }
-        let mark = draw_mark(&mut connection).await?;
-        loop {
-            let now = connection.read("the outbox", Sql::new(ENDS), read).await?.pop();
-            if now.is_some_and(|(_, oldest_running)| oldest_running >= mark) {
-                self.with_horizon(|horizon| horizon.settle(newest));
-                return Ok(Some(Span { oldest, newest }));
+        let read = |row: &mut Row| Ok(row.opt_int()?.zip(row.opt_int()?));
+        let ends = connection.read("the outbox", Sql::new(ENDS), read).await?.pop().flatten();
+        let Some((oldest, newest)) = ends else { return Ok(None) };
+        let mut settled = self.settled(&mut connection).await?;
+        let mut was_at_gap = false;
+        while settled < newest {
+            let further = self.settled_after(&mut connection, settled).await?;
+            if further > settled {
+                (settled, was_at_gap) = (further, false);
+                continue;
             }
-            if began.elapsed() > PATIENCE {
-                let why = "a transaction that has been running for seconds may still change the order of events";
-                return Err(StoreError::Unavailable(why.into()));
+            // At a gap, once more: where nobody is under way, the first look has shown that it will not be filled.
+            if was_at_gap && settled > 0 {
+                break;
             }
-            tokio::time::sleep(PAUSE).await;
+            if was_at_gap {
+                if began.elapsed() > PATIENCE {
+                    let why = "a transaction that has been running for seconds may still change the order of events";
+                    return Err(StoreError::Unavailable(why.into()));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            was_at_gap = true;
         }
+        Ok(Some(Span { oldest, newest: settled }))
     }
 }
 
@@ -142,6 +201,11 @@ impl Outbox for PgStore {
 
     async fn span(&self) -> Result<Option<Span>, StoreError> {
         self.settled_ends().await
+    }
+
+    async fn waiting_since(&self, position: i64) -> Result<Option<Timestamp>, StoreError> {
+        let sql = Sql::new(WAITING_SINCE).bind(position);
+        Ok(self.connection().await?.read("a batch of events", sql, Row::time).await?.pop())
     }
 
     async fn cursors(&self) -> Result<Vec<(String, i64)>, StoreError> {

@@ -17,6 +17,7 @@ const AFTER: &str =
 /// Each end by itself: asked for both at once, the whole table is read.
 const SPAN: &str = "SELECT oldest, newest FROM (SELECT (SELECT min(position) FROM event_batches) AS oldest, \
                     (SELECT max(position) FROM event_batches) AS newest) WHERE newest IS NOT NULL";
+const WAITING_SINCE: &str = "SELECT created_at FROM event_batches WHERE position > ? ORDER BY position LIMIT 1";
 const FORGET: &str = "DELETE FROM event_batches WHERE position IN ( \
                       SELECT position FROM (SELECT position, created_at FROM event_batches WHERE position > 0 ORDER BY position LIMIT ? + 0) AS oldest \
                       WHERE created_at < ? AND position < (SELECT max(position) FROM event_batches) \
@@ -66,6 +67,11 @@ impl Outbox for SqliteStore {
         let span = span.await?;
         self.writer.flushed().await?;
         Ok(span)
+    }
+
+    async fn waiting_since(&self, position: i64) -> Result<Option<Timestamp>, StoreError> {
+        let sql = Sql::new(WAITING_SINCE).bind(position);
+        self.readers.read(move |connection| Ok(connection.read("a batch of events", sql, Row::time)?.pop())).await
     }
 
     async fn cursors(&self) -> Result<Vec<(String, i64)>, StoreError> {

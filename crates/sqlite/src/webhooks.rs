@@ -20,13 +20,18 @@ const ENABLED: &str = " WHERE state = 'enabled' \
 const SEND_AGAIN: &str = "UPDATE webhook_deliveries SET state = 'pending', attempts = 0, next_at = ?, pending_since = ? \
                           WHERE id IN (SELECT id FROM webhook_deliveries WHERE webhook_id = ? AND created_at >= ? \
                           AND state <> 'pending' ORDER BY created_at, id LIMIT ? + 0)";
-/// What comes after something of the same market that is not due yet waits for it.
+/// What comes after something of the same market that is not due yet waits for it. A test has no place among events: it
+/// waits for none of them, nor they for it.
 const DUE: &str = " AS d WHERE webhook_id = ? AND state = 'pending' AND NOT EXISTS ( \
                    SELECT 1 FROM webhook_deliveries AS before WHERE before.webhook_id = d.webhook_id \
                    AND before.market_id = d.market_id AND before.state = 'pending' AND before.attempts > 0 \
-                   AND before.next_at > ?) ORDER BY sequence, id LIMIT ? + 0";
+                   AND before.next_at > ? AND (+before.id = d.id OR (+before.sequence > 0 AND d.sequence > 0))) \
+                   ORDER BY sequence, id LIMIT ? + 0";
 /// By the index of what was tried, or all that a webhook was ever sent would be read.
 const NEXT_DUE: &str = "SELECT min(next_at) FROM webhook_deliveries INDEXED BY webhook_deliveries_in_pause \
+                        WHERE webhook_id = ? AND state = 'pending' AND attempts > 0";
+/// By the same.
+const MAKE_DUE: &str = "UPDATE webhook_deliveries INDEXED BY webhook_deliveries_in_pause SET attempts = 0, next_at = ? \
                         WHERE webhook_id = ? AND state = 'pending' AND attempts > 0";
 const FORGET: &str = "DELETE FROM webhook_deliveries WHERE id IN \
                       (SELECT id FROM webhook_deliveries WHERE created_at < ? ORDER BY created_at LIMIT ? + 0)";
@@ -172,6 +177,10 @@ fn sent_again(webhook: WebhookId, since: Timestamp, now: Timestamp, limit: u32) 
     Sql::new(SEND_AGAIN).bind(now).bind(now).bind(webhook).bind(since).bind(limit)
 }
 
+fn made_due(webhook: WebhookId, now: Timestamp) -> Sql {
+    Sql::new(MAKE_DUE).bind(now).bind(webhook)
+}
+
 fn list_of(filter: &DeliveryFilter) -> List {
     let mut list = List::of(WEBHOOK_DELIVERIES.name, WEBHOOK_DELIVERIES.columns, "id");
     list.filter("webhook_id = ?", Some(filter.webhook));
@@ -217,6 +226,10 @@ impl Webhooks for SqliteUnitOfWork {
         limit: u32,
     ) -> Result<u64, StoreError> {
         self.call(move |connection| Ok(count(connection.run(sent_again(webhook, since, now, limit))?))).await
+    }
+
+    async fn make_due(&mut self, webhook: WebhookId, now: Timestamp) -> Result<u64, StoreError> {
+        self.call(move |connection| Ok(count(connection.run(made_due(webhook, now))?))).await
     }
 }
 

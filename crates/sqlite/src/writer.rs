@@ -319,7 +319,7 @@ mod tests {
             Connection::open(&path, Purpose::Write, Duration::from_secs(1), &Arc::new(AtomicU64::new(0)))?;
         connection.batch("CREATE TABLE things (data BLOB) STRICT")?;
         connection.batch(text)?;
-        Ok(WriterHandle::start(connection, &path, Duration::from_secs(1), Arc::default())?)
+        Ok(WriterHandle::start(connection, &path, Duration::from_secs(20), Arc::default())?)
     }
 
     async fn insert(transaction: &mut Transaction, bytes: i64) -> Result<(), StoreError> {

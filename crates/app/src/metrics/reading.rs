@@ -84,8 +84,8 @@ impl Watched {
             }
         }
         for (consumer, position) in self.ctx.outbox.cursors().await? {
-            let waiting = self.ctx.outbox.after(position, 1).await?;
-            let lag = waiting.first().map_or(0.0, |batch| now.duration_since(batch.at).as_secs_f64().max(0.0));
+            let since = self.ctx.outbox.waiting_since(position).await?;
+            let lag = since.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0));
             self.metrics.gauge("bellwether_outbox_lag_seconds", vec![Label::new("consumer", consumer)]).set(lag);
         }
         Ok(())

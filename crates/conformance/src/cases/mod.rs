@@ -153,6 +153,8 @@ macro_rules! each_case {
                 webhooks_round_trip_and_go_with_what_they_were_sent,
                 messages_round_trip_and_an_event_is_put_aside_once,
                 what_waits_for_another_try_keeps_its_market_waiting_alone,
+                a_test_waits_for_no_event_and_no_event_for_it,
+                what_is_in_pause_is_made_due,
                 what_was_sent_is_sent_again_and_forgotten_in_batches,
                 the_statements_for_webhooks_do_not_grow_with_their_number,
             }
@@ -187,6 +189,7 @@ macro_rules! each_case {
                 events_are_told_only_if_their_unit_was_committed,
                 a_unit_with_very_many_events_makes_several_batches,
                 who_follows_misses_nothing_and_gets_each_market_in_order,
+                it_is_known_since_when_something_waits,
                 old_batches_are_forgotten_in_batches,
                 a_cursor_is_held_by_one_and_moves_with_its_unit,
                 a_payment_is_told_with_the_balances_after_it,

@@ -171,14 +171,26 @@ async fn follow(world: World, is_done: Arc<AtomicBool>) -> anyhow::Result<Vec<Ev
         let more = world.outbox.after(after, 7).await?;
         let is_end = more.is_empty();
         followed.extend(more);
-        if is_end
-            && was_done
-            && world.outbox.span().await?.map(|span| span.newest) == followed.last().map(|b| b.position)
-        {
+        if is_end && was_done && world.outbox.waiting_since(after).await?.is_none() {
             return Ok(followed);
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// How far behind somebody is who has acted on what is up to a position.
+pub async fn it_is_known_since_when_something_waits(world: World) -> anyhow::Result<()> {
+    ensure!(world.outbox.waiting_since(0).await?.is_none());
+    let (_, market) = fixtures::trader_and_market(&world, 2).await?;
+    retried(|| edit(&world, market.id)).await?;
+    let mut before = 0;
+    for batch in read(&world, 0, 3).await? {
+        let since = world.outbox.waiting_since(before).await?;
+        ensure!(since == Some(batch.at), "{since:?} where there is {batch:?}");
+        before = batch.position;
+    }
+    ensure!(world.outbox.waiting_since(before).await?.is_none());
+    Ok(())
 }
 
 /// Batches go the oldest first, but not the newest of all, and none that a consumer has yet to act on.

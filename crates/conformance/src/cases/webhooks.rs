@@ -1,6 +1,6 @@
 //! Webhooks, and what they are sent.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bellwether_domain::ids::{DeliveryId, MarketId, WebhookId};
 use bellwether_domain::ports::{
     Changes, DeliveryFilter, DeliverySort, Direction, PageRequest, Start, StoreError, Unique,
@@ -162,6 +162,51 @@ pub async fn what_waits_for_another_try_keeps_its_market_waiting_alone(world: Wo
     change(&world, &[Delivery { state: DeliveryState::Delivered, attempts: 2, ..tried }]).await?;
     ensure!(due(&world, &to, 49, 10).await? == [2, 3, 4, 5]);
     ensure!(due(&world, &other, 0, 10).await? == [1]);
+    Ok(())
+}
+
+/// Whoever looks whether a receiver is well again does not wait for what it did not take; and a test that it does not take
+/// keeps nothing waiting.
+pub async fn a_test_waits_for_no_event_and_no_event_for_it(world: World) -> anyhow::Result<()> {
+    let to = webhook(&world).await?;
+    let (event, later) = (message(&world, &to, 1, None)?, message(&world, &to, 2, None)?);
+    let in_pause = |message: &Delivery| anyhow::Ok(Delivery { attempts: 3, next_at: at(50)?, ..message.clone() });
+    put_aside(&world, &[event.clone(), later]).await?;
+    change(&world, &[in_pause(&event)?]).await?;
+    let (one, other) = (message(&world, &to, 0, None)?, message(&world, &to, 0, None)?);
+    put_aside(&world, &[one.clone(), other]).await?;
+    ensure!(due(&world, &to, 10, 10).await? == [0, 0]);
+    change(&world, &[in_pause(&one)?, Delivery { attempts: 1, ..event }]).await?;
+    ensure!(due(&world, &to, 10, 10).await? == [0, 1, 2], "one test is in pause");
+    ensure!(due(&world, &to, 50, 10).await? == [0, 0, 1, 2]);
+    Ok(())
+}
+
+/// As if it had not been tried; what is to be sent for the first time, what was taken, and others' are left alone.
+pub async fn what_is_in_pause_is_made_due(world: World) -> anyhow::Result<()> {
+    let (to, other) = (webhook(&world).await?, webhook(&world).await?);
+    let market = Some(MarketId(world.id()));
+    let mut messages = Vec::new();
+    for (sequence, of) in [(1, market), (2, market), (3, None), (4, None)] {
+        messages.push(message(&world, &to, sequence, of)?);
+    }
+    let elsewhere = message(&world, &other, 1, market)?;
+    put_aside(&world, &messages).await?;
+    put_aside(&world, std::slice::from_ref(&elsewhere)).await?;
+    let in_pause = |message: &Delivery| anyhow::Ok(Delivery { attempts: 9, next_at: at(50)?, ..message.clone() });
+    let [first, _, third, fourth] = messages.as_slice() else { bail!("there are four") };
+    let taken = Delivery { state: DeliveryState::Delivered, attempts: 2, ..fourth.clone() };
+    change(&world, &[in_pause(first)?, in_pause(third)?, in_pause(&elsewhere)?, taken.clone()]).await?;
+    ensure!(due(&world, &to, 20, 10).await?.is_empty());
+    let mut unit = world.begin().await?;
+    unit.webhooks().lock(to.id).await?;
+    ensure!(unit.webhooks().make_due(to.id, at(20)?).await? == 2);
+    unit.commit().await?;
+    ensure!(due(&world, &to, 20, 10).await? == [1, 2, 3] && world.webhooks.next_due(to.id).await?.is_none());
+    let again = world.webhooks.delivery(first.id).await?.context("it is there")?;
+    ensure!((again.attempts, again.next_at, again.pending_since) == (0, at(20)?, at(1)?), "{again:?}");
+    ensure!(world.webhooks.delivery(fourth.id).await? == Some(taken));
+    ensure!(due(&world, &other, 20, 10).await?.is_empty());
     Ok(())
 }
 

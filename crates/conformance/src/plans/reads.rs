@@ -439,6 +439,7 @@ impl Reads<'_> {
         let (middle, webhook, owner) = (places.middle()?, places.busy_webhook(), places.user(5));
         self.ask("Outbox.after", || outbox.after(500, PAGE)).await?;
         self.ask("Outbox.span", || outbox.span()).await?;
+        self.ask("Outbox.waiting_since", || outbox.waiting_since(500)).await?;
         self.ask("Outbox.cursors", || outbox.cursors()).await?;
         self.ask("Outbox.forget_before", || outbox.forget_before(middle, 100)).await?;
         self.ask("WebhookLog.webhook", || webhooks.webhook(webhook)).await?;
@@ -460,6 +461,7 @@ impl Reads<'_> {
         self.in_a_unit("Webhooks.of_user", async |unit| unit.webhooks().of_user(owner).await).await?;
         self.in_a_unit("Webhooks.enabled", async |unit| unit.webhooks().enabled().await).await?;
         self.in_a_unit("Webhooks.delivery", async |unit| unit.webhooks().delivery(places.delivery()).await).await?;
+        self.in_a_unit("Webhooks.make_due", async |unit| unit.webhooks().make_due(webhook, middle).await).await?;
         self.in_a_unit("Webhooks.send_again", async |unit| {
             unit.webhooks().send_again(webhook, middle, middle, 100).await
         })

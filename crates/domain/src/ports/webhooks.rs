@@ -28,6 +28,9 @@ pub trait Webhooks: Send {
         now: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError>;
+    /// Has what was tried and not taken tried again from `now` on, as if it had not been; returns how many. The caller holds
+    /// the lock of the webhook.
+    async fn make_due(&mut self, webhook: WebhookId, now: Timestamp) -> Result<u64, StoreError>;
 }
 
 /// What a list of deliveries can be sorted by.
@@ -63,7 +66,8 @@ pub trait WebhookLog: Send + Sync {
         page: &PageRequest<DeliverySort>,
     ) -> Result<Page<Delivery>, StoreError>;
     /// What is to be sent to a webhook at `now`, in the order of the events, at most `limit`. Nothing of a market,
-    /// or of none, of which something was tried and is not due yet: what comes after that waits for it.
+    /// or of none, of which something was tried and is not due yet: what comes after that waits for it. Only a test (of
+    /// sequence 0) waits for nothing else, and nothing else for it.
     async fn due(&self, webhook: WebhookId, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError>;
     /// When the next of what was tried is due; none where there is nothing like that.
     async fn next_due(&self, webhook: WebhookId) -> Result<Option<Timestamp>, StoreError>;

@@ -50,6 +50,11 @@ impl Stage {
     }
 }
 
+/// The oldest position and the newest, as a store tells them.
+async fn ends(store: &PgStore) -> anyhow::Result<Option<(i64, i64)>> {
+    Ok(store.span().await?.map(|span| (span.oldest, span.newest)))
+}
+
 async fn append(client: &Client) -> anyhow::Result<()> {
     Ok(client.batch_execute(APPEND).await?)
 }
@@ -90,7 +95,7 @@ async fn a_gap_that_a_rollback_left_is_passed_over() -> anyhow::Result<()> {
     // A store that knows nothing yet comes to the same.
     let fresh = Stage { store: stage.database.open().await?, database: stage.database };
     assert_eq!(fresh.soon_after(1).await?, [3]);
-    assert_eq!(fresh.store.span().await?.map(|span| (span.oldest, span.newest)), Some((1, 3)));
+    assert_eq!(ends(&fresh.store).await?, Some((1, 3)));
     Ok(())
 }
 
@@ -112,6 +117,41 @@ async fn a_stranger_that_runs_long_holds_back_what_is_behind_a_gap_and_nothing_e
     commit(&stranger).await?;
     assert_eq!(stage.soon_after(1).await?, [3]);
     Ok(())
+}
+
+/// Who begins to follow begins with what is settled, whatever runs elsewhere on the server and however long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_that_runs_long_keeps_nobody_from_beginning() -> anyhow::Result<()> {
+    let Some(mut stage) = Stage::set().await? else { return Ok(()) };
+    let Some(elsewhere) = Database::empty().await? else { return Ok(()) };
+    let stranger = elsewhere.raw().await?;
+    stranger.batch_execute("BEGIN; SELECT pg_current_xact_id()").await?;
+    let (one, two, three) = (stage.begin().await?, stage.begin().await?, stage.begin().await?);
+    append(&one).await?;
+    commit(&one).await?;
+    assert_eq!(ends(&stage.store).await?, Some((1, 1)), "there is no gap");
+    append(&two).await?;
+    append(&three).await?;
+    two.batch_execute("ROLLBACK").await?;
+    commit(&three).await?;
+    let fresh = stage.database.open().await?;
+    for store in [&stage.store, &fresh] {
+        assert_eq!(ends(store).await?, Some((1, 1)), "what is behind the gap would not be given");
+        assert!(store.waiting_since(1).await?.is_some() && store.waiting_since(3).await?.is_none());
+    }
+    // What a consumer has acted on was given, when the stranger was not there yet.
+    one.batch_execute("INSERT INTO event_cursors (consumer, position) VALUES ('webhooks', 3)").await?;
+    assert_eq!(ends(&stage.database.open().await?).await?, Some((1, 3)));
+    assert_eq!(ends(&fresh).await?, Some((1, 3)));
+    let four = stage.begin().await?;
+    append(&four).await?;
+    commit(&four).await?;
+    assert_eq!(ends(&fresh).await?, Some((1, 4)));
+    // Nor does it matter to one that starts now where the positions begin that are kept.
+    one.batch_execute("DELETE FROM event_batches WHERE position < 3").await?;
+    stage.store = stage.database.open().await?;
+    assert_eq!(stage.after(0).await?, [3, 4]);
+    commit(&stranger).await
 }
 
 /// The newest transaction that has ended may be older than one that drew before it and still runs: then a

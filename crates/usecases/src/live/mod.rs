@@ -14,7 +14,6 @@ mod subscribers;
 mod tickets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +30,7 @@ pub use stream::{Checked, Stream};
 pub use tickets::{Ticket, issue_ticket, redeem_ticket};
 
 use crate::events::read;
+use crate::limits::AddressBlock;
 use crate::{Context, Error};
 use books::{Book, Books, Wanted};
 use message::{Gap, Nothing, SNAPSHOT};
@@ -57,6 +57,8 @@ const SWEEP: Duration = Duration::from_secs(30);
 const BREATH: Duration = Duration::from_millis(5);
 /// The pause after the outbox could not be read.
 const PAUSE: Duration = Duration::from_millis(500);
+/// So long a client waits until this server is as far as the one that it comes from.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// What somebody wants to follow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,8 +82,8 @@ pub struct Follower {
     pub key: Option<ApiKeyId>,
     /// The hash of that key, by which it is looked up.
     pub key_hash: Option<[u8; 32]>,
-    /// From where.
-    pub address: Option<IpAddr>,
+    /// From where, as it is counted.
+    pub from: Option<AddressBlock>,
 }
 
 /// Why a stream ended.
@@ -144,7 +146,7 @@ impl std::fmt::Debug for Live {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Counted {
     User(UserId),
-    Address(Option<IpAddr>),
+    Address(Option<AddressBlock>),
 }
 
 #[derive(Default)]
@@ -201,7 +203,7 @@ impl Live {
     /// Follows these topics, after the event of that sequence or from now on. The first message says
     /// where the stream begins, unless it goes on where it was. Refused: topics that are not there, too many streams.
     pub async fn follow(&self, follower: Follower, topics: Topics, resume: Option<i64>) -> Result<Stream, Error> {
-        let counted = follower.user.map_or(Counted::Address(follower.address), Counted::User);
+        let counted = follower.user.map_or(Counted::Address(follower.from), Counted::User);
         self.lock().enter(counted, self.ctx.policy.streams)?;
         match self.begin(follower, topics, resume, counted).await {
             Ok(stream) => Ok(stream),
@@ -220,6 +222,7 @@ impl Live {
         counted: Counted,
     ) -> Result<Stream, Error> {
         let Checked { topics, outcomes } = self.check(topics).await?;
+        let begun_at = tokio::time::Instant::now();
         let (number, queue, missed) = loop {
             self.start().await?;
             let begun = match resume {
@@ -231,13 +234,17 @@ impl Live {
             if let Some(added) = self.add(follower, &topics, begun) {
                 break added;
             }
+            if begun_at.elapsed() > CATCH_UP {
+                let why = "this server does not know yet that nothing comes before what another has told";
+                return Err(StoreError::Unavailable(why.into()).into());
+            }
             tokio::time::sleep(BREATH).await;
         };
         let Queue { messages, end } = queue;
         for (market, outcomes) in outcomes {
             self.give_books(number, market, outcomes);
         }
-        Ok(Stream { live: self.clone(), number, counted, topics, missed, messages, end, hold: None })
+        Ok(Stream { live: self.clone(), number, counted, topics, missed, messages, end, is_holding: false })
     }
 
     /// Puts somebody among those who follow, at the place up to which it has everything.
@@ -280,7 +287,7 @@ impl Live {
     async fn missed(&self, topics: &Topics, asked: i64) -> Result<Begun, Error> {
         let span = self.ctx.outbox.span().await?.unwrap_or(Span { oldest: 1, newest: 0 });
         let had = EventBatch::position_of(asked);
-        if asked < 0 || had > span.newest || had < span.oldest.saturating_sub(1) {
+        if asked < 0 || had < span.oldest.saturating_sub(1) || !self.is_there(had, span).await? {
             return Ok(Begun::Gap { asked });
         }
         let now = self.ctx.clock.now();
@@ -311,6 +318,16 @@ impl Live {
             messages.push(Message::standing("resumed", looked_at, now, Nothing {}));
         }
         Ok(Begun::After { asked, messages })
+    }
+
+    /// Whether what somebody says it has had was ever told. Another server may have told what this one would not give yet,
+    /// since it does not know that nothing comes before it.
+    async fn is_there(&self, position: i64, span: Span) -> Result<bool, Error> {
+        if position <= span.newest {
+            return Ok(true);
+        }
+        let found = self.ctx.outbox.after(position.saturating_sub(1), 1).await?;
+        Ok(found.first().is_some_and(|batch| batch.position == position))
     }
 
     /// Gives one who follows a market its books, or has them read where nobody followed it.

@@ -1,7 +1,7 @@
 //! What one who follows gets, and how it comes to follow more, or less.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::ports::MarketKey;
@@ -9,7 +9,7 @@ use bellwether_domain::refusal::Refusal;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
 
 use super::schemas::{SUBSCRIBED, UNSUBSCRIBED};
 use super::{Counted, End, Live, Message, Topics};
@@ -40,9 +40,9 @@ pub struct Stream {
     pub(super) topics: Topics,
     pub(super) missed: Missed,
     pub(super) messages: mpsc::Receiver<Arc<Message>>,
-    pub(super) end: Arc<OnceLock<End>>,
-    /// What stands for the one who follows while this is open.
-    pub(super) hold: Option<Hold>,
+    pub(super) end: Arc<SetOnce<End>>,
+    /// Whether something stands for the one who follows while this is open.
+    pub(super) is_holding: bool,
 }
 
 impl std::fmt::Debug for Stream {
@@ -58,17 +58,25 @@ pub(super) struct Followed {
 }
 
 impl Stream {
-    /// Keeps a hold for as long as the stream is open, whatever it follows.
+    /// Keeps a hold for as long as the stream is open, whatever it follows. When it has ended, the hold has too, whether or
+    /// not its client still takes what it is sent.
     #[must_use]
     pub fn holding(mut self, hold: Hold) -> Self {
-        self.hold = Some(hold);
+        self.is_holding = true;
+        let end = Arc::clone(&self.end);
+        tokio::spawn(async move {
+            match end.wait().await {
+                End::Stopping => hold.leave(),
+                End::Slow | End::SessionEnded | End::Gone => drop(hold),
+            }
+        });
         self
     }
 
     /// Whether something is held for as long as it is open: then it is to be seen soon when its client has gone.
     #[must_use]
     pub const fn is_holding(&self) -> bool {
-        self.hold.is_some()
+        self.is_holding
     }
 
     /// The next message, or why there is none any more. May be abandoned while it waits.
@@ -154,13 +162,6 @@ impl Drop for Stream {
         state.drop_subscriber(self.number, End::Gone);
         state.leave(self.counted);
         state.taken(self.missed.bytes);
-        drop(state);
-        if let Some(hold) = self.hold.take() {
-            match self.end.get() {
-                Some(End::Stopping) => hold.leave(),
-                _ => drop(hold),
-            }
-        }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bellwether_domain::event::{Event, Recorded};
 use bellwether_domain::ids::{ApiKeyId, MarketId, SessionId, UserId};
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
 
 use super::message::{BookChecksum, Message};
 use super::{End, Follower, Topics};
@@ -19,14 +19,14 @@ struct Subscriber {
     follower: Follower,
     topics: Topics,
     queue: mpsc::Sender<Arc<Message>>,
-    end: Arc<OnceLock<End>>,
+    end: Arc<SetOnce<End>>,
 }
 
 /// The receiving end of a queue.
 pub(super) struct Queue {
     pub(super) messages: mpsc::Receiver<Arc<Message>>,
     /// Why it has ended.
-    pub(super) end: Arc<OnceLock<End>>,
+    pub(super) end: Arc<SetOnce<End>>,
 }
 
 /// All who follow, and by what.
@@ -51,7 +51,7 @@ impl Subscribers {
         self.last = self.last.wrapping_add(1);
         let number = self.last;
         let (queue, messages) = mpsc::channel(QUEUE);
-        let end = Arc::new(OnceLock::new());
+        let end = Arc::new(SetOnce::new());
         self.index(number, &topics);
         if let Some(session) = follower.session {
             self.of_session.entry(session).or_default().insert(number);

@@ -159,10 +159,31 @@ pub struct Watch {
     steady_since: Option<Timestamp>,
 }
 
+/// What came of looking for some switches.
+#[derive(Debug, Default)]
+struct Page {
+    /// How many traders' switches fired.
+    fired: usize,
+    /// Whether more may be due.
+    is_full: bool,
+}
+
 impl Watch {
-    /// Fires what is due now; returns how many traders' switches fired. One that fails does not keep the others: the first
-    /// error is returned at the end.
+    /// Fires what is due now, however much that is; returns how many traders' switches fired. One that fails does not keep
+    /// those that were looked for with it: the first error is returned at the end.
     pub async fn look(&mut self, ctx: &Context) -> Result<usize, Error> {
+        let mut fired = 0_usize;
+        loop {
+            let page = self.look_once(ctx).await?;
+            fired = fired.saturating_add(page.fired);
+            // What did not fire although it was due is looked at when the watch looks again.
+            if !page.is_full || page.fired == 0 {
+                return Ok(fired);
+            }
+        }
+    }
+
+    async fn look_once(&mut self, ctx: &Context) -> Result<Page, Error> {
         let now = ctx.clock.now();
         let due = ctx.queries.due_cancel_switches(now, AT_ONCE).await;
         if due.is_err() {
@@ -170,20 +191,28 @@ impl Watch {
         }
         let mut due = due?;
         if !self.is_steady(now) {
-            return Ok(0);
+            return Ok(Page::default());
         }
+        // Each comes once for each of its switches.
+        let is_full = u32::try_from(due.len()).is_ok_and(|count| count >= AT_ONCE);
         due.sort_unstable();
         due.dedup();
-        let (mut fired, mut failure) = (0_usize, None);
+        let (mut page, mut failure) = (Page { fired: 0, is_full }, None);
         for sender in due {
             match settle_now(ctx, sender, None).await {
-                Ok(has_fired) => fired = fired.saturating_add(usize::from(has_fired)),
+                Ok(has_fired) => page.fired = page.fired.saturating_add(usize::from(has_fired)),
                 Err(error) => {
                     failure.get_or_insert(error);
+                    continue;
                 }
             }
+            // However long all of them take: it is one that takes long which shows an outage.
+            if !self.is_steady(ctx.clock.now()) {
+                page.is_full = false;
+                break;
+            }
         }
-        failure.map_or(Ok(fired), Err)
+        failure.map_or(Ok(page), Err)
     }
 
     /// Whether the store has been at hand for long enough; it is at this moment.

@@ -29,13 +29,16 @@ pub struct Follower {
 /// Puts aside what webhooks are to be told of some of what has happened since the last time. Each event is acted on
 /// once, in the unit of work that moves the cursor. Of several servers one is at it.
 pub async fn follow(ctx: &Context, follower: &mut Follower) -> Result<Progress, Error> {
-    if ctx.outbox.after(follower.position, 1).await?.is_empty() {
+    let after = follower.position;
+    // Before the unit of work, which has a connection to the store already: there may be no other.
+    let batches = ctx.outbox.after(after, AT_ONCE).await?;
+    if batches.is_empty() {
         return Ok(Progress::Nothing);
     }
-    let Some(Taken { position, is_told, is_full }) = atomically(ctx, TakeSome).await? else {
+    let Some(Taken { position, is_told, is_full }) = atomically(ctx, TakeSome { after, batches }).await? else {
         return Ok(Progress::Some);
     };
-    follower.position = follower.position.max(position);
+    follower.position = position;
     if is_told {
         ctx.job_bell.ring(JobKind::Webhook);
     }
@@ -49,7 +52,20 @@ struct Taken {
     is_full: bool,
 }
 
-struct TakeSome;
+/// Takes of these batches, which are all that follow a position, or the first of them.
+struct TakeSome {
+    after: i64,
+    batches: Vec<EventBatch>,
+}
+
+impl TakeSome {
+    /// Those of them that come next after a position; none where that cannot be told.
+    fn next_after(&self, position: i64) -> &[EventBatch] {
+        let taken = self.batches.partition_point(|batch| batch.position <= position);
+        let next = self.batches.get(taken..).unwrap_or_default();
+        if position < self.after { &[] } else { next }
+    }
+}
 
 #[async_trait]
 impl Script for TakeSome {
@@ -58,19 +74,20 @@ impl Script for TakeSome {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let Some(position) = unit.event_cursors().lock(CONSUMER, 0).await? else { return Ok(Step::Discard(None)) };
-        let batches = ctx.outbox.after(position, AT_ONCE).await?;
+        let batches = self.next_after(position);
         let Some(newest) = batches.last().map(|batch| batch.position) else {
-            return Ok(Step::Discard(Some(Taken { position, is_told: false, is_full: false })));
+            // Another server was at it, or this one has just begun: what comes after is read next.
+            return Ok(Step::Discard(Some(Taken { position, is_told: false, is_full: true })));
         };
         let webhooks = unit.webhooks().enabled().await?;
-        let (deliveries, last) = deliveries(ctx, &webhooks, &batches);
+        let (deliveries, last) = deliveries(ctx, &webhooks, batches);
         let last = last.unwrap_or(newest);
         let is_told = !deliveries.is_empty();
         if is_told {
             put_aside(ctx, unit, deliveries).await?;
         }
         unit.event_cursors().advance(CONSUMER, last).await?;
-        let is_full = last < newest || u32::try_from(batches.len()).is_ok_and(|count| count >= AT_ONCE);
+        let is_full = last < newest || u32::try_from(self.batches.len()).is_ok_and(|count| count >= AT_ONCE);
         Ok(Step::Commit(Some(Taken { position: last, is_told, is_full })))
     }
 }

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
-use crate::idempotency::find_answer;
+use crate::idempotency::{answered_before, find_answer};
 use crate::{Answered, Caller, Context, Error, Keyed};
 
 pub use deliver::Delivering;
@@ -98,6 +98,9 @@ pub async fn create(
     keyed: Option<Keyed<Webhook>>,
 ) -> Result<Answered<Webhook>, Error> {
     caller.require(Permission::ManageWebhooks, true)?;
+    if let Some(kept) = answered_before(ctx, keyed.as_ref()).await? {
+        return Ok(Answered::Replayed(kept));
+    }
     check_url(ctx, &wanted.url).await?;
     tidy(&mut wanted.events, &mut wanted.markets);
     check_markets(ctx, &wanted.markets).await?;
@@ -195,7 +198,7 @@ pub async fn secrets(ctx: &Context, caller: Caller, id: WebhookId) -> Result<(We
     Ok((webhook, keys))
 }
 
-/// Changes a webhook. One that is enabled again goes on where it was.
+/// Changes a webhook. One that is enabled again, or moved, goes on where it was, and at once.
 pub async fn change(
     ctx: &Context,
     caller: Caller,
@@ -229,7 +232,8 @@ pub async fn test(ctx: &Context, caller: Caller, id: WebhookId) -> Result<Delive
     Ok(sent.ok_or(Refusal::WebhookNotFound)?)
 }
 
-/// Has messages sent again, with the ids that they had, at most [`MOST_SENT_AGAIN`]. The webhook must be enabled.
+/// Has messages sent again, with the ids that they had, at most [`MOST_SENT_AGAIN`]; and at once what waits for another try,
+/// behind which they would wait. The webhook must be enabled.
 pub async fn send_again(ctx: &Context, caller: Caller, id: WebhookId, again: Again) -> Result<(), Error> {
     act(ctx, Act { caller, id, version: None, what: What::SendAgain(again) }).await.map(drop)
 }
@@ -259,6 +263,17 @@ enum What {
     Rotate,
     Test,
     SendAgain(Again),
+}
+
+impl What {
+    /// Whether an owner does that when the receiver takes messages again: what waits for another try need wait no longer.
+    fn says_that_it_is_well(&self) -> bool {
+        match self {
+            Self::Change(patch) => patch.is_enabled == Some(true) || patch.url.is_some(),
+            Self::SendAgain(_) => true,
+            Self::Delete | Self::Rotate | Self::Test => false,
+        }
+    }
 }
 
 struct Act {
@@ -316,6 +331,9 @@ impl Script for Act {
         let is_sent = matches!(self.what, What::Test | What::SendAgain(_));
         if is_sent && webhook.state != WebhookState::Enabled {
             return Err(Refusal::WebhookDisabled.into());
+        }
+        if self.what.says_that_it_is_well() {
+            unit.webhooks().make_due(self.id, now).await?;
         }
         if webhook.state == WebhookState::Enabled && !matches!(self.what, What::Delete) {
             changes.new_jobs.push(job(ctx, webhook.id, now));

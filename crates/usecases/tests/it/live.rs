@@ -1,19 +1,27 @@
 //! Live streams over an outbox that a test fills.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bellwether_domain::event::{Event, EventBatch, MarketData};
+use bellwether_domain::job::JobKind;
 use bellwether_domain::market::{Market, MarketStatus};
-use bellwether_domain::ports::{MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, Outbox, Span, StoreError};
+use bellwether_domain::ports::{
+    Changes, MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, Outbox, Span, StoreError,
+};
 use bellwether_domain::refusal::Refusal;
+use bellwether_domain::user::Role;
 use bellwether_usecases::live::{End, Follower, Live, StreamLimits, Topics};
-use bellwether_usecases::{Context, Error};
+use bellwether_usecases::switches::Holds;
+use bellwether_usecases::{Caller, Context, Error};
+use futures_util::poll;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::mocks::{context_with, market, market_id, now, user_id};
+use crate::mocks::{Unit, context_with, market, market_id, now, store, user_id};
 
 /// What happened, as a test says.
 #[derive(Clone, Default)]
@@ -54,12 +62,46 @@ impl Outbox for Happened {
         Ok(ends.map(|(first, last)| Span { oldest: first.position, newest: last.position }))
     }
 
+    async fn waiting_since(&self, position: i64) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.after(position, 1).await?.first().map(|batch| batch.at))
+    }
+
     async fn cursors(&self) -> Result<Vec<(String, i64)>, StoreError> {
         Ok(Vec::new())
     }
 
     async fn forget_before(&self, _: Timestamp, _: u32) -> Result<u64, StoreError> {
         Ok(0)
+    }
+}
+
+/// The same for a server that knows of no more than so much that nothing comes before it any more.
+struct Behind(Happened, Arc<AtomicI64>);
+
+#[async_trait]
+impl Outbox for Behind {
+    async fn after(&self, position: i64, limit: u32) -> Result<Vec<EventBatch>, StoreError> {
+        let (settled, mut batches) = (self.1.load(Ordering::SeqCst), self.0.after(position, limit).await?);
+        // Who goes on from beyond that knows it from somebody else.
+        batches.retain(|batch| position > settled || batch.position <= settled);
+        Ok(batches)
+    }
+
+    async fn span(&self) -> Result<Option<Span>, StoreError> {
+        let (settled, span) = (self.1.load(Ordering::SeqCst), self.0.span().await?);
+        Ok(span.map(|span| Span { newest: span.newest.min(settled), ..span }))
+    }
+
+    async fn waiting_since(&self, position: i64) -> Result<Option<Timestamp>, StoreError> {
+        self.0.waiting_since(position).await
+    }
+
+    async fn cursors(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        self.0.cursors().await
+    }
+
+    async fn forget_before(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.0.forget_before(before, limit).await
     }
 }
 
@@ -123,6 +165,24 @@ async fn who_asks_for_what_is_forgotten_or_was_never_there_is_told_of_a_gap() {
         assert_eq!((gap.kind, gap.sequence), ("gap", Some(5 * 1024 + 1023)));
         assert!(gap.json.contains(&format!("\"asked\":{asked}")) && gap.json.contains("/api/v1/markets"));
     }
+}
+
+/// It is told of no gap: there is none, as soon as this server knows what the other one knew.
+#[tokio::test]
+async fn who_comes_from_a_server_that_was_quicker_goes_on_where_it_was() {
+    let (happened, settled) = (Happened::default(), Arc::new(AtomicI64::new(1)));
+    let (_, mut ctx) = live(&happened);
+    ctx.outbox = Arc::new(Behind(happened.clone(), Arc::clone(&settled)));
+    let live = Live::new(ctx.clone());
+    (0..3).for_each(|_| happened.edit(1, 1));
+    let mut follow = pin!(live.follow(somebody(), all_markets(), Some(3 * 1024)));
+    assert!(poll!(follow.as_mut()).is_pending());
+    settled.store(i64::MAX, Ordering::SeqCst);
+    happened.edit(1, 1);
+    ctx.event_bell.ring();
+    let mut stream = follow.await.unwrap();
+    assert_eq!(stream.next().await.unwrap().kind, "resumed");
+    assert_eq!(heard(&mut stream, 1).await, [4 * 1024]);
 }
 
 /// Threat 59: however many come back at once, and however slowly they take what they missed, what is at hand for them
@@ -197,6 +257,34 @@ async fn who_does_not_keep_up_is_dropped_and_told_so() {
     };
     assert_eq!((end, count), (End::Slow, 513), "what had room, and the hello before it");
     assert_eq!(live.count(), 1);
+}
+
+/// Threat 59: a client that hangs takes neither what it is told nor that it is dropped.
+#[tokio::test]
+async fn what_is_held_while_a_stream_is_open_ends_with_it_though_its_client_takes_nothing() {
+    let happened = Happened::default();
+    let (_, mut ctx) = live(&happened);
+    let held = Arc::new(Mutex::new(Vec::new()));
+    ctx.store = Arc::new(store(2, move |run| {
+        let (mut unit, held) = (Unit::default(), Arc::clone(&held));
+        if run == 0 {
+            unit.unit.expect_write().times(1).returning(move |changes| {
+                held.lock().unwrap().clone_from(&changes.cancel_switches);
+                Ok(())
+            });
+        } else {
+            unit.cancel_switches.expect_lock_of().times(1).returning(move |_| Ok(held.lock().unwrap().clone()));
+            let fires = |changes: &Changes| changes.new_jobs.iter().map(|job| job.kind).eq([JobKind::CancelOrders]);
+            unit.unit.expect_write().times(1).withf(fires).returning(|_| Ok(()));
+        }
+        unit.commits()
+    }));
+    let (live, holds) = (Live::new(ctx.clone()), Holds::new(ctx.clone()));
+    let hold = holds.hold(Caller::signed_in(user_id(1), Role::User)).await.unwrap();
+    let stuck = live.follow(somebody(), all_markets(), None).await.unwrap().holding(hold);
+    let _quick = told_to_one_who_keeps_up(&happened, &live, &ctx).await;
+    ctx.job_bell.heard(JobKind::CancelOrders).await;
+    assert!(stuck.is_holding());
 }
 
 #[tokio::test]

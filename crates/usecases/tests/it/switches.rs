@@ -144,6 +144,34 @@ async fn what_is_due_fires_once_after_the_grace_and_an_outage_begins_it_anew() {
     assert_eq!(look(25).await.unwrap(), 1);
 }
 
+/// A trader may have had many streams, and a server that died many traders: nobody waits for the next look.
+#[tokio::test]
+async fn however_many_are_due_they_fire_without_a_pause() {
+    let (time, other) = (Arc::new(Mutex::new(now())), Sender { user: user_id(3), key: None });
+    let (mut queries, mut asked) = (MockQueries::new(), 0);
+    queries.expect_due_cancel_switches().times(4).returning(move |_, limit| {
+        asked += 1;
+        Ok(match asked {
+            3 => vec![sender(); usize::try_from(limit).unwrap()],
+            4 => vec![other],
+            _ => Vec::new(),
+        })
+    });
+    let store = store(2, move |run| {
+        let of = if run == 0 { sender() } else { other };
+        let mut unit = Unit::default();
+        let due = vec![CancelSwitch::timer(of, 5, None, after(-60))];
+        unit.cancel_switches.expect_lock_of().withf(move |asked| *asked == of).returning(move |_| Ok(due.clone()));
+        writes(unit, fires)
+    });
+    let ctx = at(&time, store, queries);
+    let mut watch = Watch::default();
+    for (seconds, fired) in [(0, 0), (5, 0), (10, 2)] {
+        *time.lock().unwrap() = after(seconds);
+        assert_eq!(watch.look(&ctx).await.unwrap(), fired);
+    }
+}
+
 #[tokio::test]
 async fn the_last_stream_of_a_trader_fires_when_it_ends_and_one_that_ends_with_the_server_does_not() {
     let written = Arc::new(Mutex::new(Vec::new()));

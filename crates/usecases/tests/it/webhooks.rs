@@ -1,15 +1,15 @@
 //! Webhooks: who is told what, by which unit of work, and what is noted of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bellwether_domain::event::{Event, EventBatch};
 use bellwether_domain::ids::{DeliveryId, JobId, WebhookId};
 use bellwether_domain::job::{Job, JobKind};
 use bellwether_domain::ports::{
-    CallAnswer, CallError, Changes, MockCaller, MockClock, MockOutbox, MockQueries, MockStore, MockWebhookLog,
-    MockWebhookSigner, StoreError,
+    AnswerKey, CallAnswer, CallError, Changes, MockCaller, MockClock, MockOutbox, MockQueries, MockStore,
+    MockWebhookLog, MockWebhookSigner, StoreError,
 };
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::{Role, User, UserStatus};
@@ -17,8 +17,8 @@ use bellwether_domain::webhook::{Delivery, DeliveryState, MOST_WEBHOOKS, Webhook
 use bellwether_usecases::events::Progress;
 use bellwether_usecases::jobs::{Handler as _, Verdict};
 use bellwether_usecases::users::{Standing, deactivate_user, set_status};
-use bellwether_usecases::webhooks::{self, Delivering, Follower, NewWebhook, WebhookPatch, follow};
-use bellwether_usecases::{Caller, Context, Error};
+use bellwether_usecases::webhooks::{self, Again, Delivering, Follower, NewWebhook, WebhookPatch, follow};
+use bellwether_usecases::{Answered, Caller, Context, Error, Keyed, Rendered};
 use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -127,6 +127,58 @@ async fn what_comes_to_many_messages_is_put_aside_a_batch_and_a_statement_at_a_t
     let mut ctx = context(store);
     ctx.outbox = Arc::new(outbox);
     assert_eq!(follow(&ctx, &mut Follower::default()).await.unwrap(), Progress::More);
+}
+
+#[tokio::test]
+async fn what_happened_is_read_before_the_unit_of_work_which_may_have_the_only_connection() {
+    let is_open = Arc::new(AtomicBool::new(false));
+    let opened = Arc::clone(&is_open);
+    let store = store(1, move |_| {
+        opened.store(true, Ordering::SeqCst);
+        let mut unit = Unit::default();
+        unit.event_cursors.expect_lock().returning(|_, _| Ok(Some(4)));
+        unit.event_cursors.expect_advance().times(1).returning(|_, _| Ok(()));
+        unit.webhooks.expect_enabled().returning(|| Ok(Vec::new()));
+        unit.commits()
+    });
+    let mut outbox = MockOutbox::new();
+    outbox.expect_after().times(1).returning(move |_, _| {
+        assert!(!is_open.load(Ordering::SeqCst), "a unit of work waits for this");
+        Ok(vec![batch(5)])
+    });
+    let mut ctx = context(store);
+    ctx.outbox = Arc::new(outbox);
+    assert_eq!(follow(&ctx, &mut Follower::default()).await.unwrap(), Progress::Some);
+}
+
+/// Of what was read before the cursor was locked, or of all that and more.
+#[tokio::test]
+async fn what_another_server_has_acted_on_meanwhile_is_not_acted_on_again() {
+    for (cursor, is_some_left, then) in [(5, true, 7), (9, false, 9)] {
+        let store = store(1, move |_| {
+            let mut unit = Unit::default();
+            unit.event_cursors.expect_lock().returning(move |_, _| Ok(Some(cursor)));
+            if !is_some_left {
+                return unit.rolls_back();
+            }
+            unit.event_cursors.expect_advance().times(1).withf(|_, position| *position == 7).returning(|_, _| Ok(()));
+            unit.webhooks.expect_enabled().returning(|| Ok(vec![hook(1)]));
+            let is_right = |changes: &Changes| changes.new_deliveries.iter().map(|d| d.sequence).eq([7 * 1024]);
+            unit.unit.expect_write().times(1).withf(is_right).returning(|_| Ok(()));
+            unit.commits()
+        });
+        let mut outbox = MockOutbox::new();
+        outbox.expect_after().returning(move |position, _| {
+            assert!(position == 0 || position == then, "{position}");
+            Ok(if position == 0 { vec![batch(5), batch(7)] } else { Vec::new() })
+        });
+        let mut ctx = context(store);
+        ctx.outbox = Arc::new(outbox);
+        let mut follower = Follower::default();
+        let expected = if is_some_left { Progress::Some } else { Progress::More };
+        assert_eq!(follow(&ctx, &mut follower).await.unwrap(), expected);
+        assert_eq!(follow(&ctx, &mut follower).await.unwrap(), Progress::Nothing);
+    }
 }
 
 #[tokio::test]
@@ -349,6 +401,54 @@ async fn a_url_with_what_nobody_sees_is_refused() {
         let wanted = NewWebhook { url: url.to_owned(), description: None, events: Vec::new(), markets: Vec::new() };
         let refused = webhooks::create(&ctx, caller(), wanted, None).await.map(drop);
         assert!(matches!(&refused, Err(Error::Refused(Refusal::UrlNotCalled(_)))), "{url:?}");
+    }
+}
+
+/// Whose answer was lost asks again: its host may not be known any more by then, or a market deleted.
+#[tokio::test]
+async fn a_webhook_that_was_made_is_answered_again_whatever_may_be_called_now() {
+    let key = AnswerKey { user: user_id(1), route: "POST /webhooks".to_owned(), key: "once".to_owned() };
+    let render = |webhook: &Webhook| Rendered { status: 201, location: None, body: webhook.id.to_string() };
+    let keyed = Keyed { key, fingerprint: [1; 32], render };
+    let kept = keyed.keep(&hook(1), now());
+    let found = kept.clone();
+    let store = store(1, move |_| {
+        let (mut unit, found) = (Unit::default(), found.clone());
+        unit.answers.expect_find().times(1).returning(move |_| Ok(vec![found.clone()]));
+        unit.commits()
+    });
+    let wanted = NewWebhook { url: hook(1).url, description: None, events: Vec::new(), markets: Vec::new() };
+    let answered = webhooks::create(&context(store), caller(), wanted, Some(keyed)).await.unwrap();
+    assert_eq!(answered, Answered::Replayed(kept));
+}
+
+/// What the receiver did not take while it was ill may wait for hours, and everything behind it.
+#[tokio::test]
+async fn who_says_that_the_receiver_is_well_has_what_waits_tried_at_once() {
+    let store = store(5, |run| {
+        let mut unit = Unit::default();
+        unit.webhooks.expect_lock().returning(|_| Ok(Some(hook(1))));
+        unit.webhooks.expect_delivery().returning(|_| Ok(Some(message(1))));
+        unit.webhooks.expect_send_again().returning(|_, _, _, _| Ok(0));
+        unit.webhooks.expect_make_due().times(usize::from(run < 4)).returning(|_, _| Ok(1));
+        unit.unit.expect_write().times(1).withf(|changes| changes.new_jobs.len() == 1).returning(|_| Ok(()));
+        unit.commits()
+    });
+    let (mut queries, mut calls, mut log) = (MockQueries::new(), MockCaller::new(), MockWebhookLog::new());
+    queries.expect_markets_by_ids().returning(|_| Ok(Vec::new()));
+    calls.expect_check().returning(|_| Ok(()));
+    log.expect_webhook().returning(|_| Ok(Some(hook(1))));
+    let mut ctx = context(store);
+    (ctx.queries, ctx.webhooks.caller, ctx.webhooks.log) = (Arc::new(queries), Arc::new(calls), Arc::new(log));
+    let id = hook(1).id;
+    for again in [Again::One(message(1).id), Again::Since(now())] {
+        webhooks::send_again(&ctx, caller(), id, again).await.unwrap();
+    }
+    let enabled = WebhookPatch { is_enabled: Some(true), ..WebhookPatch::default() };
+    let moved = WebhookPatch { url: Some("https://example.net/hook".to_owned()), ..WebhookPatch::default() };
+    let described = WebhookPatch { description: Some(None), ..WebhookPatch::default() };
+    for patch in [enabled, moved, described] {
+        webhooks::change(&ctx, caller(), id, None, patch).await.unwrap();
     }
 }
 
