@@ -640,6 +640,13 @@ mod tests {
         assert!(!shown.contains("CANARY"), "{shown}");
         let error = config(&["--database-url", "mysql://ann:CANARY@db/x"], "").unwrap_err().to_string();
         assert!(error.contains("mysql://ann:") && !error.contains("CANARY"), "{error}");
+        let file = "mailer = \"smtp\"\nsmtp_url = \"u:CANARY@mail.example.org:587\"\n\
+                    database_url = \"ann:CANARY@db/x\"\nread_urls = \"ann:CANARY@db/x\"\n\
+                    redis_url = \"ann:CANARY@db\"\npublic_url = \"ann:CANARY@x.org\"";
+        let error = config(&[], file).unwrap_err().to_string();
+        for key in ["smtp_url", "database_url", "read_urls", "redis_url", "public_url"] {
+            assert!(error.contains(key) && !error.contains("CANARY"), "{key} in {error}");
+        }
     }
 
     /// Threats 11 and 71.

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail};
 
 use crate::cli::Cli;
 
@@ -107,12 +107,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "resolver_may_hold",
         "true",
-        "`false` keeps whoever holds shares in a market from naming or deciding its outcome",
+        "`false` keeps whoever holds shares in a market, in person or by a bot, from naming or deciding its outcome",
     ),
     setting(
         "resolve_alone_up_to",
         "",
-        "up to which volume who opened a market, or named its outcome, may decide it alone, in credits; by default any",
+        "up to which volume who opened a market, or named its outcome, in person or by a bot, may decide it alone, in credits; by default any",
     ),
     setting("max_open_orders", "200", "the most open orders of a user in one market, 1 to 100000"),
     setting("max_fills", "5000", "the most fills of one order, 1 to 100000"),
@@ -230,7 +230,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("body_timeout", "10s", "how long the body of a request may take to arrive, `100ms` to `10m`"),
     setting("keep_alive", "60s", "how long an idle connection is kept, `1s` to `1h`"),
     setting("allowed_origins", "", "origins whose pages may call the API, separated by commas"),
-    setting("database_connections", "16", "the most connections to PostgreSQL, or readers of SQLite, 1 to 1000"),
+    setting(
+        "database_connections",
+        "16",
+        "the most connections to PostgreSQL, beside one that listens, or readers of SQLite, of which there are 8 at most; 1 to 1000",
+    ),
     setting("shutdown_timeout", "30s", "how long requests may take to end when the server stops, `0s` to `10m`"),
     setting(
         "audit_at",
@@ -383,8 +387,7 @@ impl Settings {
     fn take_file(&mut self, path: &Path) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("reading the configuration file {}", path.display()))?;
-        let table: toml::Table =
-            text.parse().with_context(|| format!("the configuration file {} is not TOML", path.display()))?;
+        let table = table_of(&text).with_context(|| format!("the configuration file {}", path.display()))?;
         for (key, value) in table {
             let Some(setting) = SETTINGS.iter().find(|s| s.key == key) else {
                 self.faults.push(format!("{key} ({}): there is no such setting{}", path.display(), suggestion(&key)));
@@ -410,6 +413,25 @@ impl Settings {
     }
 }
 
+/// What a file says. An error tells what is wrong and where, and nothing of what stands there, which may be a secret.
+fn table_of(text: &str) -> anyhow::Result<toml::Table> {
+    if let Err(error) = toml::de::DeTable::parse(text) {
+        bail!("it is not TOML at {}: {}", place_of(&error, text), error.message());
+    }
+    // What is TOML fails for a number that is too large, and the library's message tells the number.
+    text.parse::<toml::Table>().map_err(|error| {
+        anyhow!("the number at {} is too large; texts have to stand in quotes", place_of(&error, text))
+    })
+}
+
+/// Where a file is wrong, counted as editors do.
+fn place_of(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}")
+}
+
 /// The setting whose name is most like `key`.
 fn suggestion(key: &str) -> String {
     let shares = |other: &str| other.split('_').filter(|word| key.contains(word)).count();
@@ -417,16 +439,18 @@ fn suggestion(key: &str) -> String {
     nearest.map_or_else(String::new, |s| format!("; did you mean {:?}?", s.key))
 }
 
+/// What is shown in place of a secret.
+const HIDDEN: &str = "********";
+
 /// A value as it may be shown: neither the secret key nor a password in a URL.
 #[must_use]
 pub(crate) fn masked(key: &str, text: &str) -> String {
-    if key == "secret_key" && !text.is_empty() {
-        return "********".to_owned();
+    match key {
+        "secret_key" if !text.is_empty() => HIDDEN.to_owned(),
+        "read_urls" => mask_urls(text),
+        _ if key.ends_with("_url") || text.contains("://") => mask_url(text),
+        _ => text.to_owned(),
     }
-    if key == "read_urls" {
-        return mask_urls(text);
-    }
-    mask_url(text)
 }
 
 /// Several URLs, each without its password. A comma is between two of them only where another begins: else it may be a
@@ -450,8 +474,7 @@ fn mask_urls(text: &str) -> String {
 /// it is unclear what belongs to a password, too much is hidden rather than too little.
 #[must_use]
 pub(crate) fn mask_url(url: &str) -> String {
-    const HIDDEN: &str = "********";
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else { return mask_without_scheme(url) };
     // A password may hold a slash, a question mark or an at sign, though it ought to be encoded.
     let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(before, after)| (Some(before), after));
     let credentials = credentials.map_or_else(String::new, |given| match given.split_once(':') {
@@ -466,7 +489,27 @@ pub(crate) fn mask_url(url: &str) -> String {
         });
         format!("?{}", shown.collect::<Vec<_>>().join("&"))
     });
+    let place = if credentials.is_empty() { mask_place(place) } else { place.to_owned() };
     format!("{scheme}://{credentials}{place}{parameters}")
+}
+
+/// What stands behind a scheme and has no at sign: a host, and perhaps a port and a path. Where what should be a port is
+/// none, it may be a password whose host was forgotten.
+fn mask_place(place: &str) -> String {
+    let is_port =
+        |behind: &str| behind.split(['/', ',']).next().is_some_and(|p| p.trim().bytes().all(|b| b.is_ascii_digit()));
+    match place.split_once(':') {
+        Some((host, behind)) if !host.contains(['/', '[']) && !is_port(behind) => format!("{host}:{HIDDEN}"),
+        _ => place.to_owned(),
+    }
+}
+
+/// What should be a URL and has no scheme. It may be a URL all the same, or words such as `host=db password=…`.
+fn mask_without_scheme(text: &str) -> String {
+    if text.to_lowercase().contains("pass") {
+        return HIDDEN.to_owned();
+    }
+    text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, place)| format!("{HIDDEN}@{place}"))
 }
 
 #[cfg(test)]
@@ -571,11 +614,50 @@ mod tests {
             "postgres://db/x?user=ann&password=CANARY",
             "postgres://ann@db/x?sslpassword=CANARY&sslmode=require",
             "redis://:CANARY@db:6379",
+            "ann:CANARY@db/x",
+            "ann:CAN@ARY@db:587",
+            "postgres:/ann:CANARY@db/x",
+            "db:CANARY@ARY@db?a=b",
+            "smtp://db:CANARY",
+            "postgres://db:CAN/ARY",
         ] {
             let shown = mask_url(url);
             assert!(!shown.contains("CAN") && !shown.contains("ARY") && shown.contains("db"), "{shown}");
         }
-        assert_eq!(mask_url("postgres://db/x?user=ann&sslmode=require"), "postgres://db/x?user=ann&sslmode=require");
+        assert_eq!(mask_url("host=db password=CANARY dbname=x"), "********");
+        for shown in [
+            "postgres://db/x?user=ann&sslmode=require",
+            "postgres://a:5432,b:5432/x",
+            "redis-cluster://[::1]:6379?node=b:6379",
+            "sqlite:x.db",
+            "sqlite:///data/a:b.db",
+            "http://localhost:3000, https://x.org",
+        ] {
+            assert_eq!(mask_url(shown), shown);
+        }
+        assert_eq!(masked("mail_from", "House <a@b.org>"), "House <a@b.org>");
+    }
+
+    /// Threat 71.
+    #[test]
+    fn a_file_that_is_no_toml_is_refused_without_what_stands_in_it() {
+        let too_large = "1".repeat(36);
+        for secret in ["CANARY", "9f3cCANARY", "smtps://u:CANARY@mail.example.org:587", "\"CANARY", &too_large] {
+            let text = format!("currency = \"é\"\nsecret_key = {secret}\n");
+            let error = format!("{:#}", table_of(&text).unwrap_err());
+            assert!(error.contains("line 2, column"), "{error}");
+            assert!(!error.contains("CANARY") && !error.contains("1111"), "{error}");
+        }
+        let error = table_of("currency = \"é\"\nsecret_key = CANARY").unwrap_err().to_string();
+        assert!(error.contains("line 2, column 14") && error.contains("quoted"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bellwether.toml");
+        std::fs::write(&file, "secret_key = CANARY").unwrap();
+        let cli = Cli::parse_from(["bellwether", "--config", file.to_str().unwrap()]);
+        let error = Settings::gather(&cli, std::iter::empty()).err().unwrap();
+        let (shown, debug) = (format!("{error:#}"), format!("{error:?}"));
+        assert!(shown.contains("bellwether.toml") && shown.contains("line 1"), "{shown}");
+        assert!(!shown.contains("CANARY") && !debug.contains("CANARY"), "{debug}");
     }
 
     /// Threat 71.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bellwether_domain::event::Event;
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ledger::Owner;
 use bellwether_domain::ports::{Changes, Queries, Replicas, StoreError};
@@ -113,9 +114,30 @@ pub(crate) fn concerned(changes: &Changes) -> impl Iterator<Item = UserId> {
     let orders = changes.new_orders.iter().chain(&changes.orders).map(|order| order.user);
     let users = changes.new_users.iter().chain(&changes.users).map(|user| user.id);
     let makers = changes.events.iter().filter_map(|event| event.actor.user());
-    let creators = changes.new_markets.iter().map(|market| market.creator);
+    let creators = changes.new_markets.iter().map(|market| market.creator).chain(creators_told(&changes.news));
+    // Where something is proposed nobody trades any more, so these are few.
+    let proposals = changes.markets.iter().filter_map(|market| market.proposal.as_ref());
+    let proposers = proposals.flat_map(|proposal| [Some(proposal.proposed_by), proposal.disputed_by]).flatten();
     let positions = changes.positions.iter().map(|position| position.user);
-    accounts.chain(orders).chain(users).chain(makers).chain(creators).chain(positions)
+    accounts.chain(orders).chain(users).chain(makers).chain(creators).chain(proposers).chain(positions)
+}
+
+/// Whose markets went on, were edited or deleted. Orders and trades change markets too, but tell of themselves alone: so
+/// whoever opened a busy market may still be answered by a replica.
+fn creators_told(news: &[Event]) -> impl Iterator<Item = UserId> {
+    news.iter().filter_map(|event| match event {
+        Event::MarketUpdated(data)
+        | Event::MarketHalted(data)
+        | Event::MarketReopened(data)
+        | Event::MarketClosed(data)
+        | Event::MarketProposed(data)
+        | Event::MarketDisputed(data)
+        | Event::MarketResolved(data)
+        | Event::MarketVoided(data)
+        | Event::MarketPaid(data)
+        | Event::MarketDeleted(data) => Some(data.creator_id),
+        _ => None,
+    })
 }
 
 /// One replica.
@@ -288,10 +310,70 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_domain::event::MarketData;
+    use bellwether_domain::ids::MarketId;
+    use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, OutcomeId, Proposal, Weights};
+    use bellwether_domain::money::{Credits, FeeRate};
+    use bellwether_domain::text::Slug;
+    use jiff::Timestamp;
+
     use super::*;
 
     fn user(number: u128) -> UserId {
         UserId(uuid::Uuid::from_u128(number))
+    }
+
+    fn market_of(creator: UserId) -> Market {
+        let at = Timestamp::UNIX_EPOCH;
+        Market {
+            id: MarketId(creator.0),
+            slug: Slug::parse("rain").unwrap(),
+            question: "Will it rain?".to_owned(),
+            description: String::new(),
+            category: None,
+            tags: Vec::new(),
+            creator,
+            outcomes: Vec::new(),
+            status: MarketStatus::Open,
+            closes_at: at,
+            fee_rate: FeeRate::ZERO,
+            fee_recipient: FeeRecipient::House,
+            maker: None,
+            volume: Credits::ZERO,
+            trade_count: 0,
+            sequence: 0,
+            proposal: None,
+            resolution: None,
+            settled_at: None,
+            version: 1,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    #[test]
+    fn a_market_is_the_business_of_who_opened_it_and_who_named_or_disputed_its_outcome_but_trades_in_it_are_not() {
+        let whose = |changes: Changes| concerned(&changes).collect::<HashSet<_>>();
+        let mut market = market_of(user(1));
+        let markets = vec![market.clone()];
+        assert_eq!(whose(Changes { markets: markets.clone(), ..Changes::default() }), HashSet::new());
+        let news = vec![Event::MarketUpdated(MarketData::of(&market))];
+        assert_eq!(whose(Changes { markets, news, ..Changes::default() }), HashSet::from([user(1)]));
+        let news = vec![Event::MarketDeleted(MarketData::of(&market))];
+        let deleted = Changes { deleted_markets: vec![market.id], news, ..Changes::default() };
+        assert_eq!(whose(deleted), HashSet::from([user(1)]));
+        market.proposal = Some(Proposal {
+            weights: Weights::winner(OutcomeId::FIRST, 2),
+            evidence_url: None,
+            proposed_by: user(2),
+            proposed_at: Timestamp::UNIX_EPOCH,
+            challenge_until: Timestamp::UNIX_EPOCH,
+            disputed_by: Some(user(3)),
+            dispute_reason: None,
+        });
+        let news = vec![Event::MarketDisputed(MarketData::of(&market))];
+        let disputed = Changes { markets: vec![market], news, ..Changes::default() };
+        assert_eq!(whose(disputed), HashSet::from([user(1), user(2), user(3)]));
     }
 
     /// However long that takes: a primary that is too busy to say where it is does not make replicas nearer.
