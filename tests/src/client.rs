@@ -256,6 +256,16 @@ impl Request {
         self.with(|b| b.body(body))
     }
 
+    /// The same request, to be sent again.
+    ///
+    /// # Panics
+    /// Never: no body here is read as it is sent.
+    #[must_use]
+    pub fn once_more(&self) -> Self {
+        let builder = self.builder.try_clone().expect("a body that is whole");
+        Self { builder, shown: self.shown.clone() }
+    }
+
     /// Sends it, and leaves the body to be read as it comes.
     ///
     /// # Panics

@@ -1,5 +1,6 @@
 //! Mails: those that a server wrote to files, and a mail server that does as it is told.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -140,11 +141,15 @@ impl SmtpServer {
         self.manner.send_replace(manner);
     }
 
-    /// The mails to an address that it took, oldest first.
+    /// The mails to an address that it took, oldest first. One that came again, since its sender had not heard in time
+    /// that it was taken, is there once.
     #[must_use]
     pub fn taken(&self, address: &str) -> Vec<Mail> {
         let arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-        arrived.iter().filter(|mail| mail.is_to(address)).cloned().collect()
+        let mut ids = HashSet::new();
+        let mut taken: Vec<Mail> = arrived.iter().filter(|mail| mail.is_to(address)).cloned().collect();
+        taken.retain(|mail| ids.insert(mail.header("Message-ID").to_owned()));
+        taken
     }
 
     /// Waits until it has taken that many mails to an address.

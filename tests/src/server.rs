@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::Connection as _;
@@ -23,6 +24,9 @@ use crate::database;
 const LIMIT: Duration = Duration::from_secs(60);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
+/// The first of the ports of tests' servers, and how many there are: below those that the kernel gives to whoever asks
+/// for any, so that nobody else gets one before its server listens, or while it is down.
+const PORTS: (u32, u32) = (10_000, 20_000);
 
 /// Where a server keeps its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -473,7 +477,16 @@ fn temporary_folder() -> Arc<TempDir> {
 }
 
 /// A port that nobody listens on.
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
-    listener.local_addr().expect("it has an address").port()
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let (first, count) = PORTS;
+    // Processes that run at the same time begin far from each other.
+    let start = std::process::id().wrapping_mul(97);
+    let numbers = (0..count).map(|_| start.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % count);
+    let mut ports = numbers.filter_map(|number| u16::try_from(first + number).ok());
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("there is a free port")
 }

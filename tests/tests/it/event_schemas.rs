@@ -36,7 +36,7 @@ async fn live(server: &Server, ann: &User, ben: &User, market: &str) {
         format!("/orders/{}", placed.text("/order/id"))
     };
     #[expect(clippy::disallowed_methods, reason = "the server under test looks at the same clock")]
-    let soon = Timestamp::now() + SignedDuration::from_millis(1500);
+    let soon = Timestamp::now() + SignedDuration::from_secs(6);
     let mut short = limit(market, "YES", "buy", "0.1", 1);
     short["timeInForce"] = json!("gtd");
     short["expiresAt"] = json!(soon.to_string());

@@ -64,6 +64,10 @@ async fn read(api: &Api, path: &str) -> Answer {
 
 /// Reads until the answer is as wanted, which has to be soon.
 async fn agrees(api: &Api, path: &str, wanted: impl Fn(&Answer) -> bool) {
+    agrees_within(AGREEMENT, api, path, wanted).await;
+}
+
+async fn agrees_within(limit: Duration, api: &Api, path: &str, wanted: impl Fn(&Answer) -> bool) {
     let started = Instant::now();
     loop {
         let begun = started.elapsed();
@@ -71,7 +75,7 @@ async fn agrees(api: &Api, path: &str, wanted: impl Fn(&Answer) -> bool) {
         if wanted(&answer) {
             return;
         }
-        assert!(begun < AGREEMENT, "{path} after {begun:?}: {}", answer.text);
+        assert!(begun < limit, "{path} after {begun:?}: {}", answer.text);
     }
 }
 
@@ -132,8 +136,11 @@ async fn whoever_is_signed_out_at_one_server_is_out_at_all() {
         for who in [&ann, &key] {
             let started = Instant::now();
             for number in 0..3 {
+                // When it was asked counts, and not when a busy machine came to answer.
+                let mut begun = started.elapsed();
                 while three.api(number).get("/users/me", who).await.status != 401 {
-                    assert!(started.elapsed() < AGREEMENT, "still in after {:?}", started.elapsed());
+                    assert!(begun < AGREEMENT, "still in after {begun:?}");
+                    begun = started.elapsed();
                 }
             }
         }
@@ -144,17 +151,43 @@ async fn whoever_is_signed_out_at_one_server_is_out_at_all() {
 /// Threat 55: exact over all servers.
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_hold_across_servers_exactly() {
+    /// As in the settings: a server that waited so long for Redis counts by itself.
+    const REDIS_TIMEOUT: Duration = Duration::from_secs(1);
     let settings = [("LIMIT_PUBLIC", "100/1h"), ("TRUSTED_PROXIES", "127.0.0.0/8"), ("REDIS_TIMEOUT", "1s")];
     let Some(three) = Three::start(&settings).await else { return };
-    let ask = |number: usize, address: &str| {
-        three.api(number).request("GET", "/markets").header("x-forwarded-for", address).send()
+    let ask = |number: usize, address: String| {
+        three.api(number).request("GET", "/markets").header("x-forwarded-for", &address).send()
     };
-    for address in ["192.0.2.1", "192.0.2.2"] {
-        let answers = join_all((0..150).map(|number| ask(number, address))).await;
+    let mut exact = 0;
+    for round in 1..=10 {
+        let begun = Instant::now();
+        for number in 0..3 {
+            has_redis(three.api(number)).await;
+        }
+        let answers = join_all((0..150).map(|number| ask(number, format!("192.0.2.{round}")))).await;
         let count = |status| answers.iter().filter(|answer| answer.status == status).count();
-        assert_eq!((count(200), count(429)), (100, 50));
+        let counted = (count(200), count(429));
+        // Where the machine was held up for so long, it may have kept Redis from being heard; that is tried once more.
+        if counted != (100, 50) && begun.elapsed() >= REDIS_TIMEOUT {
+            continue;
+        }
+        assert_eq!(counted, (100, 50));
+        exact += 1;
+        if exact == 2 {
+            break;
+        }
     }
+    assert_eq!(exact, 2, "the limit is not kept");
     three.stop().await;
+}
+
+/// Waits until a server uses Redis.
+async fn has_redis(api: &Api) {
+    let started = Instant::now();
+    while read(api, "//readyz").await.data()["status"] != "ok" {
+        assert!(started.elapsed() < Duration::from_secs(30), "it does without Redis");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Threats 28 and 35: trading is exact although it is spread over all servers.
@@ -247,9 +280,17 @@ async fn a_worker_works_for_servers_that_only_answer() {
     three.api(0).resolve(&market, &ann, "YES").await;
     // By the worker, who alone settles and sends.
     three.api(1).settled(&market).await;
-    let started = Instant::now();
     wait_for_written(three.servers[0].installation(), &ann.email, 1).await;
-    assert!(started.elapsed() < Duration::from_secs(4), "nobody told the worker: {:?}", started.elapsed());
+    // The worker has just looked for mails. If nobody told it of the next one, it would look again in five seconds, each
+    // time.
+    let mut took = Vec::new();
+    for number in 0..4 {
+        let started = Instant::now();
+        let next = three.api(number % 2).sign_up("Next").await;
+        wait_for_written(three.servers[0].installation(), &next.email, 1).await;
+        took.push(started.elapsed());
+    }
+    assert!(took.iter().any(|took| *took < Duration::from_secs(3)), "nobody told the worker: {took:?}");
     three.stop().await;
 }
 
@@ -360,7 +401,9 @@ async fn what_a_dead_server_did_not_end_is_ended_by_those_who_hear_of_its_commit
         let order = limit(&reader.market, "YES", "buy", &price, 1);
         writer.api().post("/orders", &reader.ann, order).await.expect(201);
         writer.kill().await;
-        reader.shows(&price).await;
+        // Hearing of it may take a while on a busy machine, though far from a minute.
+        let patience = Duration::from_secs(20);
+        agrees_within(patience, reader.server.api(), &reader.path, |answer| best_bid(answer) == &price).await;
     }
     reader.stop().await;
 }

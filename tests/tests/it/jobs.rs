@@ -1,5 +1,7 @@
 //! The queue of jobs, as administrators see it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bellwether_tests::{Api, Installation, Server, Store, User, on_each_store, on_each_store_with};
@@ -74,8 +76,16 @@ async fn dead_jobs_are_listed_in_pages_and_done_when_somebody_says_so() {
         }
         dead.reverse();
         assert_eq!(seen, dead);
-        let health = api.get("/health", admin).await.expect(200);
-        assert_eq!(health.data()["checks"]["jobs"]["dead"], 5, "{}", health.text);
+        // A database that a busy machine makes late is not asked for them.
+        let started = Instant::now();
+        loop {
+            let health = api.get("/health", admin).await;
+            if health.data()["checks"]["jobs"]["dead"] == 5 {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "{}", health.text);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         for job in &dead[..4] {
             api.post(&format!("/jobs/{job}/retry"), admin, json!({})).await.expect(202);
         }
@@ -158,29 +168,32 @@ async fn a_server_that_is_told_to_stop_answers_no_fault_and_ends_in_time() {
         let api = server.api().clone();
         let ann = api.sign_up("Ann").await;
         let admin = server.admin().await.clone();
-        let mut clients = tokio::task::JoinSet::new();
+        let (answered, mut clients) = (Arc::new(AtomicUsize::new(0)), tokio::task::JoinSet::new());
         for number in 0..16 {
-            let (api, ann, admin) = (api.clone(), ann.clone(), admin.clone());
+            let (api, ann, admin, answered) = (api.clone(), ann.clone(), admin.clone(), Arc::clone(&answered));
             clients.spawn(async move {
-                let mut answered = 0;
                 loop {
                     let request = match number % 2 {
                         0 => api.request("GET", "/users/me").by(&ann),
                         _ => api.request("POST", "/jobs").by(&admin).json(&json!({ "kind": "probe" })),
                     };
                     // A connection that is closed between two requests is no answer.
-                    let Ok(answer) = request.try_send().await else { return answered };
+                    let Ok(answer) = request.try_send().await else { return };
                     assert!(answer.status < 500, "{}", answer.text);
-                    answered += 1;
+                    answered.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // It is told to stop in the middle of work: when each of them has been answered several times, on average.
+        let started = Instant::now();
+        while answered.load(Ordering::Relaxed) < 100 {
+            assert!(started.elapsed() < Duration::from_secs(60), "only {answered:?} requests are answered");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let started = Instant::now();
         let installation = server.stop().await;
         assert!(started.elapsed() < Duration::from_secs(30), "it took {:?} to stop", started.elapsed());
-        let answered: usize = clients.join_all().await.into_iter().sum();
-        assert!(answered > 16, "only {answered} requests were answered");
+        clients.join_all().await;
         installation.audit().await;
         installation.remove().await;
     }

@@ -72,7 +72,7 @@ async fn a_market_closes_by_itself_at_its_time() {
         let api = server.api();
         let ann = api.sign_up("Ann").await;
         #[expect(clippy::disallowed_methods, reason = "the server under test looks at the same clock")]
-        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(2500);
+        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
         let market = api.open_market(&ann, json!({ "closesAt": soon.to_string() })).await;
         api.post("/orders", &ann, limit(&market, "YES", "buy", "0.5", 10)).await.expect(201);
         let path = format!("/markets/{market}");

@@ -8,6 +8,7 @@ use bellwether_tests::stream::{Listener, Socket, Told, narrow};
 use bellwether_tests::{Api, Installation, Server, Store, User, on_each_store, on_each_store_with, raw};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 fn follow(api: &Api, channels: &str) -> bellwether_tests::Request {
     api.request("GET", &format!("/stream?channels={channels}"))
@@ -274,7 +275,8 @@ async fn a_ticket_is_good_once() {
         assert_eq!(socket.next().await, Err((1008, "session_ended".to_owned())));
         assert_eq!(listener.until("end").await.pop().expect("an end").json["reason"], json!("session_ended"));
         assert!(listener.try_next().await.is_none());
-        assert!(out.elapsed() < Duration::from_secs(2), "it took {:?}", out.elapsed());
+        // Where no event told it, it would be found out every half minute.
+        assert!(out.elapsed() < Duration::from_secs(15), "it took {:?}", out.elapsed());
         follow(api, &format!("me&ticket={unused}")).send().await.refused(401, "INVALID_TICKET");
     })
     .await;
@@ -297,7 +299,7 @@ async fn a_stream_ends_when_its_key_expires_and_when_the_owner_of_its_bot_may_no
     let of_bot = make_key(&ann, ("owner", json!(bot))).await;
     let lasting = make_key(&ben, ("expiresAt", json!(FAR))).await;
     let now = api.get("/orders/cancel-after", &ben).await.expect(200).text("/serverTime");
-    let soon = now.parse::<jiff::Timestamp>().expect("a time") + jiff::SignedDuration::from_secs(5);
+    let soon = now.parse::<jiff::Timestamp>().expect("a time") + jiff::SignedDuration::from_secs(15);
     let short = make_key(&ben, ("expiresAt", json!(soon.to_string()))).await;
     let mut streams = Vec::new();
     for key in [&short, &of_bot, &lasting] {
@@ -447,8 +449,14 @@ async fn a_socket_follows_what_it_is_told_to() {
         let path = format!("{}&resumeFrom={standing}", socket_path("markets,me"));
         let mut socket = Socket::open(server.address(), &path, &authorization(&ann)).await;
         assert_eq!(socket.next().await.expect("a message")["type"], "resumed");
-        let accepted = socket.next().await.expect("a message");
-        assert_eq!((&accepted["type"], &accepted["data"]["orderId"]), (&json!("order.accepted"), &order["id"]));
+        // What the close of the other market has cancelled may have been told only after that.
+        let accepted = loop {
+            let message = socket.next().await.expect("a message");
+            if message["type"] == "order.accepted" {
+                break message;
+            }
+        };
+        assert_eq!(accepted["data"]["orderId"], order["id"]);
 
         // Whoever talks without end is not listened to.
         for _ in 0..400 {
@@ -492,15 +500,29 @@ async fn a_socket_on_which_something_comes_that_is_no_message_is_closed_with_wha
     .await;
 }
 
-/// Places orders at many prices and cancels them, again and again, and closes the market.
-async fn make_noise(api: &Api, user: &User, market: &str) {
-    for _ in 0..20 {
-        let orders: Vec<Value> =
-            (1..=50).map(|cents| limit(market, "YES", "buy", &format!("0.{cents:03}"), 1)).collect();
-        api.post("/orders/batch", user, json!({ "orders": orders })).await.expect(200);
-        api.request("DELETE", &format!("/orders?marketId={market}")).by(user).send().await.expect(200);
+/// How often there is noise, and of how many orders.
+const NOISES: usize = 20;
+const ORDERS: usize = 50;
+
+/// Places orders at many prices and cancels them.
+pub(crate) async fn make_noise(api: &Api, user: &User, market: &str) {
+    let orders: Vec<Value> =
+        (1..=ORDERS).map(|cents| limit(market, "YES", "buy", &format!("0.{cents:03}"), 1)).collect();
+    api.post("/orders/batch", user, json!({ "orders": orders })).await.expect(200);
+    api.request("DELETE", &format!("/orders?marketId={market}")).by(user).send().await.expect(200);
+}
+
+/// What comes on a connection until that has come.
+async fn heard_until(socket: &mut TcpStream, wanted: &str) -> String {
+    let (started, mut text, mut is_closed) = (Instant::now(), String::new(), false);
+    while !text.contains(wanted) {
+        let end = &text[text.len().saturating_sub(500)..];
+        assert!(!is_closed && started.elapsed() < Duration::from_secs(60), "{wanted} does not come: {end}");
+        let more = raw::read(socket, Duration::from_millis(100)).await;
+        text.push_str(&more.text);
+        is_closed = more.closed;
     }
-    api.request("POST", &format!("/markets/{market}/close")).by(user).send().await.expect(200);
+    text
 }
 
 /// Threat 59: who does not read is dropped and told so, is sent no more than so much, and can go on; nobody else
@@ -523,9 +545,21 @@ async fn who_does_not_read_is_dropped_within_bounds_while_others_get_everything(
             authorization(&ann)
         );
         events.write_all(request.as_bytes()).await.expect("the server reads");
-        let reading = tokio::spawn(async move { quick.until("market.closed").await });
-        make_noise(api, &ann, &market).await;
-        let told: Vec<i64> = reading.await.expect("no panic").iter().filter_map(|told| told.id).collect();
+        let mut text = heard_until(&mut events, "event: hello").await;
+        // Whoever reads is never far behind, however busy the machine is.
+        let mut told = Vec::new();
+        for _ in 0..NOISES {
+            make_noise(api, &ann, &market).await;
+            let mut cancelled = 0;
+            while cancelled < ORDERS {
+                let message = quick.next().await;
+                cancelled += usize::from(message.kind == "order.cancelled");
+                told.push(message);
+            }
+        }
+        api.request("POST", &format!("/markets/{market}/close")).by(&ann).send().await.expect(200);
+        told.extend(quick.until("market.closed").await);
+        let told: Vec<i64> = told.iter().filter_map(|told| told.id).collect();
         let concerns =
             |event: &&Value| event["data"]["userId"] == json!(ann.id) || event["data"]["marketId"] == json!(market);
         let all = events_after(&server, begun).await;
@@ -555,8 +589,7 @@ async fn who_does_not_read_is_dropped_within_bounds_while_others_get_everything(
         assert_eq!(had, told);
 
         // The other.
-        let text = raw::read(&mut events, Duration::from_secs(5)).await.text;
-        assert!(text.contains(r#"{"type":"end","reason":"slow"}"#), "{}", &text[text.len().saturating_sub(500)..]);
+        text.push_str(&heard_until(&mut events, r#"{"type":"end","reason":"slow"}"#).await);
         let count = text.lines().filter(|line| line.starts_with("id: ")).count();
         assert!(count >= 512 && count < told.len(), "{count} of {}", told.len());
     })
@@ -580,10 +613,11 @@ async fn who_never_reads_is_cut_off() {
             authorization(&ann)
         );
         sleeper.write_all(request.as_bytes()).await.expect("the server reads");
-        while follow(api, "me").by(&ann).open().await.status().as_u16() != 429 {
-            tokio::task::yield_now().await;
+        heard_until(&mut sleeper, "event: hello").await;
+        follow(api, "me").by(&ann).send().await.refused(429, "TOO_MANY_STREAMS");
+        for _ in 0..NOISES {
+            make_noise(api, &ann, &market).await;
         }
-        make_noise(api, &ann, &market).await;
         let started = Instant::now();
         while follow(api, "me").by(&ann).open().await.status().as_u16() != 200 {
             assert!(started.elapsed() < Duration::from_secs(30), "it is not cut off");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bellwether_tests::client::limit;
 use bellwether_tests::{Installation, Server, Store, raw};
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Threat 63.
@@ -59,16 +59,18 @@ async fn sigterm_finishes_what_is_in_flight() {
         let (first, rest) = body.split_at(10);
         let head = format!(
             "POST /api/v1/transfers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nIdempotency-Key: last\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{first}",
+             Expect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{first}",
             ann.token,
             body.len()
         );
         let mut socket = TcpStream::connect(server.address()).await.expect("the server listens");
         socket.write_all(head.as_bytes()).await.expect("the server reads");
-        // By the time that several others are answered, the request is being worked on.
-        for _ in 0..20 {
-            server.api().balance(&ann).await;
+        // It says when the request is being worked on.
+        let mut goes_on = Vec::new();
+        while !goes_on.ends_with(b"\r\n\r\n") {
+            goes_on.push(socket.read_u8().await.expect("the server answers"));
         }
+        assert_eq!(goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
         server.terminate();
         // It no longer listens, and still it waits for the rest.
         let address = server.address().to_owned();

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-/// Long enough for an answer on a busy machine.
-const QUIET: Duration = Duration::from_secs(5);
+/// Long enough for an answer on a busy machine. Whoever closes the connection is not waited for.
+const QUIET: Duration = Duration::from_secs(20);
 
 #[track_caller]
 fn is_enveloped(answer: &Answer, status: u16, code: &str) {

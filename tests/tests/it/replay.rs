@@ -53,37 +53,46 @@ async fn a_sample_of_real_trades_replays_to_the_same_figures() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_outlives_the_server_that_is_killed_in_the_middle_of_it() {
     for store in Store::ALL {
-        let Some(installation) = Installation::new(store, &[]).await else { continue };
-        let mut server = Server::start(installation).await;
-        let address = server.address().to_owned();
-        let (url, sample) = (format!("http://{address}"), sample());
-        let admin = server.admin().await.email.clone();
-        let arguments = ["replay", &sample, "--url", &url, "--admin-email", &admin, "--admin-password-stdin", "--json"];
-        let mut command = server.installation().command(&arguments);
-        let mut replay =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary can be started");
-        let mut stdin = replay.stdin.take().expect("a pipe");
-        stdin.write_all(b"an administrator's pass phrase").await.expect("the password is read");
-        drop(stdin);
-        for trades in [5, 60, 120] {
-            while traded(&server).await < trades {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+        // Where the machine held us up, the replay may have ended before the first kill.
+        let mut repeats = Some(0);
+        for _ in 0..3 {
+            if repeats == Some(0) {
+                repeats = replay_killed(store).await;
             }
-            server = Server::start_at(server.kill().await, address.clone()).await;
         }
-        let output = replay.wait_with_output().await.expect("the replay can be waited for");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{said}");
-        let summary: Value = serde_json::from_str(&said).expect("JSON");
-        assert_eq!(
-            (&summary["trades"], &summary["differences"]),
-            (&Value::from(200), &Value::from(Vec::<Value>::new()))
-        );
-        assert!(summary["repeats"].as_u64().is_some_and(|repeats| repeats > 0), "no kill met the replay: {summary}");
-        let installation = server.stop().await;
-        installation.audit().await;
-        installation.remove().await;
+        assert_ne!(repeats, Some(0), "no kill met the replay");
     }
+}
+
+/// Kills a server several times while a replay runs, which must come to the right figures. How many of its requests
+/// were repeated; none where the store is not at hand.
+async fn replay_killed(store: Store) -> Option<u64> {
+    let installation = Installation::new(store, &[]).await?;
+    let mut server = Server::start(installation).await;
+    let address = server.address().to_owned();
+    let (url, sample) = (format!("http://{address}"), sample());
+    let admin = server.admin().await.email.clone();
+    let arguments = ["replay", &sample, "--url", &url, "--admin-email", &admin, "--admin-password-stdin", "--json"];
+    let mut command = server.installation().command(&arguments);
+    let mut replay = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary can be started");
+    let mut stdin = replay.stdin.take().expect("a pipe");
+    stdin.write_all(b"an administrator's pass phrase").await.expect("the password is read");
+    drop(stdin);
+    for trades in [5, 60, 120] {
+        while traded(&server).await < trades {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server = Server::start_at(server.kill().await, address.clone()).await;
+    }
+    let output = replay.wait_with_output().await.expect("the replay can be waited for");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let summary: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&summary["trades"], &summary["differences"]), (&Value::from(200), &Value::from(Vec::<Value>::new())));
+    let installation = server.stop().await;
+    installation.audit().await;
+    installation.remove().await;
+    Some(summary["repeats"].as_u64().expect("a number"))
 }
 
 /// The trades in all markets.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellwether_tests::client::PASSWORD;
+use bellwether_tests::server::free_port;
 use bellwether_tests::tokens::part;
 use bellwether_tests::{Answer, Api, Installation, Server, Store, User, on_each_store, on_each_store_with};
 use serde_json::{Value, json};
@@ -39,11 +40,11 @@ async fn me(api: &Api, user: &User) -> u16 {
 }
 
 /// Waits until an access token is good for nothing; fails where that takes much longer than the
-/// second that is promised.
+/// second that is promised, on a machine that may be busy.
 async fn is_out(api: &Api, user: &User) {
     let started = Instant::now();
     while me(api, user).await != 401 {
-        assert!(started.elapsed() < Duration::from_secs(5), "the access token is still good");
+        assert!(started.elapsed() < Duration::from_secs(20), "the access token is still good");
         tokio::task::yield_now().await;
     }
 }
@@ -146,15 +147,26 @@ async fn many_refreshes_of_one_token_leave_one_live_branch() {
 /// Threat 8: whoever lost the answer asks again, of a server that has forgotten everything too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_lost_the_answer_gets_the_same_successor_even_after_a_crash() {
+    /// So long after the first answer it is given again.
+    const GRACE: Duration = Duration::from_secs(10);
     for store in Store::ALL {
         let Some(installation) = Installation::new(store, &[]).await else { continue };
-        let server = Server::start(installation).await;
+        let mut server = Server::start(installation).await;
         let ann = server.api().sign_up("Ann").await;
-        let first = sign_in(server.api(), &ann).await;
-        let lost = Tokens::of(&refresh(server.api(), &first.refresh).await.expect(200), &ann);
-        let server = Server::start(server.kill().await).await;
+        let (mut tries, mut asked) = (0, Instant::now());
+        let (lost, answer) = loop {
+            let first = sign_in(server.api(), &ann).await;
+            let lost = Tokens::of(&refresh(server.api(), &first.refresh).await.expect(200), &ann);
+            server = Server::start(server.kill().await).await;
+            let answer = refresh(server.api(), &first.refresh).await;
+            // Where a busy machine took too long to start the server, it is tried once more.
+            if answer.status == 200 || asked.elapsed() < GRACE || tries == 3 {
+                break (lost, answer);
+            }
+            (tries, asked) = (tries + 1, Instant::now());
+        };
         let api = server.api();
-        let again = Tokens::of(&refresh(api, &first.refresh).await.expect(200), &ann);
+        let again = Tokens::of(&answer.expect(200), &ann);
         assert_eq!(again.refresh, lost.refresh);
         assert_eq!((me(api, &lost.user).await, me(api, &again.user).await), (200, 200), "both are of the session");
         refresh(api, &again.refresh).await.expect(200);
@@ -460,9 +472,4 @@ async fn servers_that_share_a_database_share_sessions_and_keys() {
     is_out(api, &key).await;
     process.kill().await.expect("the second server can be stopped");
     server.stop().await.remove().await;
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
-    listener.local_addr().expect("it has an address").port()
 }

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bellwether_tests::client::limit;
-use bellwether_tests::stream::{Listener, Socket};
-use bellwether_tests::{Answer, Api, Installation, Server, Store, User, on_each_store};
+use bellwether_tests::stream::{Listener, Socket, narrow};
+use bellwether_tests::{Answer, Api, Installation, Server, Store, User, on_each_store, on_each_store_with};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::live::make_noise;
 
 async fn set(api: &Api, user: &User, seconds: i64) -> Answer {
     let body = json!({ "timeoutSeconds": seconds });
@@ -55,8 +58,8 @@ async fn a_timer_that_is_not_pushed_ahead_cancels_what_its_sender_placed_and_not
         }
         let mut listener = Listener::open(api.request("GET", "/stream?channels=me").by(&ann)).await;
         listener.until("hello").await;
-        // It is pushed ahead from five seconds to more, and back.
-        set(api, &key, 5).await.expect(200);
+        // It is pushed ahead from a minute to more, and back to five seconds.
+        set(api, &key, 60).await.expect(200);
         set(api, &key, 600).await.expect(200);
         let shown = standing(api, &key).await;
         assert_eq!(
@@ -118,6 +121,35 @@ async fn the_last_stream_that_holds_orders_takes_them_with_it_within_seconds() {
         assert_eq!((&event["data"]["orderId"], &event["data"]["endReason"]), (&json!(open), &json!("disconnected")));
         assert!(dropped.elapsed() < Duration::from_secs(15), "it took {:?}", dropped.elapsed());
         assert!(is_open(api, &ann, &place(api, &ann, &market, "0.410").await).await);
+    })
+    .await;
+}
+
+/// Threat 59: a client that hangs takes neither what happens nor that it is dropped, and its connection stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_while_it_is_told_much_loses_its_orders() {
+    on_each_store_with(&[("STALL_TIMEOUT", "10m")], |server| async move {
+        let api = server.api();
+        let (ann, ben) = (api.sign_up("Ann").await, api.sign_up("Ben").await);
+        let (busy, quiet) = (api.open_market(&ann, json!({})).await, api.open_market(&ann, json!({})).await);
+        let authorization = |user: &User| format!("Authorization: Bearer {}\r\n", user.token);
+        let path = |route: &str| format!("/api/v1/{route}?channels=me&cancelOnDisconnect=true");
+        let socket = Socket::open_narrow(server.address(), &path("ws"), &authorization(&ann)).await;
+        let mut events = narrow(server.address()).await;
+        let (path, host, authorization) = (path("stream"), server.address(), authorization(&ben));
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}\r\n");
+        events.write_all(request.as_bytes()).await.expect("the server reads");
+        for user in [&ann, &ben] {
+            api.wait_for("/orders/cancel-after", Some(user), |standing| standing["streams"] == 1).await;
+            let open = place(api, user, &quiet, "0.400").await;
+            let started = Instant::now();
+            while is_open(api, user, &open).await {
+                assert!(started.elapsed() < Duration::from_secs(60), "the order is open still");
+                make_noise(api, user, &busy).await;
+            }
+            cancelled(api, user, &open).await;
+        }
+        drop((socket, events));
     })
     .await;
 }

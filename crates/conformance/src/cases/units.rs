@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use crate::fixtures::{self, Draft, at, nth};
 use crate::world::World;
 
-/// Locks that were freed "at once" are had again within this time.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// Locks that were freed "at once" are had again within this time, on a machine that may be busy.
+const AT_ONCE: Duration = Duration::from_secs(15);
 
 fn answer(user: UserId, key: &str) -> anyhow::Result<KeptAnswer> {
     Ok(KeptAnswer {

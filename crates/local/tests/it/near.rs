@@ -12,7 +12,7 @@ use bellwether_domain::ports::*;
 use bellwether_local::{LocalBus, LocalCache, NearCache};
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const MEGABYTE: u64 = 1 << 20;
 const LONG: Duration = Duration::from_secs(300);
@@ -179,7 +179,8 @@ async fn whoever_may_have_missed_a_notice_drops_everything() {
 /// Threats 40 and 44: the far cache comes back with what was stale before it could be told.
 #[tokio::test]
 async fn whoever_wrote_reads_what_he_wrote_although_the_far_cache_does_not_know_of_it() {
-    let (far, life, key) = (Far::new(), Duration::from_millis(400), market("a"));
+    // Longer than a busy machine takes to read once more.
+    let (far, life, key) = (Far::new(), Duration::from_secs(4), market("a"));
     let near = NearCache::open(LocalCache::new(MEGABYTE), far.clone(), life, bus()).await;
     read(&near, &key, "old").await;
     far.is_away.store(true, Ordering::SeqCst);
@@ -200,16 +201,24 @@ async fn whoever_wrote_reads_what_he_wrote_although_the_far_cache_does_not_know_
 async fn an_entry_is_as_old_as_its_lease() {
     let life = Duration::from_millis(400);
     let cache = LocalCache::with_longest_life(MEGABYTE, life);
-    let key = market("a");
-    for (loading, is_kept) in [(Duration::ZERO, true), (life, false)] {
+    // A machine that is held up makes an entry as old as it may be before it is looked for: then it is tried again.
+    let mut is_kept = false;
+    for number in 0..20 {
+        let (key, began) = (market(&format!("quick {number}")), Instant::now());
         let Lookup::Miss(Some(lease)) = cache.get(&key).await else { panic!("it is there") };
-        sleep(loading).await;
         cache.put(lease, value("v"), LONG).await;
-        let Lookup::Miss(lease) = cache.get(&key).await else {
-            assert!(is_kept, "it is shown for longer than it may be");
-            sleep(life).await;
-            continue;
-        };
-        assert!(!is_kept && lease.is_some());
+        is_kept = matches!(cache.get(&key).await, Lookup::Hit(..));
+        // Something may be taken off.
+        if is_kept || began.elapsed() < life.mul_f64(0.85) {
+            break;
+        }
     }
+    assert!(is_kept, "it is not kept");
+
+    let key = market("slow");
+    let Lookup::Miss(Some(lease)) = cache.get(&key).await else { panic!("it is there") };
+    sleep(life).await;
+    cache.put(lease, value("v"), LONG).await;
+    let found = cache.get(&key).await;
+    assert!(matches!(found, Lookup::Miss(Some(_))), "it is shown for longer than it may be: {found:?}");
 }

@@ -51,10 +51,13 @@ impl Database {
         if query.is_empty() { format!("{base}/{}", self.name) } else { format!("{base}/{}?{query}", self.name) }
     }
 
-    /// A store on it that waits for its turn as long as a crowd may need.
+    /// A store on it that waits for its turn as long as a crowd may need, and for answers and locks as long as a busy
+    /// machine may take.
     pub(crate) async fn open(&self) -> anyhow::Result<PgStore> {
-        let pool_timeout = Duration::from_secs(30);
-        Ok(PgStore::connect(&self.url(), PgOptions { pool_timeout, ..PgOptions::default() }).await?)
+        let patience = Duration::from_secs(30);
+        let options =
+            PgOptions { pool_timeout: patience, io_timeout: patience, lock_timeout: patience, ..PgOptions::default() };
+        Ok(PgStore::connect(&self.url(), options).await?)
     }
 
     /// A connection that knows nothing of the store.

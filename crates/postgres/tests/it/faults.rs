@@ -62,13 +62,15 @@ async fn a_database_that_commits_without_waiting_for_the_disk_is_refused() -> an
     Ok(())
 }
 
-/// A unit that is dropped frees its locks at once: another that would wait for none gets them.
+/// A unit that is dropped frees its locks at once: another gets them that would wait for nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_unit_frees_its_locks() -> anyhow::Result<()> {
     let database = database!();
-    let store =
-        PgStore::connect(&database.url(), PgOptions { lock_timeout: Duration::from_secs(2), ..PgOptions::default() })
-            .await?;
+    // Longer than a busy machine takes, and shorter than a transaction lasts that nobody ends.
+    let patience = Duration::from_secs(10);
+    let options =
+        PgOptions { pool_timeout: patience, io_timeout: patience, lock_timeout: patience, ..PgOptions::default() };
+    let store = PgStore::connect(&database.url(), options).await?;
     for _ in 0..20 {
         let mut unit = store.begin().await?;
         unit.accounts().lock(&[AccountId::FEES]).await?;
@@ -176,7 +178,7 @@ async fn a_connection_cut_while_committing_leaves_the_outcome_unknown() -> anyho
         let name = config.get_dbname().unwrap_or_default();
         let url = format!("postgres://{user}:{password}@{address}/{name}");
         let store =
-            PgStore::connect(&url, PgOptions { io_timeout: Duration::from_secs(3), ..PgOptions::default() }).await?;
+            PgStore::connect(&url, PgOptions { io_timeout: Duration::from_secs(20), ..PgOptions::default() }).await?;
         let mut unit = store.begin().await?;
         unit.accounts().lock(&[AccountId::FEES]).await?;
         unit.write(&Changes::default()).await?;

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bellwether_domain::audit_log::{Action, Actor, Event, Origin};
-use bellwether_domain::ids::{EventId, UserId};
-use bellwether_domain::ports::{Changes, PageRequest, Replicas, Start, Store, UserFilter};
-use bellwether_domain::text::DisplayName;
+use bellwether_domain::event::{self, MarketData};
+use bellwether_domain::ids::{EventId, MarketId, UserId};
+use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
+use bellwether_domain::money::{Credits, FeeRate};
+use bellwether_domain::ports::{Changes, MarketFilter, PageRequest, Replicas, Start, Store, UserFilter};
+use bellwether_domain::text::{DisplayName, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_postgres::{PgOptions, PgReplicas, PgStore};
 use jiff::Timestamp;
@@ -17,7 +20,8 @@ use uuid::Uuid;
 
 use crate::database::{Database, connect};
 
-const MAX_LAG: Duration = Duration::from_secs(2);
+/// Longer than a busy machine takes for what is to be seen of a replica that has just been left behind.
+const MAX_LAG: Duration = Duration::from_secs(5);
 /// How long anything is waited for.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -79,11 +83,55 @@ impl Scene {
             before: None,
             after: None,
         });
-        let mut unit = self.primary.begin().await?;
-        unit.write(&Changes { new_users: vec![user], events: event.into_iter().collect(), ..Changes::default() })
-            .await?;
-        unit.commit().await?;
+        let events = event.into_iter().collect();
+        self.write(Changes { new_users: vec![user], events, ..Changes::default() }).await?;
         Ok(id)
+    }
+
+    async fn write(&self, changes: Changes) -> anyhow::Result<()> {
+        let mut unit = self.primary.begin().await?;
+        unit.write(&changes).await?;
+        Ok(unit.commit().await?)
+    }
+
+    async fn open_market(&self, creator: UserId, slug: &str) -> anyhow::Result<Market> {
+        #[expect(clippy::disallowed_methods, reason = "an id that no other test has")]
+        let id = MarketId(Uuid::now_v7());
+        let at = Timestamp::UNIX_EPOCH;
+        let market = Market {
+            id,
+            slug: Slug::parse(slug)?,
+            question: "Will it rain?".to_owned(),
+            description: String::new(),
+            category: None,
+            tags: Vec::new(),
+            creator,
+            outcomes: ["YES", "NO"].map(|name| Outcome { name: name.to_owned(), last_price: None }).to_vec(),
+            status: MarketStatus::Open,
+            closes_at: at,
+            fee_rate: FeeRate::ZERO,
+            fee_recipient: FeeRecipient::House,
+            maker: None,
+            volume: Credits::ZERO,
+            trade_count: 0,
+            sequence: 0,
+            proposal: None,
+            resolution: None,
+            settled_at: None,
+            version: 1,
+            created_at: at,
+            updated_at: at,
+        };
+        self.write(Changes { new_markets: vec![market.clone()], ..Changes::default() }).await?;
+        Ok(market)
+    }
+
+    /// The questions of the markets that somebody opened, as he sees them.
+    async fn own_questions(&self, creator: UserId) -> anyhow::Result<Vec<String>> {
+        let page = PageRequest { sort: Vec::new(), start: Start::First, limit: 100 };
+        let filter = MarketFilter { creator: Some(creator), ..MarketFilter::default() };
+        let found = self.replicas.queries_of(Some(creator)).markets(&filter, &page).await?.items;
+        Ok(found.into_iter().map(|market| market.question).collect())
     }
 
     /// Which users a reader sees.
@@ -132,15 +180,37 @@ async fn lists_come_from_a_replica_that_is_near_enough_for_who_reads() -> anyhow
     // What was written is read at once by who wrote it and by whom it is about; others may not see it yet.
     ensure!(scene.seen_by(Some(ann)).await? == 2 && scene.seen_by(Some(ben)).await? == 2, "a writer misses its write");
     ensure!(!scene.reads_from_the_replica(Some(ann)) && !scene.reads_from_the_replica(Some(ben)));
-    ensure!(scene.seen_by(None).await? == 1, "a stranger was not answered by the replica");
+    // One that a busy machine makes late to answer is left out for a moment.
+    ensure!(sees(1, None).await.is_some(), "a stranger was not answered by the replica");
     // A replica that is left behind is left out.
     ensure!(sees(2, None).await.is_some(), "a replica that lags too far is still read from");
-    ensure!(!scene.reads_from_the_replica(None), "a replica that stands still is read from");
+    let is_left_out = until(async || (!scene.reads_from_the_replica(None)).then_some(())).await;
+    ensure!(is_left_out.is_some(), "a replica that stands still is read from");
 
     scene.pause(false).await?;
     let is_read = until(async || scene.reads_from_the_replica(Some(ann)).then_some(())).await;
     ensure!(is_read.is_some(), "the replica was not taken in again");
     ensure!(scene.seen_by(None).await? == 2 && scene.seen_by(Some(ann)).await? == 2);
+
+    // Whoever edits or deletes a market of his sees that too, though nothing else of his was written.
+    let cleo = scene.sign_up(None).await?;
+    let mut edited = scene.open_market(cleo, "edited").await?;
+    let deleted = scene.open_market(cleo, "deleted").await?;
+    let is_read = until(async || scene.reads_from_the_replica(Some(cleo)).then_some(())).await;
+    ensure!(is_read.is_some(), "the replica does not follow");
+    scene.pause(true).await?;
+    edited.question = "Will it snow?".to_owned();
+    edited.touch(Timestamp::UNIX_EPOCH);
+    let news = vec![event::Event::MarketUpdated(MarketData::of(&edited))];
+    scene.write(Changes { markets: vec![edited], news, ..Changes::default() }).await?;
+    let after_edit = scene.own_questions(cleo).await?;
+    let news = vec![event::Event::MarketDeleted(MarketData::of(&deleted))];
+    let at = Some(Timestamp::UNIX_EPOCH);
+    scene.write(Changes { deleted_markets: vec![deleted.id], news, at, ..Changes::default() }).await?;
+    let after_deletion = scene.own_questions(cleo).await?;
+    scene.pause(false).await?;
+    ensure!(after_edit.len() == 2 && after_edit.contains(&"Will it snow?".to_owned()), "{after_edit:?}");
+    ensure!(after_deletion == ["Will it snow?"], "{after_deletion:?}");
     drop(scene.database);
     Ok(())
 }

@@ -143,7 +143,8 @@ async fn the_servers_clock_counts_whatever_the_callers_say() {
     let link = connected(options).await.expect("a link");
     let limiter = RedisLimiter::new(link, LimiterClock::Server, Arc::new(Refusing));
     let key = LimitKey::of("test", b"ann");
-    let quota = Quota::new(3, SignedDuration::from_millis(1500));
+    // No busy machine takes so long for what must come within one window.
+    let quota = Quota::new(3, SignedDuration::from_secs(5));
     let said = [0, 1_800_000_000, 7].map(|second| Timestamp::from_second(second).expect("a time"));
 
     let began = Instant::now();
@@ -160,7 +161,7 @@ async fn the_servers_clock_counts_whatever_the_callers_say() {
     while !limiter.take(key, quota, said[0]).await.is_allowed {
         sleep(Duration::from_millis(10)).await;
     }
-    assert!(began.elapsed() >= Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 /// Threat 44: so what is shown is never older than that, though no invalidation was ever carried out.
@@ -171,15 +172,30 @@ async fn an_entry_is_as_old_as_its_lease() {
     let link = connected(options).await.expect("a link");
     let (cache, other) = (RedisCache::new(Arc::clone(&link)).with_longest_life(life), RedisCache::new(link));
     for (loading, is_kept) in [(Duration::ZERO, true), (life / 2, true), (life, false)] {
-        let key = CacheKey::new(CacheKind::MarketList, &loading.as_millis());
-        let began = Instant::now();
-        let Lookup::Miss(Some(lease)) = cache.get(&key).await else { panic!("it is there") };
-        sleep(loading).await;
-        cache.put(lease, Some(Bytes::from("v")), Duration::from_secs(300)).await;
-        let found = other.get(&key).await;
-        assert!(matches!(found, Lookup::Hit(..)) == is_kept, "loaded in {loading:?}: {found:?}");
-        while is_kept && matches!(other.get(&key).await, Lookup::Hit(..)) {
-            assert!(began.elapsed() < life + Duration::from_secs(2), "it is there for {:?}", began.elapsed());
+        let mut tries = 0;
+        let (key, given) = loop {
+            let key = CacheKey::new(CacheKind::MarketList, &format!("{}-{tries}", loading.as_millis()));
+            let began = Instant::now();
+            let Lookup::Miss(Some(lease)) = cache.get(&key).await else { panic!("it is there") };
+            let given = Instant::now();
+            sleep(loading).await;
+            cache.put(lease, Some(Bytes::from("v")), Duration::from_secs(300)).await;
+            let found = other.get(&key).await;
+            if matches!(found, Lookup::Hit(..)) == is_kept {
+                break (key, given);
+            }
+            // A machine that is held up makes it too old before it is looked for.
+            tries += 1;
+            let is_too_old = is_kept && began.elapsed() >= life && tries < 20;
+            assert!(is_too_old, "loaded in {loading:?}: {found:?} after {:?}", began.elapsed());
+        };
+        loop {
+            // When it was asked for counts, and not when a busy machine came to answer.
+            let age = given.elapsed();
+            if !matches!(other.get(&key).await, Lookup::Hit(..)) {
+                break;
+            }
+            assert!(age < life + Duration::from_secs(1), "it is there after {age:?}");
             sleep(Duration::from_millis(10)).await;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bellwether_redis::RedisOptions;
@@ -13,6 +14,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::time::sleep;
+
+/// The first port that is tried, and how many there are.
+const PORTS: (u32, u32) = (10_000, 20_000);
 
 /// It is killed when it is dropped.
 pub(crate) struct OwnServer {
@@ -109,9 +113,16 @@ impl Drop for OwnServer {
     }
 }
 
+/// A port that nobody listens on, below those that the kernel gives to whoever asks for any: nobody else gets it before
+/// the server listens, or while it is down.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let (first, count) = PORTS;
+    // Processes that run at the same time begin far from each other.
+    let start = std::process::id().wrapping_mul(97);
+    let numbers = (0..count).map(|_| start.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % count);
+    let mut ports = numbers.filter_map(|number| u16::try_from(first + number).ok());
+    ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
 }
 
 /// Three nodes, and a replica of the first.

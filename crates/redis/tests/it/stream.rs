@@ -52,7 +52,10 @@ async fn takes_each_event_once_on_a_server_and_on_a_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn is_read_in_consumer_groups_and_forgets_the_oldest() -> anyhow::Result<()> {
     let Some(mut server) = OwnServer::start(&["--stream-node-max-entries", "10"]) else { return Ok(()) };
-    let link = RedisLink::open(server.options());
+    let mut options = server.options();
+    // Whether it is in time is tested elsewhere: here a busy machine is no failure.
+    options.timeout = Duration::from_secs(5);
+    let link = RedisLink::open(options);
     anyhow::ensure!(link.wait_until_connected(Duration::from_secs(20)).await, "no connection");
     let log = RedisEventLog::new(Arc::clone(&link), NonZeroU32::new(20).expect("it is not zero"));
     let all = events(1..=100);
@@ -76,7 +79,7 @@ async fn is_read_in_consumer_groups_and_forgets_the_oldest() -> anyhow::Result<(
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(20), again).await?;
+    timeout(Duration::from_secs(60), again).await?;
     let sequence = newest.unwrap_or_default();
     assert_eq!(
         log.append(sequence, &events([101])).await,

@@ -27,7 +27,9 @@ fn job(n: u128) -> Job {
     }
 }
 
-fn with(jobs: MockJobs) -> Context {
+fn with(mut jobs: MockJobs) -> Context {
+    // Where the machine is held up for seconds, leases are prolonged.
+    jobs.expect_renew().returning(|claims, _| Ok(claims.iter().map(|claim| claim.job).collect()));
     Context { jobs: Arc::new(jobs), ..context(MockStore::new()) }
 }
 
@@ -180,7 +182,6 @@ async fn a_few_slow_jobs_keep_no_others_waiting() {
     queue.expect_claim().returning(move |_, _, _, _| Ok(jobs.pop().unwrap_or_default()));
     queue.expect_finish().returning(|done, _| Ok(done.iter().map(|done| done.claim.job).collect()));
     queue.expect_next_due().returning(|_| Ok(None));
-    queue.expect_renew().returning(|claims, _| Ok(claims.iter().map(|claim| claim.job).collect()));
     let fifth = Arc::new(Notify::new());
     let working = jobs::work(with(queue), Arc::new(Slow { fifth: Arc::clone(&fifth) }), stopped);
     tokio::select! {
