@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bellwether_http::{ROUTES, Route};
@@ -83,19 +83,23 @@ impl<'a> Scene<'a> {
     async fn who(&self, name: &str, things: &Things) -> Option<User> {
         let is_owners = ["owner", "revoked-key"].contains(&name) || name.starts_with("key:");
         let key = (name.to_owned(), if is_owners { things.owner.id.clone() } else { String::new() });
-        if let Some(known) = self.known.lock().unwrap().get(&key) {
+        if let Some(known) = self.known().get(&key) {
             return Some(known.clone());
         }
         let user = self.sign_in(name, things).await?;
-        self.known.lock().unwrap().insert(key, user.clone());
+        self.known().insert(key, user.clone());
         Some(user)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<(String, String), User>> {
+        self.known.lock().expect("nobody panics who holds it")
     }
 
     /// Forgets who may ask, where a route may have ended sessions or keys, or made so many that there is no room.
     fn forget_after(&self, route: &Route) {
         let ends = ["/auth/", "/users", "/api-keys"];
         if route.method != "GET" && ends.iter().any(|part| route.path.contains(part)) {
-            self.known.lock().unwrap().clear();
+            self.known().clear();
         }
     }
 
