@@ -16,7 +16,7 @@ const OF_OLDER_VERSIONS: &str = "lock";
 /// Locks that are held for as long as this is kept; the system frees them when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _held: [File; 2],
+    _held: Vec<File>,
 }
 
 /// Locks the database, wherever its file really is. What older versions lock is shared, so that they and this one keep
@@ -24,8 +24,7 @@ pub(crate) struct Lock {
 /// share a database. Other commands, such as `audit`, do not ask for it: they may run beside a server.
 pub(crate) fn take(config: &Config) -> anyhow::Result<Option<Lock>> {
     let Database::Sqlite(database) = &config.database else { return Ok(None) };
-    let folder = folder_of(database);
-    make_private_folder(folder)?;
+    make_private_folder(folder_of(database))?;
     let path = lock_file(database).with_context(|| format!("looking for the database {}", config.database))?;
     let Some(own) = hold(&path, File::try_lock)? else {
         bail!(
@@ -33,14 +32,18 @@ pub(crate) fn take(config: &Config) -> anyhow::Result<Option<Lock>> {
             config.database
         )
     };
-    let Some(shared) = hold(&folder.join(OF_OLDER_VERSIONS), File::try_lock_shared)? else {
-        bail!(
-            "another server, of an older version, is using the folder of the database {}; stop it, or choose another \
-             folder with --data-dir or --database-url",
-            config.database
-        )
-    };
-    Ok(Some(Lock { _held: [own, shared] }))
+    let mut held = vec![own];
+    for path in of_older_versions(database, &path) {
+        let Some(shared) = hold(&path, File::try_lock_shared)? else {
+            bail!(
+                "another server, of an older version, is using the folder of the database {}; stop it, or choose another \
+                 folder with --data-dir or --database-url",
+                config.database
+            )
+        };
+        held.push(shared);
+    }
+    Ok(Some(Lock { _held: held }))
 }
 
 /// Whether a server is at work on the same file, or one of an older version on any in its folder. Makes nothing.
@@ -49,8 +52,14 @@ pub(crate) fn is_taken(config: &Config) -> bool {
     let is_held = |path: &Path, lock: fn(&File) -> Result<(), TryLockError>| {
         path.exists() && matches!(hold(path, lock), Ok(None))
     };
-    lock_file(database).is_ok_and(|path| is_held(&path, File::try_lock))
-        || is_held(&folder_of(database).join(OF_OLDER_VERSIONS), File::try_lock_shared)
+    let Ok(path) = lock_file(database) else { return false };
+    is_held(&path, File::try_lock)
+        || of_older_versions(database, &path).iter().any(|path| is_held(path, File::try_lock_shared))
+}
+
+/// What an older version locks that is at work on the database, by the name that it has here or by the file's own.
+fn of_older_versions(database: &Path, lock_file: &Path) -> [PathBuf; 2] {
+    [database, lock_file].map(|path| folder_of(path).join(OF_OLDER_VERSIONS))
 }
 
 /// Beside the file that the database is, whatever links lead to it.
@@ -80,9 +89,11 @@ fn folder_of(path: &Path) -> &Path {
 
 /// A file that is locked from now on; none where somebody else holds it.
 fn hold(path: &Path, lock: fn(&File) -> Result<(), TryLockError>) -> anyhow::Result<Option<File>> {
+    // Over NFS, only what is open for reading can be shared, and only what is open for writing had for oneself.
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .open(path)
         .with_context(|| format!("opening {}", path.display()))?;
@@ -166,6 +177,12 @@ mod tests {
         assert!(old().is_none());
         drop(held);
         assert!(old().is_some());
+        // The older one is beside the file, and this one follows a link to it.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = elsewhere.path().join("b.db");
+        std::os::unix::fs::symlink(folder.path().join("a.db"), &link).unwrap();
+        let _held = old();
+        assert!(take(&on(&link)).is_err() && is_taken(&on(&link)));
     }
 
     #[test]

@@ -485,7 +485,9 @@ pub(crate) fn mask_url(url: &str) -> String {
     let parameters = parameters.map_or_else(String::new, |given| {
         let shown = given.split('&').map(|pair| match pair.split_once('=') {
             Some((name, _)) if name.to_lowercase().contains("pass") => format!("{name}={HIDDEN}"),
-            _ => pair.to_owned(),
+            Some(_) => pair.to_owned(),
+            // No parameter: it may be what comes after a question mark in a password.
+            None => HIDDEN.to_owned(),
         });
         format!("?{}", shown.collect::<Vec<_>>().join("&"))
     });
@@ -509,7 +511,11 @@ fn mask_without_scheme(text: &str) -> String {
     if text.to_lowercase().contains("pass") {
         return HIDDEN.to_owned();
     }
-    text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, place)| format!("{HIDDEN}@{place}"))
+    match text.rsplit_once('@') {
+        Some((_, place)) => format!("{HIDDEN}@{place}"),
+        None if text.starts_with("sqlite:") => text.to_owned(),
+        None => mask_place(text),
+    }
 }
 
 #[cfg(test)]
@@ -620,6 +626,8 @@ mod tests {
             "db:CANARY@ARY@db?a=b",
             "smtp://db:CANARY",
             "postgres://db:CAN/ARY",
+            "postgres://db:CAN?ARY",
+            "db:CANARY",
         ] {
             let shown = mask_url(url);
             assert!(!shown.contains("CAN") && !shown.contains("ARY") && shown.contains("db"), "{shown}");

@@ -62,11 +62,16 @@ impl GuardedCaller {
         Ok(Self { client, guard, breaker: Breaker::default(), limit })
     }
 
+    /// Looks the host up, and whether all of its addresses may be called.
+    async fn resolve(&self, url: &Url) -> Result<(), CallError> {
+        let resolved = timeout(CONNECT_LIMIT.min(self.limit), self.guard.resolve(url)).await;
+        resolved.map_err(|_| CallError::Failed("the host could not be looked up in time".to_owned()))?.map(drop)
+    }
+
     async fn send(&self, url: Url, call: &OutgoingCall) -> Result<CallAnswer, Unanswered> {
         let (started, deadline) = (Instant::now(), tokio::time::Instant::now() + self.limit);
         let too_late = || CallError::Failed(format!("there was no answer within {} s", self.limit.as_secs_f32()));
-        let resolved = timeout_at(deadline, self.guard.resolve(&url)).await.unwrap_or_else(|_| Err(too_late()));
-        resolved.map_err(|error| Unanswered { error, is_reached: false })?;
+        self.resolve(&url).await.map_err(|error| Unanswered { error, is_reached: false })?;
         let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(call.body.clone());
         for (name, value) in &call.headers {
             request = request.header(*name, value);
@@ -74,7 +79,7 @@ impl GuardedCaller {
         let response = match timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(Unanswered { error: failure(&error), is_reached: !error.is_connect() }),
-            // A connection has less time to be made: it is the answer that is late.
+            // To look the host up and to connect have less time: it is the answer that is late.
             Err(_) => return Err(Unanswered { error: too_late(), is_reached: true }),
         };
         let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
@@ -94,8 +99,7 @@ struct Unanswered {
 impl Caller for GuardedCaller {
     async fn check(&self, url: &str) -> Result<(), CallError> {
         let url = self.guard.parse(url)?;
-        let resolved = timeout(CONNECT_LIMIT, self.guard.resolve(&url)).await;
-        resolved.map_err(|_| CallError::Failed("the host could not be looked up in time".to_owned()))?.map(drop)
+        self.resolve(&url).await
     }
 
     fn hosts_left_alone(&self) -> usize {

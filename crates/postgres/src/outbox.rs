@@ -50,6 +50,8 @@ const ADVANCE: &str = "UPDATE event_cursors SET position = ? WHERE consumer = ?"
 /// How long [`Outbox::span`] waits for transactions that may have drawn a position, where it knows of none that is settled.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
+/// The same where it knows of some: most that are under way end at once.
+const BRIEF: Duration = Duration::from_millis(300);
 /// So many positions are looked at together.
 const AT_ONCE: u32 = 10_000;
 
@@ -171,10 +173,10 @@ impl PgStore {
                 continue;
             }
             // At a gap, once more: where nobody is under way, the first look has shown that it will not be filled.
-            if was_at_gap && settled > 0 {
-                break;
-            }
             if was_at_gap {
+                if settled > 0 && began.elapsed() > BRIEF {
+                    break;
+                }
                 if began.elapsed() > PATIENCE {
                     let why = "a transaction that has been running for seconds may still change the order of events";
                     return Err(StoreError::Unavailable(why.into()));

@@ -55,6 +55,8 @@ const WHOLE: u32 = 999;
 const SWEEP: Duration = Duration::from_secs(30);
 /// The pause after events were told.
 const BREATH: Duration = Duration::from_millis(5);
+/// The longest pause of a client that waits until this server is as far.
+const LONGEST_BREATH: Duration = Duration::from_millis(250);
 /// The pause after the outbox could not be read.
 const PAUSE: Duration = Duration::from_millis(500);
 /// So long a client waits until this server is as far as the one that it comes from.
@@ -222,7 +224,7 @@ impl Live {
         counted: Counted,
     ) -> Result<Stream, Error> {
         let Checked { topics, outcomes } = self.check(topics).await?;
-        let begun_at = tokio::time::Instant::now();
+        let (begun_at, mut pause) = (tokio::time::Instant::now(), BREATH);
         let (number, queue, missed) = loop {
             self.start().await?;
             let begun = match resume {
@@ -238,7 +240,8 @@ impl Live {
                 let why = "this server does not know yet that nothing comes before what another has told";
                 return Err(StoreError::Unavailable(why.into()).into());
             }
-            tokio::time::sleep(BREATH).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_BREATH);
         };
         let Queue { messages, end } = queue;
         for (market, outcomes) in outcomes {

@@ -110,15 +110,25 @@ impl Script for SetTimer {
     }
 }
 
-/// Looks at a trader's switches under their locks, and fires what is due, or what a stream that has just `ended` comes to;
-/// whether anything did.
-async fn settle_now(ctx: &Context, sender: Sender, ended: Option<SwitchId>) -> Result<bool, Error> {
-    let fired = atomically(ctx, Settle { sender, ended }).await?;
-    if fired {
+/// What came of looking at a trader's switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// There was nothing to be done.
+    Nothing,
+    /// Some have ended, and others stand for the trader.
+    Ended,
+    /// They fired.
+    Fired,
+}
+
+/// Looks at a trader's switches under their locks, and fires what is due, or what a stream that has just `ended` comes to.
+async fn settle_now(ctx: &Context, sender: Sender, ended: Option<SwitchId>) -> Result<Found, Error> {
+    let found = atomically(ctx, Settle { sender, ended }).await?;
+    if found == Found::Fired {
         tracing::info!(user = %sender.user, "a dead-man switch fired: the orders are cancelled");
         ctx.job_bell.ring(JobKind::CancelOrders);
     }
-    Ok(fired)
+    Ok(found)
 }
 
 struct Settle {
@@ -128,9 +138,9 @@ struct Settle {
 
 #[async_trait]
 impl Script for Settle {
-    type Output = bool;
+    type Output = Found;
 
-    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<bool>, Error> {
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Found>, Error> {
         let switches = unit.cancel_switches().lock_of(self.sender).await?;
         let now = ctx.clock.now();
         let Settled { fires, changed, gone } = match self.ended {
@@ -138,7 +148,7 @@ impl Script for Settle {
             None => settle(switches, now),
         };
         if changed.is_empty() && gone.is_empty() {
-            return Ok(Step::Discard(false));
+            return Ok(Step::Discard(Found::Nothing));
         }
         let mut changes = Changes { cancel_switches: changed, deleted_cancel_switches: gone, ..Changes::default() };
         if fires {
@@ -147,7 +157,7 @@ impl Script for Settle {
             changes.new_jobs.push(Job { priority: Priority::High, ..job });
         }
         unit.write(&changes).await?;
-        Ok(Step::Commit(fires))
+        Ok(Step::Commit(if fires { Found::Fired } else { Found::Ended }))
     }
 }
 
@@ -164,6 +174,8 @@ pub struct Watch {
 struct Page {
     /// How many traders' switches fired.
     fired: usize,
+    /// Whether anything was done.
+    is_settled: bool,
     /// Whether more may be due.
     is_full: bool,
 }
@@ -176,8 +188,8 @@ impl Watch {
         loop {
             let page = self.look_once(ctx).await?;
             fired = fired.saturating_add(page.fired);
-            // What did not fire although it was due is looked at when the watch looks again.
-            if !page.is_full || page.fired == 0 {
+            // Where nothing was to be done, others were at it.
+            if !page.is_full || !page.is_settled {
                 return Ok(fired);
             }
         }
@@ -197,10 +209,13 @@ impl Watch {
         let is_full = u32::try_from(due.len()).is_ok_and(|count| count >= AT_ONCE);
         due.sort_unstable();
         due.dedup();
-        let (mut page, mut failure) = (Page { fired: 0, is_full }, None);
+        let (mut page, mut failure) = (Page { fired: 0, is_settled: false, is_full }, None);
         for sender in due {
             match settle_now(ctx, sender, None).await {
-                Ok(has_fired) => page.fired = page.fired.saturating_add(usize::from(has_fired)),
+                Ok(found) => {
+                    page.fired = page.fired.saturating_add(usize::from(found == Found::Fired));
+                    page.is_settled |= found != Found::Nothing;
+                }
                 Err(error) => {
                     failure.get_or_insert(error);
                     continue;
