@@ -72,24 +72,21 @@ pub(crate) fn user(world: &World) -> anyhow::Result<User> {
     })
 }
 
-/// A market that was not written yet: open, without a maker.
-pub(crate) fn market(world: &World, creator: UserId, outcomes: usize) -> anyhow::Result<Market> {
-    let number = world.number();
-    let names: Vec<String> = match outcomes {
-        2 => vec!["YES".to_owned(), "NO".to_owned()],
-        n => (0..n).map(|i| format!("Outcome {i}")).collect(),
-    };
-    Ok(Market {
-        id: MarketId(world.id()),
-        slug: Slug::parse(&format!("market-{number}"))?,
-        question: format!("Will number {number} be drawn?"),
+/// A market of two outcomes as it is opened at that moment, which is also when it closes: without a maker, and nobody has
+/// traded in it.
+#[must_use]
+pub fn opened_market(id: MarketId, slug: Slug, creator: UserId, at: Timestamp) -> Market {
+    Market {
+        id,
+        slug,
+        question: "Will it be so?".to_owned(),
         description: String::new(),
         category: None,
         tags: Vec::new(),
         creator,
-        outcomes: names.into_iter().map(|name| Outcome { name, last_price: None }).collect(),
+        outcomes: ["YES", "NO"].map(|name| Outcome { name: name.to_owned(), last_price: None }).to_vec(),
         status: MarketStatus::Open,
-        closes_at: at(86_400)?,
+        closes_at: at,
         fee_rate: FeeRate::ZERO,
         fee_recipient: FeeRecipient::House,
         maker: None,
@@ -100,8 +97,24 @@ pub(crate) fn market(world: &World, creator: UserId, outcomes: usize) -> anyhow:
         resolution: None,
         settled_at: None,
         version: 1,
-        created_at: at(0)?,
-        updated_at: at(0)?,
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+/// A market that was not written yet: open, without a maker.
+pub(crate) fn market(world: &World, creator: UserId, outcomes: usize) -> anyhow::Result<Market> {
+    let number = world.number();
+    let names: Vec<String> = match outcomes {
+        2 => vec!["YES".to_owned(), "NO".to_owned()],
+        n => (0..n).map(|i| format!("Outcome {i}")).collect(),
+    };
+    let slug = Slug::parse(&format!("market-{number}"))?;
+    Ok(Market {
+        question: format!("Will number {number} be drawn?"),
+        outcomes: names.into_iter().map(|name| Outcome { name, last_price: None }).collect(),
+        closes_at: at(86_400)?,
+        ..opened_market(MarketId(world.id()), slug, creator, at(0)?)
     })
 }
 

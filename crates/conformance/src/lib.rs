@@ -101,6 +101,7 @@ use bellwether_domain::ports::{Jobs, Outbox, Queries, Store, WebhookLog};
 
 #[doc(hidden)]
 pub use cases::*;
+pub use fixtures::opened_market;
 #[doc(hidden)]
 pub use world::World;
 

@@ -310,10 +310,10 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_conformance::opened_market;
     use bellwether_domain::event::MarketData;
     use bellwether_domain::ids::MarketId;
-    use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, OutcomeId, Proposal, Weights};
-    use bellwether_domain::money::{Credits, FeeRate};
+    use bellwether_domain::market::{OutcomeId, Proposal, Weights};
     use bellwether_domain::text::Slug;
     use jiff::Timestamp;
 
@@ -323,38 +323,11 @@ mod tests {
         UserId(uuid::Uuid::from_u128(number))
     }
 
-    fn market_of(creator: UserId) -> Market {
-        let at = Timestamp::UNIX_EPOCH;
-        Market {
-            id: MarketId(creator.0),
-            slug: Slug::parse("rain").unwrap(),
-            question: "Will it rain?".to_owned(),
-            description: String::new(),
-            category: None,
-            tags: Vec::new(),
-            creator,
-            outcomes: Vec::new(),
-            status: MarketStatus::Open,
-            closes_at: at,
-            fee_rate: FeeRate::ZERO,
-            fee_recipient: FeeRecipient::House,
-            maker: None,
-            volume: Credits::ZERO,
-            trade_count: 0,
-            sequence: 0,
-            proposal: None,
-            resolution: None,
-            settled_at: None,
-            version: 1,
-            created_at: at,
-            updated_at: at,
-        }
-    }
-
     #[test]
     fn a_market_is_the_business_of_who_opened_it_and_who_named_or_disputed_its_outcome_but_trades_in_it_are_not() {
         let whose = |changes: Changes| concerned(&changes).collect::<HashSet<_>>();
-        let mut market = market_of(user(1));
+        let (id, slug) = (MarketId(user(1).0), Slug::parse("rain").unwrap());
+        let mut market = opened_market(id, slug, user(1), Timestamp::UNIX_EPOCH);
         let markets = vec![market.clone()];
         assert_eq!(whose(Changes { markets: markets.clone(), ..Changes::default() }), HashSet::new());
         let news = vec![Event::MarketUpdated(MarketData::of(&market))];

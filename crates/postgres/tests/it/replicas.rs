@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use bellwether_conformance::opened_market;
 use bellwether_domain::audit_log::{Action, Actor, Event, Origin};
 use bellwether_domain::event::{self, MarketData};
 use bellwether_domain::ids::{EventId, MarketId, UserId};
-use bellwether_domain::market::{FeeRecipient, Market, MarketStatus, Outcome};
-use bellwether_domain::money::{Credits, FeeRate};
+use bellwether_domain::market::Market;
 use bellwether_domain::ports::{Changes, MarketFilter, PageRequest, Replicas, Start, Store, UserFilter};
 use bellwether_domain::text::{DisplayName, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
@@ -97,31 +97,7 @@ impl Scene {
     async fn open_market(&self, creator: UserId, slug: &str) -> anyhow::Result<Market> {
         #[expect(clippy::disallowed_methods, reason = "an id that no other test has")]
         let id = MarketId(Uuid::now_v7());
-        let at = Timestamp::UNIX_EPOCH;
-        let market = Market {
-            id,
-            slug: Slug::parse(slug)?,
-            question: "Will it rain?".to_owned(),
-            description: String::new(),
-            category: None,
-            tags: Vec::new(),
-            creator,
-            outcomes: ["YES", "NO"].map(|name| Outcome { name: name.to_owned(), last_price: None }).to_vec(),
-            status: MarketStatus::Open,
-            closes_at: at,
-            fee_rate: FeeRate::ZERO,
-            fee_recipient: FeeRecipient::House,
-            maker: None,
-            volume: Credits::ZERO,
-            trade_count: 0,
-            sequence: 0,
-            proposal: None,
-            resolution: None,
-            settled_at: None,
-            version: 1,
-            created_at: at,
-            updated_at: at,
-        };
+        let market = opened_market(id, Slug::parse(slug)?, creator, Timestamp::UNIX_EPOCH);
         self.write(Changes { new_markets: vec![market.clone()], ..Changes::default() }).await?;
         Ok(market)
     }
