@@ -174,10 +174,8 @@ pub struct Watch {
 struct Page {
     /// How many traders' switches fired.
     fired: usize,
-    /// Whether anything was done.
-    is_settled: bool,
-    /// Whether more may be due.
-    is_full: bool,
+    /// Whether more may be due. Where nothing was to be done with these, others are at it.
+    goes_on: bool,
 }
 
 impl Watch {
@@ -188,8 +186,7 @@ impl Watch {
         loop {
             let page = self.look_once(ctx).await?;
             fired = fired.saturating_add(page.fired);
-            // Where nothing was to be done, others were at it.
-            if !page.is_full || !page.is_settled {
+            if !page.goes_on {
                 return Ok(fired);
             }
         }
@@ -209,12 +206,12 @@ impl Watch {
         let is_full = u32::try_from(due.len()).is_ok_and(|count| count >= AT_ONCE);
         due.sort_unstable();
         due.dedup();
-        let (mut page, mut failure) = (Page { fired: 0, is_settled: false, is_full }, None);
+        let (mut page, mut failure) = (Page::default(), None);
         for sender in due {
             match settle_now(ctx, sender, None).await {
                 Ok(found) => {
                     page.fired = page.fired.saturating_add(usize::from(found == Found::Fired));
-                    page.is_settled |= found != Found::Nothing;
+                    page.goes_on |= is_full && found != Found::Nothing;
                 }
                 Err(error) => {
                     failure.get_or_insert(error);
@@ -223,7 +220,7 @@ impl Watch {
             }
             // However long all of them take: it is one that takes long which shows an outage.
             if !self.is_steady(ctx.clock.now()) {
-                page.is_full = false;
+                page.goes_on = false;
                 break;
             }
         }
