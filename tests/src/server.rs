@@ -52,6 +52,10 @@ pub struct Installation {
     settings: Vec<(String, String)>,
 }
 
+/// What makes tests quick, and patient with a machine that has other work for seconds.
+const USUAL: [(&str, &str); 4] =
+    [("PASSWORD_COST", "4"), ("TICK_INTERVAL", "50ms"), ("LOG_FORMAT", "json"), ("DATABASE_TIMEOUT", "30s")];
+
 /// All tests come from one address. Those of limits set their own.
 const UNLIMITED: [(&str, &str); 9] = [
     ("LIMIT_PUBLIC", "1000000000/1m"),
@@ -83,7 +87,7 @@ impl Installation {
             }
         };
         let folder = temporary_folder();
-        let settings = [("PASSWORD_COST", "4"), ("TICK_INTERVAL", "50ms"), ("LOG_FORMAT", "json")]
+        let settings = USUAL
             .iter()
             .chain(&UNLIMITED)
             .chain(settings)

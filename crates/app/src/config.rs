@@ -88,6 +88,8 @@ pub(crate) struct Config {
     pub(crate) database: Database,
     /// The most connections to it.
     pub(crate) database_connections: usize,
+    /// How long it may take to answer.
+    pub(crate) database_timeout: Duration,
     /// Replicas that lists are read from.
     pub(crate) read_urls: Vec<Secret>,
     /// How far these may lag.
@@ -245,6 +247,11 @@ impl Config {
             ),
             database: reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir)),
             database_connections,
+            database_timeout: reader.std_duration(
+                "database_timeout",
+                SignedDuration::from_secs(1),
+                SignedDuration::from_mins(1),
+            ),
             read_urls: reader.read("read_urls", "postgres://… of replicas of a postgres://… database_url", |t| {
                 read_urls(t, settings.get("database_url"))
             }),

@@ -235,6 +235,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "16",
         "the most connections to PostgreSQL, beside one that listens, or readers of SQLite, of which there are 8 at most; 1 to 1000",
     ),
+    setting(
+        "database_timeout",
+        "5s",
+        "how long PostgreSQL may take to accept a connection or to answer a statement, `1s` to `1m`; then the request is answered 503",
+    ),
     setting("shutdown_timeout", "30s", "how long requests may take to end when the server stops, `0s` to `10m`"),
     setting(
         "audit_at",

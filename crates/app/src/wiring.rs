@@ -87,8 +87,7 @@ impl Backend {
                 store.map(Arc::new).map(Self::Sqlite)
             }
             Database::Postgres(url) => {
-                let max_connections = config.database_connections;
-                let options = PgOptions { max_connections, start_patience, ..PgOptions::default() };
+                let options = PgOptions { start_patience, ..pg_options(config) };
                 PgStore::connect(url, options).await.map(Arc::new).map(Self::Postgres)
             }
         };
@@ -255,15 +254,22 @@ fn webhooks(config: &Config, backend: &Backend, master: &MasterKey) -> anyhow::R
     })
 }
 
+fn pg_options(config: &Config) -> PgOptions {
+    PgOptions {
+        max_connections: config.database_connections,
+        io_timeout: config.database_timeout,
+        ..PgOptions::default()
+    }
+}
+
 /// The replicas of a PostgreSQL, where some are configured.
 fn replicas(config: &Config, backend: &Backend) -> anyhow::Result<Option<Arc<dyn Replicas>>> {
     let Backend::Postgres(primary) = backend else { return Ok(None) };
     if config.read_urls.is_empty() {
         return Ok(None);
     }
-    let options = PgOptions { max_connections: config.database_connections, ..PgOptions::default() };
     let urls: Vec<String> = config.read_urls.iter().map(|url| url.0.clone()).collect();
-    let replicas = PgReplicas::start(Arc::clone(primary), &urls, options, config.read_max_lag);
+    let replicas = PgReplicas::start(Arc::clone(primary), &urls, pg_options(config), config.read_max_lag);
     Ok(Some(Arc::new(replicas.context("read_urls")?)))
 }
 

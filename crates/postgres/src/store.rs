@@ -160,7 +160,9 @@ impl PgStore {
 fn is_worth_waiting(error: &StoreError) -> bool {
     let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     matches!(error, StoreError::Unavailable(_))
-        && ["refused", "starting up", "shutting down", "recovery", "reset"].iter().any(|text| source.contains(text))
+        && ["refused", "starting up", "shutting down", "recovery", "reset", "Timeout", "did not answer"]
+            .iter()
+            .any(|text| source.contains(text))
 }
 
 fn pool(

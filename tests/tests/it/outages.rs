@@ -33,7 +33,9 @@ fn redirected(url: &str, address: &str) -> (String, String) {
 /// answer is done once when it is repeated with its key, a commit that was held up on its way included.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_database_is_answered_503_and_served_again_when_it_thaws() {
-    let Some(mut installation) = Installation::new(Store::Postgres, &[]).await else { return };
+    let Some(mut installation) = Installation::new(Store::Postgres, &[("DATABASE_TIMEOUT", "3s")]).await else {
+        return;
+    };
     let url = installation.database_url().expect("PostgreSQL has a URL").to_owned();
     let proxy = Proxy::to(redirected(&url, "").0).await;
     installation.set_database_url(redirected(&url, &proxy.address().to_string()).1);
@@ -63,6 +65,8 @@ async fn a_frozen_database_is_answered_503_and_served_again_when_it_thaws() {
         api.request("GET", "//livez").send().await.expect(200);
         key += 1;
     }
+
+    assert!(server.logged().contains("within 3000 ms"), "database_timeout is not what was waited for");
 
     proxy.thaw();
     let thawed = Instant::now();
