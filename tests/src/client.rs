@@ -75,18 +75,10 @@ impl Api {
     /// client should: for tests that send more at once than a small machine can do in time.
     ///
     /// # Panics
-    /// When it stays too busy.
+    /// When it stays too busy, or cannot be reached.
     pub async fn post_patiently(&self, path: &str, user: &User, body: Value) -> Answer {
-        let (key, started) = (uuid_hex(), Instant::now());
-        loop {
-            let answer = self.request("POST", path).by(user).key(&key).json(&body).send().await;
-            if answer.status != 503 {
-                return answer;
-            }
-            assert!(started.elapsed() < Duration::from_secs(60), "{} stays {}", answer.shown, answer.text);
-            assert!(!answer.header("retry-after").is_empty(), "503 without Retry-After: {}", answer.text);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let request = self.request("POST", path).by(user).fresh_key().json(&body);
+        request.try_send_patiently().await.unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
     /// Signs somebody up and in; the address begins with the name.
@@ -157,7 +149,7 @@ impl Api {
             if wanted(&data) {
                 return data;
             }
-            assert!(started.elapsed() < Duration::from_secs(30), "GET {path} stays {data}");
+            assert!(started.elapsed() < Duration::from_secs(60), "GET {path} stays {data}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -282,6 +274,24 @@ impl Request {
         let text = response.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(Answer { status, headers, body, text, shown: self.shown })
+    }
+
+    /// Sends it, if the server can be reached, and again where that is too busy (503).
+    ///
+    /// # Panics
+    /// When it stays too busy.
+    pub async fn try_send_patiently(self) -> Result<Answer, reqwest::Error> {
+        let started = Instant::now();
+        loop {
+            let builder = self.builder.try_clone().expect("a body that is there as a whole");
+            let answer = Self { builder, shown: self.shown.clone() }.try_send().await?;
+            if answer.status != 503 {
+                return Ok(answer);
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{} stays {}", answer.shown, answer.text);
+            assert!(!answer.header("retry-after").is_empty(), "503 without Retry-After: {}", answer.text);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Sends it.

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// How long a message may take to arrive.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A message as it arrived.
 #[derive(Debug, Clone)]
@@ -61,6 +61,8 @@ pub enum Manner {
 #[derive(Debug, Clone)]
 pub struct Receiver {
     address: String,
+    /// What it does with the first message, as long as that has not come.
+    first: Arc<Mutex<Option<Manner>>>,
     manner: watch::Sender<Manner>,
     arrived: Arc<Mutex<Vec<Message>>>,
 }
@@ -71,9 +73,26 @@ impl Receiver {
     /// # Panics
     /// When there is none.
     pub async fn start(manner: Manner) -> Self {
+        Self::start_otherwise(None, manner).await
+    }
+
+    /// Starts one on a free port that does one thing with the first message, and another with all others.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn start_with(first: Manner, others: Manner) -> Self {
+        Self::start_otherwise(Some(first), others).await
+    }
+
+    async fn start_otherwise(first: Option<Manner>, manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it has an address").to_string();
-        let receiver = Self { address, manner: watch::Sender::new(manner), arrived: Arc::default() };
+        let receiver = Self {
+            address,
+            first: Arc::new(Mutex::new(first)),
+            manner: watch::Sender::new(manner),
+            arrived: Arc::default(),
+        };
         let serving = receiver.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -124,8 +143,8 @@ impl Receiver {
         let mut stream = BufReader::new(stream);
         while let Some(message) = read(&mut stream).await {
             self.arrived.lock().unwrap_or_else(PoisonError::into_inner).push(message);
-            let manner = *self.manner.borrow();
-            match manner {
+            let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match first.unwrap_or_else(|| *self.manner.borrow()) {
                 Manner::Answers(head) => {
                     let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 4\r\n\r\nsaid");
                     if stream.write_all(answer.as_bytes()).await.is_err() {

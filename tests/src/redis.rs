@@ -13,7 +13,7 @@ use crate::server::free_port;
 /// What Redis and Valkey are called.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
 /// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// It is killed when it is dropped.
 #[derive(Debug)]

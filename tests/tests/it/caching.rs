@@ -208,7 +208,7 @@ async fn when_all_connections_are_taken_reads_are_refused_soon_and_done_again_wh
         drop(held);
         let started = Instant::now();
         while read(api, &format!("/markets/{market}")).await.status != 200 {
-            assert!(started.elapsed() < Duration::from_secs(20), "it does not recover");
+            assert!(started.elapsed() < Duration::from_secs(60), "it does not recover");
         }
         if prompt == 2 {
             break;

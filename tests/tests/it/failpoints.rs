@@ -73,7 +73,7 @@ impl Scene {
         }
         let path = format!("/markets/{}", self.market);
         loop {
-            let market = api.request("GET", &path).try_send().await.map_err(|_| Gone)?;
+            let market = api.request("GET", &path).try_send_patiently().await.map_err(|_| Gone)?;
             if !market.data()["settledAt"].is_null() {
                 return Ok(());
             }
@@ -83,7 +83,7 @@ impl Scene {
 
     /// A step that is refused as done already when it is repeated.
     async fn once(&self, request: Request) -> Result<(), Gone> {
-        let answer = request.try_send().await.map_err(|_| Gone)?;
+        let answer = request.try_send_patiently().await.map_err(|_| Gone)?;
         assert!([200, 409].contains(&answer.status), "{}", answer.text);
         Ok(())
     }
@@ -108,7 +108,7 @@ struct Keyed<'a> {
 impl Keyed<'_> {
     async fn post(&mut self, path: &str, user: &User, body: Value) -> Result<Value, Gone> {
         let request = self.api.request("POST", path).by(user).key(&format!("step-{}", self.next)).json(&body);
-        let data = request.try_send().await.map_err(|_| Gone)?.expect(201).data().clone();
+        let data = request.try_send_patiently().await.map_err(|_| Gone)?.expect(201).data().clone();
         match self.known.get(self.next) {
             Some(known) => assert_eq!(&data, known, "what was acknowledged has changed"),
             None => self.known.push(data.clone()),

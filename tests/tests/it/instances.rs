@@ -402,7 +402,7 @@ async fn what_a_dead_server_did_not_end_is_ended_by_those_who_hear_of_its_commit
         writer.api().post("/orders", &reader.ann, order).await.expect(201);
         writer.kill().await;
         // Hearing of it may take a while on a busy machine, though far from a minute.
-        let patience = Duration::from_secs(20);
+        let patience = Duration::from_secs(60);
         agrees_within(patience, reader.server.api(), &reader.path, |answer| best_bid(answer) == &price).await;
     }
     reader.stop().await;

@@ -276,7 +276,7 @@ async fn whoever_comes_back_when_told_to_is_let_in() {
         let started = Instant::now();
         while ask().await.status != 429 {}
         while ask().await.status == 429 {
-            assert!(started.elapsed() < Duration::from_secs(20), "it stays closed");
+            assert!(started.elapsed() < Duration::from_secs(60), "it stays closed");
             tokio::task::yield_now().await;
         }
         assert!(started.elapsed() >= Duration::from_secs(1), "it was never closed");

@@ -44,7 +44,7 @@ async fn me(api: &Api, user: &User) -> u16 {
 async fn is_out(api: &Api, user: &User) {
     let started = Instant::now();
     while me(api, user).await != 401 {
-        assert!(started.elapsed() < Duration::from_secs(20), "the access token is still good");
+        assert!(started.elapsed() < Duration::from_secs(60), "the access token is still good");
         tokio::task::yield_now().await;
     }
 }
@@ -403,7 +403,7 @@ async fn keys_are_rotated_under_a_running_server_and_nobody_is_signed_out() {
         let started = Instant::now();
         let mut new = sign_in(api, &ann).await;
         while kid(&new.user) == old {
-            assert!(started.elapsed() < Duration::from_secs(20), "the rotation is not picked up");
+            assert!(started.elapsed() < Duration::from_secs(60), "the rotation is not picked up");
             new = Tokens::of(&refresh(api, &new.refresh).await.expect(200), &ann);
             // Whichever key signed, and whatever is published meanwhile: both tokens are good.
             assert_eq!((me(api, &new.user).await, me(api, &ann).await), (200, 200));
