@@ -8,12 +8,14 @@
 
 mod account;
 pub(crate) mod install;
+pub(crate) mod memory;
 mod postgres;
 mod redis;
 mod sandbox;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -100,12 +102,20 @@ pub(crate) enum Own {
 
 impl Services {
     /// Takes the servers that DATABASE_URL, REDIS_URL and REDIS_CLUSTER_URL name, and starts what else `needs` asks
-    /// for, after installing it if that is possible.
+    /// for, after installing it if that is possible. Their data are on the disk.
     ///
     /// # Errors
     /// When a server is neither there nor installable, or does not start: the message says how to
     /// get it by hand.
     pub(crate) async fn start(needs: Needs, interrupts: &Interrupts) -> anyhow::Result<Self> {
+        Self::start_in(None, needs, interrupts).await
+    }
+
+    /// The same, with the data in memory where a folder in it is given.
+    ///
+    /// # Errors
+    /// As [`Services::start`].
+    pub(crate) async fn start_in(memory: Option<&Path>, needs: Needs, interrupts: &Interrupts) -> anyhow::Result<Self> {
         let mut services = Self {
             database_url: given("DATABASE_URL", needs.postgres),
             replica_url: given("DATABASE_REPLICA_URL", needs.replica),
@@ -125,7 +135,7 @@ impl Services {
             return Ok(services);
         }
         let programs = install::find_or_install(missing, interrupts).await?;
-        let mut sandbox = Sandbox::create()?;
+        let mut sandbox = Sandbox::create(memory)?;
         if let Some(programs) = &programs.postgres {
             let primary = postgres::start(programs, &mut sandbox, interrupts).await?;
             if missing.replica {

@@ -12,14 +12,15 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::interrupts::Interrupts;
-use crate::services::{Needs, Services, install};
+use crate::services::{Needs, Services, install, memory};
 use crate::{cargo, process};
 
 /// Runs the tests; the exit code is that of the first command that failed.
 pub(crate) async fn run(args: &[OsString], interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
     // Before the servers start: a build that fails should fail quickly.
     let server = cargo::build_server(false, interrupts).await?;
-    let services = Services::start(Needs::ALL, interrupts).await?;
+    let memory = memory::folder();
+    let services = Services::start_in(memory.as_deref(), Needs::ALL, interrupts).await?;
     install::tracer(interrupts).await?;
 
     let nextest = cargo::has_nextest();
@@ -38,6 +39,9 @@ pub(crate) async fn run(args: &[OsString], interrupts: &Interrupts) -> anyhow::R
         }
     }
     command.args(args).envs(services.env()).env("BELLWETHER_BIN", &server);
+    if let Some(memory) = &memory {
+        command.env("TMPDIR", memory);
+    }
     let status = process::run(command, interrupts).await?;
     if !status.success() {
         return Ok(process::exit_code(status));

@@ -145,15 +145,17 @@ impl Place {
     async fn serve(&self, port: u16, sandbox: &mut Sandbox, interrupts: &Interrupts) -> anyhow::Result<bool> {
         let mut server = sandbox.command(&self.programs.join("postgres"), &self.folder, &self.log)?;
         server.arg("-D").arg(&self.data).args(["-p", &port.to_string()]);
+        // Log files are used again rather than removed, as they are where a server has run for a while; in memory there
+        // is no need for so many.
+        let kept = if sandbox.is_in_memory() { ["80MB", "1GB"] } else { ["2GB", "4GB"] };
         for setting in [
             "listen_addresses=127.0.0.1".to_owned(),
             format!("unix_socket_directories={}", self.folder.display()),
             // As in production: what is acknowledged is on the disk.
             "synchronous_commit=on".to_owned(),
             "max_connections=200".to_owned(),
-            // Log files are used again rather than removed, as they are where a server has run for a while.
-            "min_wal_size=2GB".to_owned(),
-            "max_wal_size=4GB".to_owned(),
+            format!("min_wal_size={}", kept[0]),
+            format!("max_wal_size={}", kept[1]),
         ] {
             server.args(["-c", &setting]);
         }

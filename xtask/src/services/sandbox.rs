@@ -48,16 +48,17 @@ rm -rf -- "$1"
 #[derive(Debug)]
 pub(super) struct Sandbox {
     account: Account,
+    in_memory: bool,
     folder: Option<TempDir>,
     servers: Vec<(&'static str, Child)>,
     watchman: Option<(Child, ChildStdin)>,
 }
 
 impl Sandbox {
-    /// Makes the folder.
-    pub(super) fn create() -> anyhow::Result<Self> {
+    /// Makes the folder, in that folder in memory or else where temporary files are.
+    pub(super) fn create(memory: Option<&Path>) -> anyhow::Result<Self> {
         let account = Account::for_servers()?;
-        let parent = account.temporary_folder();
+        let parent = memory.map_or_else(|| account.temporary_folder(), Path::to_owned);
         let folder =
             tempfile::Builder::new().prefix("bellwether-services-").tempdir_in(&parent).with_context(|| {
                 format!("cannot create a folder in {}; set TMPDIR to a folder that can be written to", parent.display())
@@ -66,12 +67,18 @@ impl Sandbox {
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711))
             .with_context(|| format!("cannot open {} to the servers", folder.path().display()))?;
         let watchman = post_watchman(folder.path())?;
-        Ok(Self { account, folder: Some(folder), servers: Vec::new(), watchman: Some(watchman) })
+        let in_memory = memory.is_some();
+        Ok(Self { account, in_memory, folder: Some(folder), servers: Vec::new(), watchman: Some(watchman) })
     }
 
     /// Whom the servers run as.
     pub(super) fn account(&self) -> Account {
         self.account
+    }
+
+    /// Whether what the servers write takes memory.
+    pub(super) const fn is_in_memory(&self) -> bool {
+        self.in_memory
     }
 
     /// A path inside the folder.
@@ -228,7 +235,7 @@ mod tests {
 
     /// A sandbox with something that would run for ever; the process and the folder.
     fn occupied() -> (Sandbox, Pid, PathBuf) {
-        let mut sandbox = Sandbox::create().expect("a sandbox");
+        let mut sandbox = Sandbox::create(None).expect("a sandbox");
         let folder = sandbox.path("");
         let log = sandbox.path("log");
         let mut command = sandbox.command(Path::new("/bin/sleep"), &folder, &log).expect("a command");
