@@ -125,9 +125,9 @@ impl Call {
         self.request.method() == Method::HEAD
     }
 
-    /// What a connection needs to become something other than HTTP.
-    pub(crate) fn into_parts(self) -> (HttpRequest, Payload) {
-        (self.request, self.payload)
+    /// What comes after the head, for a connection that becomes something other than HTTP.
+    pub(crate) fn take_payload(&mut self) -> Payload {
+        std::mem::replace(&mut self.payload, Payload::None)
     }
 
     /// Lets a caller in who has what the route needs.

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::auth::{self, Bearer, Known};
+use crate::call::Call;
 use crate::envelope::header_value;
 use crate::faults::Fault;
 
@@ -47,8 +48,7 @@ pub(crate) struct Counted {
 impl Counted {
     /// Counts a request.
     pub(crate) async fn of(request: &ServiceRequest, app: &App, client: Client, now: Timestamp) -> Self {
-        let (ctx, limits) = (app.ctx(), &app.ctx().policy.limits);
-        let block = client.block(limits);
+        let block = client.block(&app.ctx().policy.limits);
         let who = match auth::bearer_if_any(request.headers()) {
             Some(Ok(token)) => match identify(app, token, block, now).await {
                 Ok(who) => who,
@@ -59,7 +59,13 @@ impl Counted {
         if let Some(known) = who {
             request.extensions_mut().insert(Known(known));
         }
-        let (rule, standing) = match who.flatten() {
+        Self::count(app, who.flatten(), block, now).await
+    }
+
+    /// Counts something for whoever asks for it.
+    async fn count(app: &App, who: Option<Bearer>, block: AddressBlock, now: Timestamp) -> Self {
+        let (ctx, limits) = (app.ctx(), &app.ctx().policy.limits);
+        let (rule, standing) = match who {
             Some(who) => (limits.user, ctx.limiter.count(limits.user, who.subject().as_bytes(), now).await),
             None => (limits.public, ctx.limiter.count(limits.public, block.subject().as_bytes(), now).await),
         };
@@ -82,6 +88,26 @@ impl Counted {
                 headers.insert(name, value);
             }
         }
+    }
+}
+
+/// For whom the subscriptions on a WebSocket are counted: for whom its request was, and by the same rule.
+pub(crate) struct Subscriptions {
+    who: Option<Bearer>,
+    block: AddressBlock,
+}
+
+impl Subscriptions {
+    /// Of the WebSocket that a request asks for.
+    pub(crate) fn of(call: &Call) -> Self {
+        let who = call.request().extensions().get::<Known>().and_then(|known| known.0);
+        Self { who, block: call.from() }
+    }
+
+    /// Counts one.
+    pub(crate) async fn count(&self, app: &App) -> Result<(), Fault> {
+        let counted = Counted::count(app, self.who, self.block, app.ctx().clock.now()).await;
+        counted.fault().map_or(Ok(()), Err)
     }
 }
 

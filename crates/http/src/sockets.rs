@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::call::Call;
 use crate::faults::{Detail, Fault};
+use crate::limits::Subscriptions;
 use crate::live::{follow, follows_itself, heartbeat, topics_of};
 
 /// So many heartbeats of a WebSocket may go unanswered.
@@ -29,18 +30,19 @@ const MOST_MESSAGES: u32 = 300;
 const LONGEST_ID: usize = 64;
 
 /// `GET /ws`.
-pub(crate) async fn socket(call: Call) -> Result<HttpResponse, Fault> {
+pub(crate) async fn socket(mut call: Call) -> Result<HttpResponse, Fault> {
     if call.header("upgrade").is_none_or(|upgrade| !upgrade.eq_ignore_ascii_case("websocket")) {
         let detail =
             Detail::of("Upgrade", "required", "must be websocket: this is for WebSockets; GET /stream is plain HTTP");
         return Err(Fault::unknown("VALIDATION_ERROR", vec![detail]));
     }
+    // Before anything is held for the stream, whose end would cancel orders: what is no handshake changes nothing.
+    let mut payload = call.take_payload();
+    let body = web::Payload::from_request(call.request(), &mut payload).await.map_err(no_handshake)?;
+    let (answer, session, incoming) = actix_ws::handle(call.request(), body).map_err(no_handshake)?;
     let (stream, caller) = follow(&call).await?;
-    let app = call.shared_app();
-    let (request, mut payload) = call.into_parts();
-    let body = web::Payload::from_request(&request, &mut payload).await.map_err(no_handshake)?;
-    let (answer, session, incoming) = actix_ws::handle(&request, body).map_err(no_handshake)?;
-    let client = Box::new(Client { app, caller, session, stream, said: 0 });
+    let counted = Subscriptions::of(&call);
+    let client = Box::new(Client { app: call.shared_app(), caller, counted, session, stream, said: 0 });
     rt::spawn(client.speak(Box::new(incoming.max_frame_size(LONGEST_MESSAGE))));
     Ok(answer)
 }
@@ -101,6 +103,7 @@ impl Asked {
 struct Client {
     app: web::Data<App>,
     caller: Option<Caller>,
+    counted: Subscriptions,
     session: Session,
     stream: Box<Stream>,
     /// How many messages have come since the last heartbeat.
@@ -248,8 +251,9 @@ impl Client {
             let message = "must be at most 100 markets, with those that are followed already";
             return Err(Fault::invalid(vec![Detail::of("channels", "too_many", message)]));
         }
-        let live = self.app.live();
-        let checked = self.app.run(async move { live.check(topics).await }).await?;
+        self.counted.count(&self.app).await?;
+        let (live, new) = (self.app.live(), self.stream.new_of(topics));
+        let checked = self.app.run(async move { live.check(new).await }).await?;
         self.stream.subscribe(checked, id);
         Ok(())
     }

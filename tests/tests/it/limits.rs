@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bellwether_tests::client::PASSWORD;
 use bellwether_tests::mail::wait_for_written;
-use bellwether_tests::stream::Listener;
+use bellwether_tests::stream::{Listener, Socket};
 use bellwether_tests::{Answer, Api, Request, User, on_each_store_with};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -264,6 +264,22 @@ async fn keys_that_are_none_are_looked_up_only_so_often() {
             try_key(number).await.refused(401, "UNAUTHENTICATED");
         }
         is_limited(&try_key(20).await, "unknown_keys", "q=20;w=3600");
+    })
+    .await;
+}
+
+/// Each asks the store, as a request does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_subscribed_to_on_a_websocket_counts_as_requests() {
+    on_each_store_with(&[("LIMIT_PUBLIC", "5/1h")], |server| async move {
+        let mut socket = Socket::open(server.address(), "/api/v1/ws?channels=markets", "").await;
+        assert_eq!(socket.next().await.expect("a message")["type"], json!("hello"));
+        for wanted in ["subscribed", "subscribed", "subscribed", "subscribed", "error"] {
+            socket.say(&json!({ "op": "subscribe", "channels": ["markets"], "id": 1 }).to_string()).await;
+            let answer = socket.next().await.expect("a message");
+            assert_eq!(answer["type"], json!(wanted), "{answer}");
+            assert!(wanted != "error" || answer["data"]["code"] == "RATE_LIMITED", "{answer}");
+        }
     })
     .await;
 }

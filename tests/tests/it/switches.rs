@@ -120,7 +120,16 @@ async fn the_last_stream_that_holds_orders_takes_them_with_it_within_seconds() {
         let event = onlooker.until("order.cancelled").await.pop().expect("an event").json;
         assert_eq!((&event["data"]["orderId"], &event["data"]["endReason"]), (&json!(open), &json!("disconnected")));
         assert!(dropped.elapsed() < Duration::from_secs(15), "it took {:?}", dropped.elapsed());
-        assert!(is_open(api, &ann, &place(api, &ann, &market, "0.410").await).await);
+
+        let kept = place(api, &ann, &market, "0.410").await;
+        let no_handshake = api.request("GET", "/ws?channels=me&cancelOnDisconnect=true").by(&ann);
+        no_handshake.header("Upgrade", "websocket").send().await.refused(400, "VALIDATION_ERROR");
+        assert_eq!(standing(api, &ann).await["streams"], json!(0), "what was no stream ends nothing");
+        let other = place(api, &ann, &market, "0.420").await;
+        api.request("DELETE", &format!("/orders/{other}")).by(&ann).send().await.expect(200);
+        let event = onlooker.until("order.cancelled").await.pop().expect("an event").json;
+        assert_eq!(event["data"]["orderId"], json!(other));
+        assert!(is_open(api, &ann, &kept).await);
     })
     .await;
 }

@@ -29,15 +29,15 @@ pub(super) struct Book {
 /// What is known of a market's books.
 enum Known {
     /// They are being read; what has changed meanwhile, and who waits for them.
-    Loading { first: u64, changes: Vec<BookData>, waiting: Vec<u64> },
+    Loading { load: u64, changes: Vec<BookData>, waiting: Vec<u64> },
     /// Whole, by the place of their outcome.
     Whole(BTreeMap<u8, Book>),
 }
 
 /// What is to be done for who wants a market's books.
 pub(super) enum Wanted {
-    /// They are to be read, and handed in with [`Books::loaded`].
-    Load,
+    /// They are to be read, and handed in with [`Books::loaded`] by this number.
+    Load(u64),
     /// Somebody else reads them; one is told when they are there.
     Wait,
     /// Here they are.
@@ -46,7 +46,12 @@ pub(super) enum Wanted {
 
 /// The books of markets that are followed.
 #[derive(Default)]
-pub(super) struct Books(HashMap<MarketId, Known>);
+pub(super) struct Books {
+    known: HashMap<MarketId, Known>,
+    /// How often books were asked for. Each load has its number: one that was given up, and what it has read, is not taken
+    /// for the next one of the same market, although both may be for the same stream.
+    loads: u64,
+}
 
 impl Book {
     /// A book that was read.
@@ -125,64 +130,66 @@ fn apply(books: &mut BTreeMap<u8, Book>, change: &BookData) -> Vec<BookChecksum>
 impl Books {
     /// Somebody wants the books of a market.
     pub(super) fn want(&mut self, market: MarketId, who: u64) -> Wanted {
-        match self.0.get_mut(&market) {
+        match self.known.get_mut(&market) {
             Some(Known::Whole(books)) => Wanted::Here(snapshot(market, books)),
             Some(Known::Loading { waiting, .. }) => {
                 waiting.push(who);
                 Wanted::Wait
             }
             None => {
-                self.0.insert(market, Known::Loading { first: who, changes: Vec::new(), waiting: vec![who] });
-                Wanted::Load
+                self.loads = self.loads.wrapping_add(1);
+                let load = self.loads;
+                self.known.insert(market, Known::Loading { load, changes: Vec::new(), waiting: vec![who] });
+                Wanted::Load(load)
             }
         }
     }
 
-    /// Whether the books of a market are still wanted by whoever wanted them first.
-    pub(super) fn is_loading(&self, market: MarketId, who: u64) -> bool {
-        matches!(self.0.get(&market), Some(Known::Loading { first, .. }) if *first == who)
+    /// Whether a load of a market's books is still wanted.
+    pub(super) fn is_loading(&self, market: MarketId, number: u64) -> bool {
+        matches!(self.known.get(&market), Some(Known::Loading { load, .. }) if *load == number)
     }
 
-    /// The books of a market were read for who wanted them first; what to tell, and all who wait for it. None
+    /// The books of a market were read by the load of that number; what to tell, and all who wait for it. None
     /// where they were forgotten meanwhile: then what has changed since is not known.
     pub(super) fn loaded(
         &mut self,
         market: MarketId,
-        who: u64,
+        number: u64,
         mut books: BTreeMap<u8, Book>,
     ) -> Option<(Snapshot, Vec<u64>)> {
-        if !self.is_loading(market, who) {
+        if !self.is_loading(market, number) {
             return None;
         }
-        let Some(Known::Loading { changes, waiting, .. }) = self.0.remove(&market) else { return None };
+        let Some(Known::Loading { changes, waiting, .. }) = self.known.remove(&market) else { return None };
         for change in &changes {
             apply(&mut books, change);
         }
         let told = snapshot(market, &books);
-        self.0.insert(market, Known::Whole(books));
+        self.known.insert(market, Known::Whole(books));
         Some((told, waiting))
     }
 
     /// One who waits for the books of a market wants them no longer.
     pub(super) fn no_longer_wanted(&mut self, market: MarketId, who: u64) {
-        if let Some(Known::Loading { waiting, .. }) = self.0.get_mut(&market) {
+        if let Some(Known::Loading { waiting, .. }) = self.known.get_mut(&market) {
             waiting.retain(|number| *number != who);
         }
     }
 
     /// Nobody follows the market any more, or its books could not be read.
     pub(super) fn forget(&mut self, market: MarketId) {
-        self.0.remove(&market);
+        self.known.remove(&market);
     }
 
     /// Nobody follows anything: what happens from now on is not heard of.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.known.clear();
     }
 
     /// Hears of a change; the checksums after it, where the books are known and were not ahead of it.
     pub(super) fn hear(&mut self, change: &BookData) -> Vec<BookChecksum> {
-        match self.0.get_mut(&change.market_id) {
+        match self.known.get_mut(&change.market_id) {
             Some(Known::Whole(books)) => apply(books, change),
             Some(Known::Loading { changes, .. }) => {
                 changes.push(change.clone());
@@ -224,7 +231,7 @@ mod tests {
     #[test]
     fn a_book_that_was_read_ahead_of_events_is_changed_by_later_ones_alone() {
         let mut books = Books::default();
-        assert!(matches!(books.want(MARKET, 1), Wanted::Load));
+        assert!(matches!(books.want(MARKET, 1), Wanted::Load(1)));
         assert!(matches!(books.want(MARKET, 2), Wanted::Wait));
         assert_eq!(books.hear(&change(5, vec![level(Side::Buy, 400, 7, 1)])), []);
         assert_eq!(books.hear(&change(9, vec![level(Side::Buy, 400, -2, 0)])), []);
@@ -237,5 +244,20 @@ mod tests {
         let sums = books.hear(&change(12, vec![level(Side::Buy, 400, -5, -1), level(Side::Buy, 390, 1, 1)]));
         assert_eq!(sums, [BookChecksum { book: 0, checksum: crc32fast::hash(b"bid:0.390:1;ask:0.450:1;") }]);
         assert_eq!(books.hear(&change(12, vec![level(Side::Buy, 390, 1, 1)])), [], "it was heard of before");
+    }
+
+    #[test]
+    fn a_load_that_was_given_up_is_not_taken_for_the_next_one_of_the_same_stream() {
+        let mut books = Books::default();
+        assert!(matches!(books.want(MARKET, 7), Wanted::Load(1)));
+        books.forget(MARKET);
+        // Nobody follows it now, so that this is heard by nobody.
+        assert_eq!(books.hear(&change(5, vec![level(Side::Buy, 400, 7, 1)])), []);
+        assert!(matches!(books.want(MARKET, 7), Wanted::Load(2)));
+        assert!(!books.is_loading(MARKET, 1));
+        assert!(books.loaded(MARKET, 1, BTreeMap::from([(0, Book::of(&[], 4))])).is_none());
+        let read = Book::of(&[read(Side::Buy, 400, 7)], 5);
+        let (snapshot, waiting) = books.loaded(MARKET, 2, BTreeMap::from([(0, read)])).unwrap();
+        assert_eq!((snapshot.books[0].sequence, waiting), (5, vec![7]));
     }
 }

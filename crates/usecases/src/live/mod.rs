@@ -23,6 +23,7 @@ use bellwether_domain::ports::{Span, StoreError};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 pub use message::{BookChecksum, Message};
 pub(crate) use schemas::{NOTICES, is_answer, is_without_place, own_form};
@@ -47,6 +48,11 @@ const MOST_MISSED: usize = 20_000;
 const MOST_MISSED_BYTES: usize = 4 << 20;
 /// So many bytes of messages that were missed are at hand at once, for all streams; who comes then is told of a gap.
 const MOST_AT_HAND: usize = 64 << 20;
+/// Whoever comes back after more batches than this is told of a gap, however few messages were for him: all of them
+/// would have to be read.
+const MOST_BEHIND: i64 = 20_000;
+/// So many whole books, or parts of the outbox for those who come back, are read at a time.
+const AT_A_TIME: usize = 2;
 /// So many markets may be followed by one.
 pub const MOST_MARKETS: usize = 100;
 /// So many levels a side at most has a book: one for each price.
@@ -136,6 +142,8 @@ pub struct Live {
     ctx: Arc<Context>,
     state: Arc<Mutex<State>>,
     starting: Arc<tokio::sync::Mutex<()>>,
+    /// Of those that read much for one stream: what others ask the database for has to go on.
+    turns: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Live {
@@ -192,7 +200,8 @@ impl Live {
     /// On these ports.
     #[must_use]
     pub fn new(ctx: Context) -> Self {
-        Self { ctx: Arc::new(ctx), state: Arc::default(), starting: Arc::default() }
+        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        Self { ctx: Arc::new(ctx), state: Arc::default(), starting: Arc::default(), turns }
     }
 
     /// How many follow at the moment.
@@ -290,7 +299,8 @@ impl Live {
     async fn missed(&self, topics: &Topics, asked: i64) -> Result<Begun, Error> {
         let span = self.ctx.outbox.span().await?.unwrap_or(Span { oldest: 1, newest: 0 });
         let had = EventBatch::position_of(asked);
-        if asked < 0 || had < span.oldest.saturating_sub(1) || !self.is_there(had, span).await? {
+        let is_behind = span.newest.saturating_sub(had) > MOST_BEHIND;
+        if asked < 0 || is_behind || had < span.oldest.saturating_sub(1) || !self.is_there(had, span).await? {
             return Ok(Begun::Gap { asked });
         }
         let now = self.ctx.clock.now();
@@ -302,6 +312,7 @@ impl Live {
             if self.lock().recent_from <= position {
                 break;
             }
+            let _turn = self.turns.acquire().await.map_err(|closed| StoreError::Unavailable(closed.into()))?;
             let batches = self.ctx.outbox.after(position, READ_AT_ONCE).await?;
             let Some(last) = batches.last() else { break };
             position = last.position;
@@ -340,25 +351,27 @@ impl Live {
         match state.books.want(market, number) {
             Wanted::Wait => {}
             Wanted::Here(snapshot) => state.send(number, Message::notice(SNAPSHOT, now, snapshot)),
-            Wanted::Load => drop(tokio::spawn(self.clone().load_books(number, market, outcomes))),
+            Wanted::Load(load) => drop(tokio::spawn(self.clone().load_books(load, market, outcomes))),
         }
     }
 
-    /// Reads a market's books for all who wait for them, by the number of the first of them.
-    async fn load_books(self, first: u64, market: MarketId, outcomes: usize) {
+    /// Reads a market's books for all who wait for them, in the load of that number, as long as it is wanted.
+    async fn load_books(self, load: u64, market: MarketId, outcomes: usize) {
         let books = loop {
+            // It is never closed.
+            let Ok(_turn) = self.turns.acquire().await else { return };
+            if !self.lock().books.is_loading(market, load) {
+                return;
+            }
             match self.read_books(market, outcomes).await {
                 Ok(books) => break books,
                 Err(error) => tracing::warn!(%error, %market, "a book cannot be read; it is tried again"),
             }
             tokio::time::sleep(PAUSE).await;
-            if !self.lock().books.is_loading(market, first) {
-                return;
-            }
         };
         let now = self.ctx.clock.now();
         let mut state = self.lock();
-        if let Some((snapshot, waiting)) = state.books.loaded(market, first, books) {
+        if let Some((snapshot, waiting)) = state.books.loaded(market, load, books) {
             let message = Message::notice(SNAPSHOT, now, snapshot);
             waiting.into_iter().for_each(|number| state.send(number, Arc::clone(&message)));
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bellwether_domain::ids::MarketId;
-use bellwether_domain::ports::MarketKey;
 use bellwether_domain::refusal::Refusal;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -110,6 +109,12 @@ impl Stream {
         self.topics.markets.union(&more.markets).count()
     }
 
+    /// The same topics without the markets that it follows already: those need not be looked for.
+    #[must_use]
+    pub fn new_of(&self, more: Topics) -> Topics {
+        Topics { markets: more.markets.difference(&self.topics.markets).copied().collect(), ..more }
+    }
+
     /// Follows these besides. Among the messages there will be a `subscribed` with this `id`: of what is new, it
     /// gets all that has a higher sequence than that, and of each new market its books.
     pub fn subscribe(&mut self, more: Checked, id: Option<Value>) {
@@ -168,10 +173,11 @@ impl Drop for Stream {
 impl Live {
     /// Looks for topics. Refused where a market is not there.
     pub async fn check(&self, topics: Topics) -> Result<Checked, Error> {
-        let mut outcomes = BTreeMap::new();
-        for market in &topics.markets {
-            let found = self.ctx.queries.market(&MarketKey::Id(*market)).await?.ok_or(Refusal::MarketNotFound)?;
-            outcomes.insert(*market, found.outcomes.len());
+        let ids: Vec<MarketId> = topics.markets.iter().copied().collect();
+        let found = if ids.is_empty() { Vec::new() } else { self.ctx.queries.markets_by_ids(&ids).await? };
+        let outcomes: BTreeMap<_, _> = found.into_iter().map(|market| (market.id, market.outcomes.len())).collect();
+        if outcomes.len() < ids.len() {
+            return Err(Refusal::MarketNotFound.into());
         }
         Ok(Checked { topics, outcomes })
     }

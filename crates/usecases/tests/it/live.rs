@@ -107,7 +107,10 @@ impl Outbox for Behind {
 
 fn live(happened: &Happened) -> (Live, Context) {
     let mut queries = MockQueries::new();
-    queries.expect_market().returning(|_| Ok(Some(market(1, MarketStatus::Open))));
+    queries.expect_markets_by_ids().returning(|ids| {
+        let found = ids.iter().map(|id| Market { id: *id, ..market(1, MarketStatus::Open) });
+        Ok(found.collect())
+    });
     queries.expect_book().returning(|_, _, _| Ok((Vec::new(), 0)));
     let mut ctx = context_with(MockStore::new(), queries, MockPasswordHasher::new(), MockTokenSigner::new());
     ctx.outbox = Arc::new(happened.clone());
@@ -164,6 +167,19 @@ async fn who_asks_for_what_is_forgotten_or_was_never_there_is_told_of_a_gap() {
         let gap = stream.next().await.unwrap();
         assert_eq!((gap.kind, gap.sequence), ("gap", Some(5 * 1024 + 1023)));
         assert!(gap.json.contains(&format!("\"asked\":{asked}")) && gap.json.contains("/api/v1/markets"));
+    }
+}
+
+/// Else anybody could have the whole outbox read, by following what is quiet.
+#[tokio::test]
+async fn who_is_far_behind_is_told_of_a_gap_although_nothing_was_for_him() {
+    let happened = Happened::default();
+    let (live, _) = live(&happened);
+    (0..20_002).for_each(|_| happened.edit(1, 1));
+    for (asked, first) in [(1, "gap"), (2, "resumed")] {
+        let quiet = Topics { markets: [market_id(2)].into_iter().collect(), ..Topics::default() };
+        let mut stream = live.follow(somebody(), quiet, Some(asked * 1024)).await.unwrap();
+        assert_eq!(stream.next().await.unwrap().kind, first, "after {asked}");
     }
 }
 
