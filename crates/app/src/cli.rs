@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::replay::ReplayArgs;
@@ -20,8 +20,9 @@ pub(crate) struct Cli {
     /// The folder for the database and the key.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
-    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE.
-    #[arg(long, global = true, value_name = "URL")]
+    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE. Not empty, as an unset variable of a shell is: that would
+    /// be another database than the one that is meant.
+    #[arg(long, global = true, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database_url: Option<String>,
     /// redis://USER:PASSWORD@HOST:PORT/DATABASE, for the cache "redis".
     #[arg(long, global = true, value_name = "URL")]

@@ -156,7 +156,11 @@ impl Config {
     pub(crate) fn read(settings: &Settings) -> anyhow::Result<Self> {
         let mut reader = Reader { settings, faults: settings.faults().to_vec() };
         let data_dir = PathBuf::from(settings.get("data_dir"));
+        let database_timeout =
+            reader.duration("database_timeout", SignedDuration::from_secs(1), SignedDuration::from_mins(1));
         let policy = Policy {
+            // To lock, to write and to commit; and PostgreSQL ends what it hears nothing of for four times as long.
+            longest_unit: database_timeout.saturating_mul(6),
             signup_grant: reader.read("signup_grant", "an amount such as 1000 or \"12.5\"", |t| {
                 Credits::parse(t).ok().filter(|c| *c >= Credits::ZERO)
             }),
@@ -201,10 +205,11 @@ impl Config {
             "both" => Some(ServeRole::Both),
             _ => None,
         });
+        let database = reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir));
         let database_connections = reader.number("database_connections", 1, 1000);
         let http = HttpOptions {
             answers_probes_alone: role == ServeRole::Worker,
-            max_loads: max_loads(database_connections),
+            max_loads: max_loads(&database, database_connections),
             workers: NonZeroUsize::new(reader.number("workers", 0, 256)),
             max_connections: reader.number("max_connections", 1, 1_000_000),
             max_in_flight: reader.number("max_in_flight", 1, 1_000_000),
@@ -222,7 +227,11 @@ impl Config {
             ),
             body_timeout: reader.std_duration("body_timeout", TENTH, SignedDuration::from_mins(10)),
             keep_alive: reader.std_duration("keep_alive", SignedDuration::from_secs(1), SignedDuration::from_hours(1)),
-            allowed_origins: list(settings.get("allowed_origins")),
+            allowed_origins: reader.read(
+                "allowed_origins",
+                "origins such as https://x.org:8443, separated by commas",
+                origins,
+            ),
             proxies: Proxies {
                 networks: reader.read("trusted_proxies", "networks such as 10.0.0.0/8, separated by commas", networks),
                 header: reader.read("forwarded_header", "x-forwarded-for or forwarded", |t| match t {
@@ -245,13 +254,9 @@ impl Config {
                     if t.is_empty() { Some(None) } else { SocketAddr::from_str(t).ok().map(Some) }
                 },
             ),
-            database: reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir)),
+            database,
             database_connections,
-            database_timeout: reader.std_duration(
-                "database_timeout",
-                SignedDuration::from_secs(1),
-                SignedDuration::from_mins(1),
-            ),
+            database_timeout: database_timeout.unsigned_abs(),
             read_urls: reader.read("read_urls", "postgres://… of replicas of a postgres://… database_url", |t| {
                 read_urls(t, settings.get("database_url"))
             }),
@@ -323,9 +328,16 @@ impl Config {
     }
 }
 
-/// Half of the connections: the others are for those who write.
-fn max_loads(database_connections: usize) -> usize {
-    (database_connections / 2).max(1)
+/// More connections that read at the same time do not make SQLite faster.
+pub(crate) const MAX_SQLITE_READERS: usize = 8;
+
+/// Half of the connections, or of SQLite's readers: the others are for what is not loaded to be remembered.
+fn max_loads(database: &Database, connections: usize) -> usize {
+    let connections = match database {
+        Database::Sqlite(_) => connections.min(MAX_SQLITE_READERS),
+        Database::Postgres(_) => connections,
+    };
+    (connections / 2).max(1)
 }
 
 fn database(text: &str, data_dir: &Path) -> Option<Database> {
@@ -404,7 +416,8 @@ fn mail(reader: &mut Reader<'_>) -> MailConfig {
     if is_smtp {
         // Where nobody said, mails would have links to this machine, and come from it.
         for (key, example) in [("public_url", "https://markets.example.org"), ("mail_from", "no-reply@example.org")] {
-            if reader.settings.source(key) == Source::Default {
+            let is_said = reader.settings.source(key) != Source::Default && !reader.settings.get(key).is_empty();
+            if !is_said {
                 reader.faults.push(format!("{key}: must be set where the mailer is smtp, such as {example}"));
             }
         }
@@ -428,6 +441,15 @@ fn public_url(text: &str) -> Option<Option<String>> {
         url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
     let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
     (is_plain && is_web).then(|| Some(url.as_str().trim_end_matches('/').to_owned()))
+}
+
+/// Origins as browsers say them: anything else would be allowed to nobody.
+fn origins(text: &str) -> Option<Vec<String>> {
+    let is_origin = |text: &String| {
+        let url = reqwest::Url::parse(text).ok();
+        url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == *text)
+    };
+    Some(list(text)).filter(|origins| origins.iter().all(is_origin))
 }
 
 /// So long after midnight; `Some(None)` for none.
@@ -493,6 +515,7 @@ stand_in! {
     LogFormat => LogFormat::Auto,
     ServeRole => ServeRole::Both,
     Vec<IpNet> => Vec::new(),
+    Vec<String> => Vec::new(),
     Vec<Secret> => Vec::new(),
     ForwardedHeader => ForwardedHeader::default(),
     Quota => Quota::new(0, SignedDuration::ZERO),
@@ -674,6 +697,11 @@ mod tests {
         let error =
             mail(&format!("{server}public_url = \"https://x.org\"\nsmtp_url = \"smtp://u:CANARY@h\"")).unwrap_err();
         assert!(error.to_string().contains("TLS") && !error.to_string().contains("CANARY"), "{error}");
+        for empty in ["public_url = \"\"", "mail_from = \"\""] {
+            let key = empty.split(' ').next().unwrap();
+            let error = mail(&format!("mailer = \"smtp\"\n{url}{empty}")).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
         let default = mail("").unwrap();
         assert!(default.smtp_url.is_none() && default.public_url.is_none());
         assert!(

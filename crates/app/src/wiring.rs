@@ -32,7 +32,7 @@ use bellwether_usecases::switches::Cancelling;
 use bellwether_usecases::webhooks::{Delivering, WebhookPorts};
 use bellwether_usecases::{Context, Policy};
 
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, MAX_SQLITE_READERS};
 
 /// How long a command waits for a PostgreSQL server that is just starting. (`serve` is more patient.)
 const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
@@ -43,8 +43,6 @@ const SHARED_LIFE: Duration = Duration::from_millis(600);
 const NEAR_LIFE: Duration = UNHEARD.saturating_sub(SHARED_LIFE);
 /// How long a server that starts waits for Redis, before it starts without.
 const REDIS_PATIENCE: Duration = Duration::from_secs(1);
-/// More connections that read at the same time do not make SQLite faster.
-const MAX_SQLITE_READERS: usize = 8;
 
 /// The store in use.
 #[derive(Clone)]

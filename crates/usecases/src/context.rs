@@ -92,6 +92,8 @@ impl Context {
 pub struct Policy {
     /// What a new user gets from the treasury, in mills; zero for nothing.
     pub signup_grant: Credits,
+    /// How long a unit of work may take at most, until what it wrote can be seen.
+    pub longest_unit: SignedDuration,
     /// How long a proposed outcome may be challenged; zero decides at once.
     pub challenge_window: SignedDuration,
     /// Who may not decide markets.
@@ -128,6 +130,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             signup_grant: Credits::from_mills(1_000_000),
+            longest_unit: SignedDuration::from_secs(30),
             challenge_window: SignedDuration::ZERO,
             independence: Independence::default(),
             max_open_orders: 200,

@@ -8,7 +8,7 @@ use bellwether_domain::ids::{ApiKeyId, MarketId, OrderId, UserId};
 use bellwether_domain::job::{Job, JobKind};
 use bellwether_domain::order::{EndReason, Order, OrderStatus};
 use bellwether_domain::ports::{Direction, OrderFilter, OrderSort, PageRequest, SortValue, Start, UnitOfWork};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::atomically::{Script, Step, atomically};
@@ -18,10 +18,6 @@ use crate::{Context, Error};
 
 /// So many orders are looked at together.
 const AT_ONCE: u32 = 100;
-/// So long after the switch has fired it is looked a second time. An order has its time before its unit of work has locked all it
-/// needs, has written and is committed; until then nobody sees it. PostgreSQL takes five seconds at most for each of these, and
-/// ends what it hears nothing of for twenty.
-const SECOND_LOOK: SignedDuration = SignedDuration::from_secs(30);
 
 /// What a job is put aside with.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,7 +50,9 @@ impl Handler for Cancelling {
     async fn run(&self, ctx: &Context, job: &Job) -> Result<Verdict, Failure> {
         let unreadable = |_| Failure::ForGood("what was put aside cannot be read".to_owned());
         let Payload { user, key, fired_at } = serde_json::from_str(&job.payload).map_err(unreadable)?;
-        let second_look = fired_at.checked_add(SECOND_LOOK).unwrap_or(fired_at);
+        // An order has its time before its unit of work has locked all it needs, has written and is committed; until then
+        // nobody sees it.
+        let second_look = fired_at.checked_add(ctx.policy.longest_unit).unwrap_or(fired_at);
         // What is seen was there by now, so a look that begins in time is the last one.
         let is_last = ctx.clock.now() >= second_look;
         let cancelled = cancel_all(ctx, Sender { user, key }, fired_at).await?;

@@ -1,7 +1,7 @@
 //! Live streams that stand for their traders while they are open.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,6 @@ use bellwether_domain::ids::SwitchId;
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{Changes, UnitOfWork};
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
 
 use super::settle_now;
 use crate::atomically::{Script, Step, atomically};
@@ -23,8 +22,10 @@ const RENEWAL: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Holds {
     ctx: Context,
-    /// Locked while the store is told, so that what has ended is not renewed after that.
     open: Arc<Mutex<Open>>,
+    /// Locked while the store is told of all that are open. Who ends one takes it away first, and then waits for this: so
+    /// what has ended is not renewed after that, and no renewal waits for those that begin or end, however many.
+    renewing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -44,15 +45,15 @@ impl Holds {
     /// On these ports.
     #[must_use]
     pub fn new(ctx: Context) -> Self {
-        Self { ctx, open: Arc::default() }
+        Self { ctx, open: Arc::default(), renewing: Arc::default() }
     }
 
     /// From now on a stream stands for the caller, until the hold is dropped. What it holds is written when this returns.
     pub async fn hold(&self, caller: Caller) -> Result<Hold, Error> {
         caller.require(Permission::ChangeOrder, true)?;
         let (id, sender) = (SwitchId(self.ctx.ids.fresh().next_uuid()), Sender::from(caller));
-        let mut open = self.open.lock().await;
         atomically(&self.ctx, Renew { streams: vec![(id, sender)] }).await?;
+        let mut open = self.open();
         open.streams.insert(id, sender);
         if !std::mem::replace(&mut open.is_renewed, true) {
             tokio::spawn(self.clone().renew());
@@ -64,12 +65,8 @@ impl Holds {
     async fn renew(self) {
         loop {
             tokio::time::sleep(RENEWAL).await;
-            let mut open = self.open.lock().await;
-            if open.streams.is_empty() {
-                open.is_renewed = false;
-                return;
-            }
-            let streams = open.streams.iter().map(|(id, sender)| (*id, *sender)).collect();
+            let _renewing = self.renewing.lock().await;
+            let Some(streams) = self.open().renewable() else { return };
             if let Err(error) = atomically(&self.ctx, Renew { streams }).await {
                 tracing::warn!(%error, "the deadlines of streams that hold orders were not pushed ahead; it is tried again");
             }
@@ -78,16 +75,28 @@ impl Holds {
 
     /// A stream has ended: where it was the trader's last one, its orders are cancelled.
     async fn end(self, id: SwitchId, sender: Sender) {
-        let mut open = self.open.lock().await;
-        open.streams.remove(&id);
+        self.open().streams.remove(&id);
+        drop(self.renewing.lock().await);
         if let Err(error) = settle_now(&self.ctx, sender, Some(id)).await {
             tracing::warn!(%error, user = %sender.user, "the end of a stream that holds orders is left to its deadline");
         }
     }
 
     /// A stream has ended with the server: others, or the server when it is back, wait for its deadline.
-    async fn leave(self, id: SwitchId) {
-        self.open.lock().await.streams.remove(&id);
+    fn leave(&self, id: SwitchId) {
+        self.open().streams.remove(&id);
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// All of them; none where there is none, and whoever renews them may go.
+    fn renewable(&mut self) -> Option<Vec<(SwitchId, Sender)>> {
+        self.is_renewed = !self.streams.is_empty();
+        self.is_renewed.then(|| self.streams.iter().map(|(id, sender)| (*id, *sender)).collect())
     }
 }
 
@@ -112,7 +121,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let holds = self.holds.clone();
         if self.is_left {
-            self.runtime.spawn(holds.leave(self.id));
+            holds.leave(self.id);
         } else {
             self.runtime.spawn(holds.end(self.id, self.sender));
         }

@@ -1,6 +1,7 @@
 //! Dead-man switches: timers, streams, and what is cancelled.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bellwether_domain::api_key::{Scope, Scopes};
 use bellwether_domain::cancel_switch::{CancelSwitch, Sender};
@@ -217,6 +218,33 @@ async fn the_last_stream_of_a_trader_fires_when_it_ends_and_one_that_ends_with_t
         ..caller()
     });
     assert!(matches!(refused.await, Err(Error::Refused(Refusal::OutOfScope(_)))));
+}
+
+/// Else the deadlines of all would pass while many come back at once, or one unit of work is slow.
+#[tokio::test(flavor = "multi_thread")]
+async fn open_streams_are_renewed_while_another_one_begins() {
+    let (renewed, is_renewed) = std::sync::mpsc::channel();
+    let is_renewed = Arc::new(Mutex::new(is_renewed));
+    let ctx = context(store(3, move |number| {
+        let (mut unit, renewed, is_renewed) = (Unit::default(), renewed.clone(), Arc::clone(&is_renewed));
+        unit.unit.expect_write().times(1).returning(move |changes| {
+            match number {
+                0 => {}
+                1 => is_renewed.lock().unwrap().recv_timeout(Duration::from_mins(1)).unwrap(),
+                _ => {
+                    assert_eq!(changes.cancel_switches.len(), 1, "the other one has not begun");
+                    renewed.send(()).unwrap();
+                }
+            }
+            Ok(())
+        });
+        unit.commits()
+    }));
+    let holds = Holds::new(ctx);
+    let first = holds.hold(caller()).await.unwrap();
+    let second = holds.hold(caller()).await.unwrap();
+    // What would follow their ends is not of interest.
+    std::mem::forget((first, second));
 }
 
 fn placed(n: u128, by: Option<ApiKeyId>, created: Timestamp) -> Order {
