@@ -14,7 +14,7 @@ use tokio::time::{timeout, timeout_at};
 use url::Url;
 
 use crate::breaker::Breaker;
-use crate::guard::{Guard, GuardedResolver, NotForEverybody};
+use crate::guard::{CALLED, Guard, GuardedResolver, NAMED, NotForEverybody, Turns};
 
 /// How long a call may take, from the look-up of its host to the end of the answer.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -63,15 +63,15 @@ impl GuardedCaller {
     }
 
     /// Looks the host up, and whether all of its addresses may be called.
-    async fn resolve(&self, url: &Url) -> Result<(), CallError> {
-        let resolved = timeout(CONNECT_LIMIT.min(self.limit), self.guard.resolve(url)).await;
+    async fn resolve(&self, url: &Url, turns: &'static Turns) -> Result<(), CallError> {
+        let resolved = timeout(CONNECT_LIMIT.min(self.limit), self.guard.resolve(url, turns)).await;
         resolved.map_err(|_| CallError::Failed("the host could not be looked up in time".to_owned()))?.map(drop)
     }
 
     async fn send(&self, url: Url, call: &OutgoingCall) -> Result<CallAnswer, Unanswered> {
         let (started, deadline) = (Instant::now(), tokio::time::Instant::now() + self.limit);
         let too_late = || CallError::Failed(format!("there was no answer within {} s", self.limit.as_secs_f32()));
-        self.resolve(&url).await.map_err(|error| Unanswered { error, is_reached: false })?;
+        self.resolve(&url, &CALLED).await.map_err(|error| Unanswered { error, is_reached: false })?;
         let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(call.body.clone());
         for (name, value) in &call.headers {
             request = request.header(*name, value);
@@ -99,7 +99,7 @@ struct Unanswered {
 impl Caller for GuardedCaller {
     async fn check(&self, url: &str) -> Result<(), CallError> {
         let url = self.guard.parse(url)?;
-        self.resolve(&url).await
+        self.resolve(&url, &NAMED).await
     }
 
     fn hosts_left_alone(&self) -> usize {

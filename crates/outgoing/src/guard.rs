@@ -1,12 +1,14 @@
 //! Which addresses may be called.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, LazyLock};
 
 use bellwether_domain::ports::CallError;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 /// Knows which addresses may be called: those that are for everybody, and those of networks that the house
@@ -70,9 +72,9 @@ impl Guard {
 
     /// The addresses of a host, all of which may be called: by https any that are for everybody, by http those
     /// of networks that the house allows.
-    pub(crate) async fn resolve(&self, url: &Url) -> Result<Vec<SocketAddr>, CallError> {
+    pub(crate) async fn resolve(&self, url: &Url, turns: &'static Turns) -> Result<Vec<SocketAddr>, CallError> {
         let Some(Host::Domain(host)) = url.host() else { return Ok(Vec::new()) };
-        let found = lookup(host).await.map_err(|_| CallError::Failed("the host is not known".to_owned()))?;
+        let found = lookup(host, turns).await.map_err(|_| CallError::Failed("the host is not known".to_owned()))?;
         if found.is_empty() {
             return Err(CallError::Failed("the host has no address".to_owned()));
         }
@@ -89,8 +91,24 @@ impl Guard {
     }
 }
 
-async fn lookup(host: &str) -> std::io::Result<Vec<SocketAddr>> {
-    Ok(tokio::net::lookup_host((host, 0)).await?.collect())
+/// So many look-ups are under way at a time. Each has a thread until the system's resolver has answered, whether or not
+/// anybody still waits for it, of those that much else needs too.
+pub(crate) struct Turns(LazyLock<Arc<Semaphore>>);
+
+/// Of hosts that are called.
+pub(crate) static CALLED: Turns = Turns(LazyLock::new(|| Arc::new(Semaphore::new(64))));
+/// Of hosts that somebody only names, as often as he likes.
+pub(crate) static NAMED: Turns = Turns(LazyLock::new(|| Arc::new(Semaphore::new(8))));
+
+async fn lookup(host: &str, turns: &'static Turns) -> io::Result<Vec<SocketAddr>> {
+    let turn = Arc::clone(&turns.0).acquire_owned().await.map_err(io::Error::other)?;
+    let host = host.to_owned();
+    let looked_up = tokio::task::spawn_blocking(move || {
+        let found = (host.as_str(), 0).to_socket_addrs().map(Iterator::collect);
+        drop(turn);
+        found
+    });
+    looked_up.await?
 }
 
 /// For reqwest: resolves at each connection, and connects to what was looked at.
@@ -101,7 +119,7 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.0.clone();
         Box::pin(async move {
-            let found = lookup(name.as_str()).await?;
+            let found = lookup(name.as_str(), &CALLED).await?;
             // One that is not permitted spoils all: which of them is connected to is chance.
             if found.iter().any(|address| !guard.permits(address.ip())) {
                 return Err(NotForEverybody.into());
@@ -273,9 +291,9 @@ mod tests {
     async fn a_host_that_resolves_to_a_forbidden_address_is_refused() {
         let guard = Guard::default();
         let url = guard.parse("https://localhost/").unwrap();
-        assert!(matches!(guard.resolve(&url).await, Err(CallError::Forbidden(_))));
+        assert!(matches!(guard.resolve(&url, &NAMED).await, Err(CallError::Forbidden(_))));
         let allowing = Guard::allowing(vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
-        assert!(!allowing.resolve(&url).await.unwrap().is_empty());
+        assert!(!allowing.resolve(&url, &NAMED).await.unwrap().is_empty());
         let resolved = GuardedResolver(guard).resolve("localhost".parse().unwrap()).await;
         assert!(resolved.is_err());
     }
