@@ -13,7 +13,8 @@ use crate::sql::{Row, Sql, Values};
 use crate::store::PgStore;
 use crate::unit::PgUnitOfWork;
 
-const FAIL: &str = "UPDATE jobs SET state = ?, run_at = ?, last_error = ?, failures = failures + 1, again = false \
+const FAIL: &str = "UPDATE jobs SET state = CASE WHEN again THEN 'waiting' ELSE ?::text END, run_at = ?, last_error = ?, \
+                    failures = CASE WHEN again AND ?::bool THEN 0 ELSE failures + 1 END, again = false \
                     WHERE id = ? AND attempts = ? AND state = 'running'";
 const POSTPONE: &str = "UPDATE jobs SET state = 'waiting', run_at = CASE WHEN again THEN ?::timestamptz ELSE ?::timestamptz END, failures = 0, \
                         last_error = NULL, again = false WHERE id = ? AND attempts = ? AND state = 'running'";
@@ -107,7 +108,7 @@ fn failed(claim: Claim, error: &str, outcome: Outcome, now: Timestamp) -> Sql {
         Outcome::Again(at) => (JobState::Waiting, at),
         Outcome::Dead => (JobState::Dead, now),
     };
-    let sql = Sql::new(FAIL).bind(state.as_str()).bind(run_at).bind(kept_error(error));
+    let sql = Sql::new(FAIL).bind(state.as_str()).bind(run_at).bind(kept_error(error)).bind(state == JobState::Dead);
     sql.bind(claim.job).bind(claim.attempt)
 }
 

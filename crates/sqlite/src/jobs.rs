@@ -14,7 +14,8 @@ use crate::store::SqliteStore;
 use crate::unit::SqliteUnitOfWork;
 use crate::write;
 
-const FAIL: &str = "UPDATE jobs SET state = ?, run_at = ?, last_error = ?, failures = failures + 1, again = 0 \
+const FAIL: &str = "UPDATE jobs SET state = CASE WHEN again THEN 'waiting' ELSE ? END, run_at = ?, last_error = ?, \
+                    failures = CASE WHEN again AND ? THEN 0 ELSE failures + 1 END, again = 0 \
                     WHERE id = ? AND attempts = ? AND state = 'running'";
 const POSTPONE: &str = "UPDATE jobs SET state = 'waiting', run_at = CASE WHEN again THEN ? ELSE ? END, failures = 0, \
                         last_error = NULL, again = 0 WHERE id = ? AND attempts = ? AND state = 'running'";
@@ -94,7 +95,7 @@ fn failed(claim: Claim, error: &str, outcome: Outcome, now: Timestamp) -> Sql {
         Outcome::Again(at) => (JobState::Waiting, at),
         Outcome::Dead => (JobState::Dead, now),
     };
-    let sql = Sql::new(FAIL).bind(state.as_str()).bind(run_at).bind(kept_error(error));
+    let sql = Sql::new(FAIL).bind(state.as_str()).bind(run_at).bind(kept_error(error)).bind(state == JobState::Dead);
     sql.bind(claim.job).bind(claim.attempt)
 }
 

@@ -261,6 +261,18 @@ pub async fn a_key_belongs_to_one_job_which_others_join(world: World) -> anyhow:
     let running = claim(&world, 49, 60, 10).await?.pop().context("what joined it was due sooner")?;
     ensure!(world.jobs.postpone(running.claim(), at(50)?, at(49)?).await?);
 
+    // While its last run fails: what joined it has not been tried.
+    let running = claim(&world, 50, 60, 10).await?.pop().context("it is due")?;
+    put_aside(&world, &[keyed(50)?]).await?;
+    ensure!(world.jobs.fail(running.claim(), "for good", Outcome::Dead, at(50)?).await?);
+    let again = world.jobs.job(first.id).await?.context("it waits again")?;
+    ensure!((again.state, again.run_at, again.failures) == (JobState::Waiting, at(50)?, 0), "{again:?}");
+    let running = claim(&world, 50, 60, 10).await?.pop().context("it is due again")?;
+    put_aside(&world, &[keyed(50)?]).await?;
+    ensure!(world.jobs.fail(running.claim(), "not yet", Outcome::Again(at(50)?), at(50)?).await?);
+    let again = world.jobs.job(first.id).await?.context("it waits")?;
+    ensure!((again.state, again.failures) == (JobState::Waiting, 1), "{again:?}");
+
     // When it is dead: it waits again.
     let running = claim(&world, 50, 60, 10).await?.pop().context("it is due")?;
     ensure!(world.jobs.fail(running.claim(), "for good", Outcome::Dead, at(51)?).await?);
