@@ -114,12 +114,13 @@ impl AddressBlock {
     /// Of clients whose address is not known: all are counted together.
     pub const UNKNOWN: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
-    /// As what is counted.
+    /// As what is counted: as nothing that anybody could give for the text of an account, which is counted by some of
+    /// the same rules.
     #[must_use]
     pub fn subject(self) -> Subject {
         match self.0 {
-            IpAddr::V4(address) => Subject::of(&[&address.octets()]),
-            IpAddr::V6(address) => Subject::of(&[&address.octets()]),
+            IpAddr::V4(address) => Subject::of(&[b"address", &address.octets()]),
+            IpAddr::V6(address) => Subject::of(&[b"address", &address.octets()]),
         }
     }
 }
@@ -158,6 +159,14 @@ mod tests {
 
     fn block(address: &str, ipv6_prefix: u8) -> AddressBlock {
         Limits { ipv6_prefix, ..Limits::default() }.block(address.parse().unwrap())
+    }
+
+    #[test]
+    fn no_text_of_an_account_is_counted_as_an_address() {
+        for (address, text) in [("24.30.50.60", "\u{18}\u{1e}2<"), ("2001::", "address")] {
+            assert_ne!(block(address, 128).subject().as_bytes(), Subject::of(&[text.as_bytes()]).as_bytes());
+        }
+        assert!(block("24.30.50.60", 56).subject().as_bytes().contains(&0xff), "no text has that byte");
     }
 
     /// Threat 57.
