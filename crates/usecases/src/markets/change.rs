@@ -123,8 +123,11 @@ impl ChangeMarket {
                 dispute(market, caller, reason, now)
             }
             Change::Resolve { verdict } => {
-                let window_is_zero = ctx.policy.challenge_window.is_zero();
-                let permission = if window_is_zero { Permission::ResolveMarket } else { Permission::DecideMarket };
+                // What was proposed while there was a window may be disputed, or is: then it is for moderators, whatever the
+                // window is now.
+                let was_proposed = matches!(market.status, MarketStatus::Proposed | MarketStatus::Disputed);
+                let decides_alone = ctx.policy.challenge_window.is_zero() && !was_proposed;
+                let permission = if decides_alone { Permission::ResolveMarket } else { Permission::DecideMarket };
                 require(permission, caller, market)?;
                 let weights = weights_of(market, verdict)?;
                 decide(market, weights, Some(caller), None, MarketStatus::Resolved, now)

@@ -69,6 +69,22 @@ async fn a_market_that_was_decided_is_left_as_it_is() {
     }
 }
 
+/// The house had a window when it was proposed, and has none any more.
+#[tokio::test]
+async fn what_was_proposed_is_not_decided_by_its_creator_alone() {
+    for status in [MarketStatus::Proposed, MarketStatus::Disputed] {
+        let ctx = context(store(1, move |_| {
+            let mut unit = Unit::default();
+            unit.markets.expect_lock().returning(move |_| Ok(vec![market(1, status)]));
+            unit.rolls_back()
+        }));
+        assert!(ctx.policy.challenge_window.is_zero());
+        let verdict = Verdict::Weights(vec![("YES".to_owned(), 1000)]);
+        let refused = resolve_market(&ctx, creator(), market_id(1), verdict).await;
+        assert!(matches!(&refused, Err(Error::Refused(Refusal::Forbidden(_)))), "{refused:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_market_whose_sets_were_all_given_back_is_deleted() {
     let ctx = context(store(1, |_| {
