@@ -59,8 +59,8 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
             remembered(&call, book_key(id), |ctx| async move { book(&ctx, &key, None, depth).await }).await?
         }
         key => {
-            let ctx = call.ctx();
-            let work = async move { book(&ctx, &key, name.as_deref(), depth).await };
+            let (ctx, turns) = (call.ctx(), call.app().loads());
+            let work = async move { turns.in_turn(book(&ctx, &key, name.as_deref(), depth)).await };
             call.app().run(work).await?.map(Answer::reply)
         }
     };

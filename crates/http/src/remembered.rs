@@ -104,10 +104,7 @@ where
     let (cache, load, turns) = (Arc::clone(cache), load(call.ctx()), call.app().loads());
     // To its end, even where who asked has gone: others may wait for what is loaded.
     let work = async move {
-        let load = async {
-            let _turn = turns.take().await?;
-            load.await?.map(|answer| answer.written()).transpose()
-        };
+        let load = turns.in_turn(async { load.await?.map(|answer| answer.written()).transpose() });
         load_after(&*cache, &key, found, load).await
     };
     let loaded = call.app().run(work).await?;
@@ -124,6 +121,12 @@ impl Loads {
     /// So many at a time.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Semaphore::new(most)))
+    }
+
+    /// Waits for a turn for what is loaded for one alone, and does it.
+    pub(crate) async fn in_turn<T>(self, load: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let _turn = self.take().await?;
+        load.await
     }
 
     /// Waits for a turn, though not for long: then 503.

@@ -138,7 +138,10 @@ pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
     };
     let reply = match remembered_as {
         Some(remembered_as) => remembered(&call, remembered_as, |ctx| load(ctx, None)).await?,
-        None => call.app().run(load(call.ctx(), Some(call.lists()))).await?.map(Answer::reply),
+        None => {
+            let load = call.app().loads().in_turn(load(call.ctx(), Some(call.lists())));
+            call.app().run(load).await?.map(Answer::reply)
+        }
     };
     reply.ok_or_else(|| Refusal::MarketNotFound.into())
 }
