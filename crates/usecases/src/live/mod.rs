@@ -23,7 +23,7 @@ use bellwether_domain::ports::{Span, StoreError};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use message::{BookChecksum, Message};
 pub(crate) use schemas::{NOTICES, is_answer, is_without_place, own_form};
@@ -51,7 +51,7 @@ const MOST_AT_HAND: usize = 64 << 20;
 /// Whoever comes back after more batches than this is told of a gap, however few messages were for him: all of them
 /// would have to be read.
 const MOST_BEHIND: i64 = 20_000;
-/// So many whole books, or parts of the outbox for those who come back, are read at a time.
+/// So many markets' books are read at a time, and the outbox for so many of those who come back.
 const AT_A_TIME: usize = 2;
 /// So many markets may be followed by one.
 pub const MOST_MARKETS: usize = 100;
@@ -142,14 +142,19 @@ pub struct Live {
     ctx: Arc<Context>,
     state: Arc<Mutex<State>>,
     starting: Arc<tokio::sync::Mutex<()>>,
-    /// Of those that read much for one stream: what others ask the database for has to go on.
-    turns: Arc<Semaphore>,
+    /// Of those that read books, and of those that read what somebody has missed: others too have to be answered.
+    turns: Arc<Turns>,
 }
 
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Live(..)")
     }
+}
+
+struct Turns {
+    books: Semaphore,
+    missed: Semaphore,
 }
 
 /// Whose streams are counted together.
@@ -200,7 +205,7 @@ impl Live {
     /// On these ports.
     #[must_use]
     pub fn new(ctx: Context) -> Self {
-        let turns = Arc::new(Semaphore::new(AT_A_TIME));
+        let turns = Arc::new(Turns { books: Semaphore::new(AT_A_TIME), missed: Semaphore::new(AT_A_TIME) });
         Self { ctx: Arc::new(ctx), state: Arc::default(), starting: Arc::default(), turns }
     }
 
@@ -233,7 +238,7 @@ impl Live {
         counted: Counted,
     ) -> Result<Stream, Error> {
         let Checked { topics, outcomes } = self.check(topics).await?;
-        let (begun_at, mut pause) = (tokio::time::Instant::now(), BREATH);
+        let (mut waited, mut pause) = (Duration::ZERO, BREATH);
         let (number, queue, missed) = loop {
             self.start().await?;
             let begun = match resume {
@@ -245,11 +250,12 @@ impl Live {
             if let Some(added) = self.add(follower, &topics, begun) {
                 break added;
             }
-            if begun_at.elapsed() > CATCH_UP {
+            if waited > CATCH_UP {
                 let why = "this server does not know yet that nothing comes before what another has told";
                 return Err(StoreError::Unavailable(why.into()).into());
             }
             tokio::time::sleep(pause).await;
+            waited += pause;
             pause = (pause * 2).min(LONGEST_BREATH);
         };
         let Queue { messages, end } = queue;
@@ -308,11 +314,12 @@ impl Live {
         let mut position = had.saturating_sub(1);
         // Messages are only for some events; where those end that were looked at is told apart.
         let (mut looked_at, mut bytes) = (asked, 0_usize);
+        let is_at_hand = self.lock().recent_from <= position;
+        let _turn = if is_at_hand { None } else { Some(self.turn().await?) };
         loop {
             if self.lock().recent_from <= position {
                 break;
             }
-            let _turn = self.turns.acquire().await.map_err(|closed| StoreError::Unavailable(closed.into()))?;
             let batches = self.ctx.outbox.after(position, READ_AT_ONCE).await?;
             let Some(last) = batches.last() else { break };
             position = last.position;
@@ -332,6 +339,13 @@ impl Live {
             messages.push(Message::standing("resumed", looked_at, now, Nothing {}));
         }
         Ok(Begun::After { asked, messages })
+    }
+
+    /// Waits until the outbox may be read for one who comes back: not for long, then it is asked to come later.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        let turn = tokio::time::timeout(CATCH_UP, self.turns.missed.acquire()).await;
+        let turn = turn.map_err(|_| StoreError::Unavailable("too many come back at once".into()))?;
+        turn.map_err(|closed| StoreError::Unavailable(closed.into()))
     }
 
     /// Whether what somebody says it has had was ever told. Another server may have told what this one would not give yet,
@@ -358,14 +372,16 @@ impl Live {
     /// Reads a market's books for all who wait for them, in the load of that number, as long as it is wanted.
     async fn load_books(self, load: u64, market: MarketId, outcomes: usize) {
         let books = loop {
-            // It is never closed.
-            let Ok(_turn) = self.turns.acquire().await else { return };
-            if !self.lock().books.is_loading(market, load) {
-                return;
-            }
-            match self.read_books(market, outcomes).await {
-                Ok(books) => break books,
-                Err(error) => tracing::warn!(%error, %market, "a book cannot be read; it is tried again"),
+            {
+                // It is never closed.
+                let Ok(_turn) = self.turns.books.acquire().await else { return };
+                if !self.lock().books.is_loading(market, load) {
+                    return;
+                }
+                match self.read_books(market, outcomes).await {
+                    Ok(books) => break books,
+                    Err(error) => tracing::warn!(%error, %market, "a book cannot be read; it is tried again"),
+                }
             }
             tokio::time::sleep(PAUSE).await;
         };
