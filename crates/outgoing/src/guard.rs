@@ -3,12 +3,15 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bellwether_domain::ports::CallError;
 use ipnet::IpNet;
+use jiff::SignedDuration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use url::{Host, Url};
 
 /// Knows which addresses may be called: those that are for everybody, and those of networks that the house
@@ -74,7 +77,8 @@ impl Guard {
     /// of networks that the house allows.
     pub(crate) async fn resolve(&self, url: &Url, turns: &'static Turns) -> Result<Vec<SocketAddr>, CallError> {
         let Some(Host::Domain(host)) = url.host() else { return Ok(Vec::new()) };
-        let found = lookup(host, turns).await.map_err(|_| CallError::Failed("the host is not known".to_owned()))?;
+        let turn = turns.take().await.ok_or(CallError::LeftAlone(SignedDuration::from_secs(5)))?;
+        let found = lookup(host, turn).await.map_err(|_| CallError::Failed("the host is not known".to_owned()))?;
         if found.is_empty() {
             return Err(CallError::Failed("the host has no address".to_owned()));
         }
@@ -96,12 +100,21 @@ impl Guard {
 pub(crate) struct Turns(LazyLock<Arc<Semaphore>>);
 
 /// Of hosts that are called.
-pub(crate) static CALLED: Turns = Turns(LazyLock::new(|| Arc::new(Semaphore::new(64))));
+pub(crate) static CALLED: Turns = Turns(LazyLock::new(|| Arc::new(Semaphore::new(256))));
 /// Of hosts that somebody only names, as often as he likes.
-pub(crate) static NAMED: Turns = Turns(LazyLock::new(|| Arc::new(Semaphore::new(8))));
+pub(crate) static NAMED: Turns = Turns(LazyLock::new(|| Arc::new(Semaphore::new(16))));
+/// How long a look-up waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-async fn lookup(host: &str, turns: &'static Turns) -> io::Result<Vec<SocketAddr>> {
-    let turn = Arc::clone(&turns.0).acquire_owned().await.map_err(io::Error::other)?;
+impl Turns {
+    /// Waits for a turn; none where others take too long with theirs, which is not the fault of whose turn it would be.
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        timeout(PATIENCE, Arc::clone(&self.0).acquire_owned()).await.ok()?.ok()
+    }
+}
+
+/// Looks a host up in its turn.
+async fn lookup(host: &str, turn: OwnedSemaphorePermit) -> io::Result<Vec<SocketAddr>> {
     let host = host.to_owned();
     let looked_up = tokio::task::spawn_blocking(move || {
         let found = (host.as_str(), 0).to_socket_addrs().map(Iterator::collect);
@@ -119,7 +132,8 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.0.clone();
         Box::pin(async move {
-            let found = lookup(name.as_str(), &CALLED).await?;
+            let turn = CALLED.take().await.ok_or("too many hosts are being looked up")?;
+            let found = lookup(name.as_str(), turn).await?;
             // One that is not permitted spoils all: which of them is connected to is chance.
             if found.iter().any(|address| !guard.permits(address.ip())) {
                 return Err(NotForEverybody.into());
