@@ -157,7 +157,7 @@ impl Config {
         let mut reader = Reader { settings, faults: settings.faults().to_vec() };
         let data_dir = PathBuf::from(settings.get("data_dir"));
         let database_timeout =
-            reader.duration("database_timeout", SignedDuration::from_secs(1), SignedDuration::from_mins(1));
+            reader.duration("database_timeout", SignedDuration::from_secs(1), SignedDuration::from_secs(30));
         let policy = Policy {
             // To lock, to write and to commit; and PostgreSQL ends what it hears nothing of for four times as long.
             longest_unit: database_timeout.saturating_mul(6),
@@ -443,13 +443,17 @@ fn public_url(text: &str) -> Option<Option<String>> {
     (is_plain && is_web).then(|| Some(url.as_str().trim_end_matches('/').to_owned()))
 }
 
-/// Origins as browsers say them: anything else would be allowed to nobody.
+/// Origins as browsers say them, byte for byte: anything else would be allowed to nobody.
 fn origins(text: &str) -> Option<Vec<String>> {
-    let is_origin = |text: &String| {
-        let url = reqwest::Url::parse(text).ok();
-        url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == *text)
-    };
-    Some(list(text)).filter(|origins| origins.iter().all(is_origin))
+    Some(list(text)).filter(|origins| origins.iter().all(|origin| is_origin(origin)))
+}
+
+fn is_origin(text: &str) -> bool {
+    reqwest::Url::parse(text).is_ok_and(|url| match url.scheme() {
+        "http" | "https" => url.origin().ascii_serialization() == text,
+        // Of extensions and apps. Such a URL is kept as it is written.
+        scheme => url.has_host() && url.as_str() == text && format!("{scheme}://{}", url.authority()) == text,
+    })
 }
 
 /// So long after midnight; `Some(None)` for none.
@@ -707,6 +711,18 @@ mod tests {
         assert!(
             mail("conceal_existing_accounts = true").is_ok() && mail("conceal_existing_accounts = \"maybe\"").is_err()
         );
+    }
+
+    #[test]
+    fn origins_are_as_browsers_say_them() {
+        for good in ["", "https://x.org, http://localhost:3000", "chrome-extension://abc", "capacitor://localhost"] {
+            assert!(config(&[], &format!("allowed_origins = {good:?}")).is_ok(), "{good}");
+        }
+        for bad in ["*", "x.org", "https://x.org/", "https://X.org", "https://x.org:443", "https://x.org/a", "app://h/"]
+        {
+            let error = config(&[], &format!("allowed_origins = {bad:?}")).unwrap_err().to_string();
+            assert!(error.contains("allowed_origins"), "{bad}: {error}");
+        }
     }
 
     /// Threat 71.

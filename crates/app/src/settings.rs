@@ -238,7 +238,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "database_timeout",
         "5s",
-        "how long PostgreSQL may take to accept a connection or to answer a statement, `1s` to `1m`; then the request is answered 503",
+        "how long PostgreSQL may take to accept a connection or to answer a statement, `1s` to `30s`; then the request is answered 503",
     ),
     setting("shutdown_timeout", "30s", "how long requests may take to end when the server stops, `0s` to `10m`"),
     setting(

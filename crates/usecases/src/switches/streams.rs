@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use bellwether_domain::cancel_switch::{CancelSwitch, Sender};
 use bellwether_domain::ids::SwitchId;
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::{Changes, UnitOfWork};
+use bellwether_domain::ports::{Changes, StoreError, UnitOfWork};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::settle_now;
 use crate::atomically::{Script, Step, atomically};
@@ -17,6 +18,10 @@ use crate::{Caller, Context, Error};
 
 /// How often the deadlines of open streams are pushed ahead: three times while they last.
 const RENEWAL: Duration = Duration::from_secs(5);
+/// The pause before it is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long that may take before it is tried anew, by another connection to the database: twice before the deadlines pass.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The streams of this process that stand for traders. Clones are the same.
 #[derive(Clone)]
@@ -63,13 +68,19 @@ impl Holds {
 
     /// Pushes the deadlines of all open streams ahead, as long as there are some.
     async fn renew(self) {
+        let mut pause = RENEWAL;
         loop {
-            tokio::time::sleep(RENEWAL).await;
+            tokio::time::sleep(pause).await;
             let _renewing = self.renewing.lock().await;
             let Some(streams) = self.open().renewable() else { return };
-            if let Err(error) = atomically(&self.ctx, Renew { streams }).await {
-                tracing::warn!(%error, "the deadlines of streams that hold orders were not pushed ahead; it is tried again");
-            }
+            let renewed = timeout(PATIENCE, atomically(&self.ctx, Renew { streams })).await;
+            pause = match renewed.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into()).into())) {
+                Ok(()) => RENEWAL,
+                Err(error) => {
+                    tracing::warn!(%error, "the deadlines of streams that hold orders were not pushed ahead; it is tried again");
+                    AGAIN
+                }
+            };
         }
     }
 
