@@ -53,12 +53,11 @@ impl Bearer {
             Self::Key(caller) => caller,
         }
     }
+}
 
-    /// Whose requests are counted together: those of a user who is signed in, wherever; each API key's by themselves.
-    pub(crate) fn subject(self) -> Uuid {
-        let caller = self.caller();
-        caller.key.map_or(caller.user.0, |key| key.id.0)
-    }
+/// Whose requests are counted together: those of a user who is signed in, wherever; each API key's by themselves.
+pub(crate) fn counted_as(caller: Caller) -> Uuid {
+    caller.key.map_or(caller.user.0, |key| key.id.0)
 }
 
 /// Who the token of a request speaks for, if anybody; in its extensions from when it was counted, unless

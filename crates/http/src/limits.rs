@@ -7,9 +7,11 @@ use actix_web::HttpMessage as _;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, RETRY_AFTER};
 use bellwether_domain::ports::Standing;
+use bellwether_usecases::Caller;
 use bellwether_usecases::limits::{AddressBlock, Exceeded, Limits, Rule};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::{self, Bearer, Known};
@@ -59,14 +61,15 @@ impl Counted {
         if let Some(known) = who {
             request.extensions_mut().insert(Known(known));
         }
-        Self::count(app, who.flatten(), block, now).await
+        let who = who.flatten().map(|bearer| auth::counted_as(bearer.caller()));
+        Self::count(app, who, block, now).await
     }
 
     /// Counts something for whoever asks for it.
-    async fn count(app: &App, who: Option<Bearer>, block: AddressBlock, now: Timestamp) -> Self {
+    async fn count(app: &App, who: Option<Uuid>, block: AddressBlock, now: Timestamp) -> Self {
         let (ctx, limits) = (app.ctx(), &app.ctx().policy.limits);
         let (rule, standing) = match who {
-            Some(who) => (limits.user, ctx.limiter.count(limits.user, who.subject().as_bytes(), now).await),
+            Some(who) => (limits.user, ctx.limiter.count(limits.user, who.as_bytes(), now).await),
             None => (limits.public, ctx.limiter.count(limits.public, block.subject().as_bytes(), now).await),
         };
         Self { rule, standing }
@@ -91,17 +94,17 @@ impl Counted {
     }
 }
 
-/// For whom the subscriptions on a WebSocket are counted: for whom its request was, and by the same rule.
+/// For whom the subscriptions on a WebSocket are counted, by the rules of requests: for the one whose token, key or ticket it
+/// was opened with, or else for its address.
 pub(crate) struct Subscriptions {
-    who: Option<Bearer>,
+    who: Option<Uuid>,
     block: AddressBlock,
 }
 
 impl Subscriptions {
-    /// Of the WebSocket that a request asks for.
-    pub(crate) fn of(call: &Call) -> Self {
-        let who = call.request().extensions().get::<Known>().and_then(|known| known.0);
-        Self { who, block: call.from() }
+    /// Of the WebSocket that a request asks for, opened by that caller.
+    pub(crate) fn of(call: &Call, caller: Option<Caller>) -> Self {
+        Self { who: caller.map(auth::counted_as), block: call.from() }
     }
 
     /// Counts one.

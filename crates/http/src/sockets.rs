@@ -41,7 +41,7 @@ pub(crate) async fn socket(mut call: Call) -> Result<HttpResponse, Fault> {
     let body = web::Payload::from_request(call.request(), &mut payload).await.map_err(no_handshake)?;
     let (answer, session, incoming) = actix_ws::handle(call.request(), body).map_err(no_handshake)?;
     let (stream, caller) = follow(&call).await?;
-    let counted = Subscriptions::of(&call);
+    let counted = Subscriptions::of(&call, caller);
     let client = Box::new(Client { app: call.shared_app(), caller, counted, session, stream, said: 0 });
     rt::spawn(client.speak(Box::new(incoming.max_frame_size(LONGEST_MESSAGE))));
     Ok(answer)
