@@ -1,5 +1,6 @@
 //! A receiver of webhooks that does as it is told.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,7 @@ pub struct Receiver {
     /// What it does with the first message, as long as that has not come.
     first: Arc<Mutex<Option<Manner>>>,
     manner: watch::Sender<Manner>,
+    given_up: Arc<AtomicUsize>,
     arrived: Arc<Mutex<Vec<Message>>>,
 }
 
@@ -91,6 +93,7 @@ impl Receiver {
             address,
             first: Arc::new(Mutex::new(first)),
             manner: watch::Sender::new(manner),
+            given_up: Arc::default(),
             arrived: Arc::default(),
         };
         let serving = receiver.clone();
@@ -112,6 +115,12 @@ impl Receiver {
     /// Changes what it does.
     pub fn set(&self, manner: Manner) {
         self.manner.send_replace(manner);
+    }
+
+    /// How many messages were not waited for any longer that it hung with.
+    #[must_use]
+    pub fn given_up(&self) -> usize {
+        self.given_up.load(Ordering::SeqCst)
     }
 
     /// Everything that has arrived, whatever was answered.
@@ -151,7 +160,12 @@ impl Receiver {
                         return;
                     }
                 }
-                Manner::Hangs => std::future::pending().await,
+                Manner::Hangs => {
+                    // The sender hangs up, or sends on.
+                    let _ = stream.read_u8().await;
+                    self.given_up.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
                 Manner::Resets => return,
                 Manner::Floods => {
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n").await;

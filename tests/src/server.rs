@@ -54,7 +54,7 @@ pub struct Installation {
 
 /// What makes tests quick, and patient with a machine that has other work for seconds.
 const USUAL: [(&str, &str); 4] =
-    [("PASSWORD_COST", "4"), ("TICK_INTERVAL", "50ms"), ("LOG_FORMAT", "json"), ("DATABASE_TIMEOUT", "30s")];
+    [("PASSWORD_COST", "4"), ("TICK_INTERVAL", "50ms"), ("LOG_FORMAT", "json"), ("DATABASE_TIMEOUT", "20s")];
 
 /// All tests come from one address. Those of limits set their own.
 const UNLIMITED: [(&str, &str); 9] = [
