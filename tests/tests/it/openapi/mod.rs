@@ -271,7 +271,14 @@ async fn refusals_for_headers_and_for_what_a_query_names_are_in_the_document() {
         check("GET", "/api-keys", answer, 404);
         for path in ["/stream", "/ws"] {
             let asked = api.request("GET", &format!("{path}?channels=market:{nobody}"));
-            check("GET", path, asked.header("Upgrade", "websocket").send().await, 404);
+            let handshake = [
+                ("Connection", "Upgrade"),
+                ("Upgrade", "websocket"),
+                ("Sec-WebSocket-Version", "13"),
+                ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ];
+            let asked = handshake.into_iter().fold(asked, |asked, (name, value)| asked.header(name, value));
+            check("GET", path, asked.send().await, 404);
         }
         let close = api.request("POST", &format!("/markets/{market}/close")).by(&ann);
         let answer = close.header("Content-Type", "text/plain").bytes(b"now".to_vec()).send().await;
