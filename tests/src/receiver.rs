@@ -62,9 +62,8 @@ pub enum Manner {
 #[derive(Debug, Clone)]
 pub struct Receiver {
     address: String,
-    /// What it does with the first message, as long as that has not come.
-    first: Arc<Mutex<Option<Manner>>>,
-    manner: watch::Sender<Manner>,
+    /// What it does with the next message, and with all after that.
+    manners: watch::Sender<(Manner, Manner)>,
     given_up: Arc<AtomicUsize>,
     arrived: Arc<Mutex<Vec<Message>>>,
 }
@@ -75,7 +74,7 @@ impl Receiver {
     /// # Panics
     /// When there is none.
     pub async fn start(manner: Manner) -> Self {
-        Self::start_otherwise(None, manner).await
+        Self::start_with(manner, manner).await
     }
 
     /// Starts one on a free port that does one thing with the first message, and another with all others.
@@ -83,16 +82,11 @@ impl Receiver {
     /// # Panics
     /// When there is none.
     pub async fn start_with(first: Manner, others: Manner) -> Self {
-        Self::start_otherwise(Some(first), others).await
-    }
-
-    async fn start_otherwise(first: Option<Manner>, manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it has an address").to_string();
         let receiver = Self {
             address,
-            first: Arc::new(Mutex::new(first)),
-            manner: watch::Sender::new(manner),
+            manners: watch::Sender::new((first, others)),
             given_up: Arc::default(),
             arrived: Arc::default(),
         };
@@ -114,7 +108,7 @@ impl Receiver {
 
     /// Changes what it does.
     pub fn set(&self, manner: Manner) {
-        self.manner.send_replace(manner);
+        self.manners.send_replace((manner, manner));
     }
 
     /// How many messages were not waited for any longer that it hung with.
@@ -147,13 +141,18 @@ impl Receiver {
         }
     }
 
+    fn next_manner(&self) -> Manner {
+        let mut manner = None;
+        self.manners.send_modify(|(next, others)| manner = Some(std::mem::replace(next, *others)));
+        manner.expect("it was modified")
+    }
+
     /// Serves one connection, on which messages may follow each other.
     async fn serve(&self, stream: TcpStream) {
         let mut stream = BufReader::new(stream);
         while let Some(message) = read(&mut stream).await {
             self.arrived.lock().unwrap_or_else(PoisonError::into_inner).push(message);
-            let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            match first.unwrap_or_else(|| *self.manner.borrow()) {
+            match self.next_manner() {
                 Manner::Answers(head) => {
                     let answer = format!("HTTP/1.1 {head}\r\nContent-Length: 4\r\n\r\nsaid");
                     if stream.write_all(answer.as_bytes()).await.is_err() {

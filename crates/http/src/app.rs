@@ -31,7 +31,8 @@ pub struct HttpOptions {
     pub max_connections: usize,
     /// The most requests that are worked on at once, over all workers; more get 503.
     pub max_in_flight: usize,
-    /// The most loads of answers that are to be remembered, and of others that read much, at once; more wait a moment and get 503 then.
+    /// The most loads of answers that are to be remembered, and of others that read much, at once; more wait a moment
+    /// and get 503 then.
     pub max_loads: usize,
     /// Whether all requests but those of probes are refused, since the process has other work.
     pub answers_probes_alone: bool,

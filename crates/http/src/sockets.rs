@@ -252,7 +252,7 @@ impl Client {
             return Err(Fault::invalid(vec![Detail::of("channels", "too_many", message)]));
         }
         self.counted.count(&self.app).await?;
-        let (live, new) = (self.app.live(), self.stream.new_of(topics));
+        let (live, new) = (self.app.live(), self.stream.new_of(&topics));
         let checked = self.app.run(async move { live.check(new).await }).await?;
         self.stream.subscribe(checked, id);
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_domain::ports::CallError;
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use url::{Host, Url};
 
@@ -97,24 +97,24 @@ impl Guard {
 
 /// So many look-ups are under way at a time. Each has a thread until the system's resolver has answered, whether or not
 /// anybody still waits for it, of those that much else needs too.
-pub(crate) struct Turns(LazyLock<Arc<Semaphore>>);
+pub(crate) struct Turns(Semaphore);
 
 /// Of hosts that are called.
-pub(crate) static CALLED: Turns = Turns(LazyLock::new(|| Arc::new(Semaphore::new(256))));
+pub(crate) static CALLED: Turns = Turns(Semaphore::const_new(256));
 /// Of hosts that somebody only names, as often as he likes.
-pub(crate) static NAMED: Turns = Turns(LazyLock::new(|| Arc::new(Semaphore::new(16))));
+pub(crate) static NAMED: Turns = Turns(Semaphore::const_new(16));
 /// How long a look-up waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Turns {
     /// Waits for a turn; none where others take too long with theirs, which is not the fault of whose turn it would be.
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        timeout(PATIENCE, Arc::clone(&self.0).acquire_owned()).await.ok()?.ok()
+    async fn take(&'static self) -> Option<SemaphorePermit<'static>> {
+        timeout(PATIENCE, self.0.acquire()).await.ok()?.ok()
     }
 }
 
 /// Looks a host up in its turn.
-async fn lookup(host: &str, turn: OwnedSemaphorePermit) -> io::Result<Vec<SocketAddr>> {
+async fn lookup(host: &str, turn: SemaphorePermit<'static>) -> io::Result<Vec<SocketAddr>> {
     let host = host.to_owned();
     let looked_up = tokio::task::spawn_blocking(move || {
         let found = (host.as_str(), 0).to_socket_addrs().map(Iterator::collect);

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::context::CallerKey;
+use crate::markets::all_of;
 use crate::{Caller, Context, Error, audit_log, users};
 
 pub use memory::KeyMemory;
@@ -46,10 +47,7 @@ pub async fn create(ctx: &Context, caller: Caller, mut wanted: NewKey) -> Result
     if wanted.expires_at.is_some_and(|at| at <= ctx.clock.now()) {
         return Err(Refusal::ExpiryInThePast.into());
     }
-    let markets = &wanted.limits.markets;
-    if ctx.queries.markets_by_ids(markets).await?.len() < markets.len() {
-        return Err(Refusal::MarketNotFound.into());
-    }
+    all_of(ctx, &wanted.limits.markets).await?;
     let token = ctx.api_key_tokens.draw()?;
     let hash = ctx.api_key_tokens.hash(&token);
     let key = atomically(ctx, MakeKey { caller: caller.user, hash, wanted }).await?;

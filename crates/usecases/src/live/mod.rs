@@ -314,12 +314,8 @@ impl Live {
         let mut position = had.saturating_sub(1);
         // Messages are only for some events; where those end that were looked at is told apart.
         let (mut looked_at, mut bytes) = (asked, 0_usize);
-        let is_at_hand = self.lock().recent_from <= position;
-        let _turn = if is_at_hand { None } else { Some(self.turn().await?) };
-        loop {
-            if self.lock().recent_from <= position {
-                break;
-            }
+        let _turn = if self.has_at_hand(position) { None } else { Some(self.turn().await?) };
+        while !self.has_at_hand(position) {
             let batches = self.ctx.outbox.after(position, READ_AT_ONCE).await?;
             let Some(last) = batches.last() else { break };
             position = last.position;
@@ -339,6 +335,11 @@ impl Live {
             messages.push(Message::standing("resumed", looked_at, now, Nothing {}));
         }
         Ok(Begun::After { asked, messages })
+    }
+
+    /// Whether everything after that batch is among the last events.
+    fn has_at_hand(&self, position: i64) -> bool {
+        self.lock().recent_from <= position
     }
 
     /// Waits until the outbox may be read for one who comes back: not for long, then it is asked to come later.

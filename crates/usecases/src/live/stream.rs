@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bellwether_domain::ids::MarketId;
-use bellwether_domain::refusal::Refusal;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -13,6 +12,7 @@ use tokio::sync::{SetOnce, mpsc};
 use super::schemas::{SUBSCRIBED, UNSUBSCRIBED};
 use super::{Counted, End, Live, Message, Topics};
 use crate::Error;
+use crate::markets::all_of;
 use crate::switches::Hold;
 
 /// Topics that are there, with what is to be known of them to follow them.
@@ -109,21 +109,21 @@ impl Stream {
         self.topics.markets.union(&more.markets).count()
     }
 
-    /// The same topics without the markets that it follows already: those need not be looked for.
+    /// What of these it does not follow already: nothing else need be looked for.
     #[must_use]
-    pub fn new_of(&self, more: Topics) -> Topics {
-        Topics { markets: more.markets.difference(&self.topics.markets).copied().collect(), ..more }
+    pub fn new_of(&self, more: &Topics) -> Topics {
+        Topics {
+            markets: more.markets.difference(&self.topics.markets).copied().collect(),
+            all_markets: more.all_markets && !self.topics.all_markets,
+            user: more.user.filter(|_| self.topics.user.is_none()),
+        }
     }
 
     /// Follows these besides. Among the messages there will be a `subscribed` with this `id`: of what is new, it
     /// gets all that has a higher sequence than that, and of each new market its books.
     pub fn subscribe(&mut self, more: Checked, id: Option<Value>) {
         let Checked { topics: more, outcomes } = more;
-        let new = Topics {
-            markets: more.markets.difference(&self.topics.markets).copied().collect(),
-            all_markets: more.all_markets && !self.topics.all_markets,
-            user: more.user.filter(|_| self.topics.user.is_none()),
-        };
+        let new = self.new_of(&more);
         self.topics.markets.extend(&new.markets);
         self.topics.all_markets |= new.all_markets;
         self.topics.user = self.topics.user.or(new.user);
@@ -174,11 +174,8 @@ impl Live {
     /// Looks for topics. Refused where a market is not there.
     pub async fn check(&self, topics: Topics) -> Result<Checked, Error> {
         let ids: Vec<MarketId> = topics.markets.iter().copied().collect();
-        let found = if ids.is_empty() { Vec::new() } else { self.ctx.queries.markets_by_ids(&ids).await? };
-        let outcomes: BTreeMap<_, _> = found.into_iter().map(|market| (market.id, market.outcomes.len())).collect();
-        if outcomes.len() < ids.len() {
-            return Err(Refusal::MarketNotFound.into());
-        }
+        let found = all_of(&self.ctx, &ids).await?;
+        let outcomes = found.into_iter().map(|market| (market.id, market.outcomes.len())).collect();
         Ok(Checked { topics, outcomes })
     }
 }

@@ -202,6 +202,15 @@ pub async fn void_market(ctx: &Context, caller: Caller, id: MarketId, reason: St
     change(ctx, caller, id, Change::Void { reason }).await
 }
 
+/// The markets of these ids, each named once. Refused where one is not there.
+pub(crate) async fn all_of(ctx: &Context, ids: &[MarketId]) -> Result<Vec<Market>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = ctx.queries.markets_by_ids(ids).await?;
+    if found.len() < ids.len() { Err(Refusal::MarketNotFound.into()) } else { Ok(found) }
+}
+
 /// Changes the market, then does at once what little there may be to settle; the rest is for the ticks.
 async fn change(ctx: &Context, caller: Caller, id: MarketId, change: Change) -> Result<Market, Error> {
     let market = atomically(ctx, ChangeMarket { caller, id, version: None, change }).await?;

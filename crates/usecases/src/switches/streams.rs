@@ -18,10 +18,10 @@ use crate::{Caller, Context, Error};
 
 /// How often the deadlines of open streams are pushed ahead: three times while they last.
 const RENEWAL: Duration = Duration::from_secs(5);
-/// The pause before it is tried again.
-const AGAIN: Duration = Duration::from_millis(200);
 /// How long that may take before it is tried anew, by another connection to the database: twice before the deadlines pass.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// The pause before it is tried anew.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// The streams of this process that stand for traders. Clones are the same.
 #[derive(Clone)]

@@ -27,6 +27,7 @@ use serde_json::json;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::idempotency::{answered_before, find_answer};
+use crate::markets::all_of;
 use crate::{Answered, Caller, Context, Error, Keyed};
 
 pub use deliver::Delivering;
@@ -103,7 +104,7 @@ pub async fn create(
     }
     check_url(ctx, &wanted.url).await?;
     tidy(&mut wanted.events, &mut wanted.markets);
-    check_markets(ctx, &wanted.markets).await?;
+    all_of(ctx, &wanted.markets).await?;
     atomically(ctx, Make { owner: caller.user, wanted, keyed }).await
 }
 
@@ -124,13 +125,6 @@ fn tidy(events: &mut Vec<String>, markets: &mut Vec<MarketId>) {
     events.dedup();
     markets.sort_unstable();
     markets.dedup();
-}
-
-async fn check_markets(ctx: &Context, markets: &[MarketId]) -> Result<(), Error> {
-    if ctx.queries.markets_by_ids(markets).await?.len() < markets.len() {
-        return Err(Refusal::MarketNotFound.into());
-    }
-    Ok(())
 }
 
 struct Make {
@@ -211,7 +205,7 @@ pub async fn change(
         check_url(ctx, url).await?;
     }
     tidy(patch.events.as_mut().unwrap_or(&mut Vec::new()), patch.markets.as_mut().unwrap_or(&mut Vec::new()));
-    check_markets(ctx, patch.markets.as_deref().unwrap_or_default()).await?;
+    all_of(ctx, patch.markets.as_deref().unwrap_or_default()).await?;
     act(ctx, Act { caller, id, version, what: What::Change(patch) }).await.map(|(webhook, _)| webhook)
 }
 

@@ -28,6 +28,13 @@ fn creator() -> Caller {
     Caller::signed_in(user_id(9), Role::User)
 }
 
+/// A unit that finds market 1 in that status, and is rolled back.
+fn unit_that_changes_nothing(status: MarketStatus) -> Unit {
+    let mut unit = Unit::default();
+    unit.markets.expect_lock().returning(move |_| Ok(vec![market(1, status)]));
+    unit.rolls_back()
+}
+
 /// A unit in which user 1 once made sets of a market without trades, and has so many left.
 fn unit_with_sets_left(left: i64) -> Unit {
     let mut unit = Unit::default();
@@ -58,11 +65,7 @@ async fn a_market_of_which_somebody_has_shares_is_left_as_it_is() {
 #[tokio::test]
 async fn a_market_that_was_decided_is_left_as_it_is() {
     for status in [MarketStatus::Resolved, MarketStatus::Voided] {
-        let ctx = context(store(1, move |_| {
-            let mut unit = Unit::default();
-            unit.markets.expect_lock().returning(move |_| Ok(vec![market(1, status)]));
-            unit.rolls_back()
-        }));
+        let ctx = context(store(1, move |_| unit_that_changes_nothing(status)));
         let refused = delete_market(&ctx, creator(), market_id(1), None).await;
         let decided = Refusal::MarketDecided(status);
         assert!(matches!(&refused, Err(Error::Refused(refusal)) if *refusal == decided), "{refused:?}");
@@ -73,11 +76,7 @@ async fn a_market_that_was_decided_is_left_as_it_is() {
 #[tokio::test]
 async fn what_was_proposed_is_not_decided_by_its_creator_alone() {
     for status in [MarketStatus::Proposed, MarketStatus::Disputed] {
-        let ctx = context(store(1, move |_| {
-            let mut unit = Unit::default();
-            unit.markets.expect_lock().returning(move |_| Ok(vec![market(1, status)]));
-            unit.rolls_back()
-        }));
+        let ctx = context(store(1, move |_| unit_that_changes_nothing(status)));
         assert!(ctx.policy.challenge_window.is_zero());
         let verdict = Verdict::Weights(vec![("YES".to_owned(), 1000)]);
         let refused = resolve_market(&ctx, creator(), market_id(1), verdict).await;
@@ -122,11 +121,7 @@ async fn weights_that_name_an_outcome_twice_are_refused_however_it_is_written() 
     for again in ["yes", "Yes", "\u{ff39}ES"] {
         let weights = [("YES", 1000), (again, 0), ("NO", 0)].map(|(name, weight)| (name.to_owned(), weight));
         let verdict = || Verdict::Weights(weights.to_vec());
-        let ctx = context(store(2, |_| {
-            let mut unit = Unit::default();
-            unit.markets.expect_lock().returning(|_| Ok(vec![market(1, MarketStatus::Closed)]));
-            unit.rolls_back()
-        }));
+        let ctx = context(store(2, |_| unit_that_changes_nothing(MarketStatus::Closed)));
         let resolved = resolve_market(&ctx, creator(), market_id(1), verdict()).await.map(drop);
         let proposed = propose_resolution(&ctx, creator(), market_id(1), verdict(), None).await.map(drop);
 
@@ -180,11 +175,7 @@ async fn a_key_without_the_scope_to_trade_places_no_opening_order() {
 #[tokio::test]
 async fn the_closing_time_of_a_market_that_has_closed_is_said_to_be_the_fault() {
     for status in [MarketStatus::Closed, MarketStatus::Resolved] {
-        let ctx = context(store(1, move |_| {
-            let mut unit = Unit::default();
-            unit.markets.expect_lock().returning(move |_| Ok(vec![market(1, status)]));
-            unit.rolls_back()
-        }));
+        let ctx = context(store(1, move |_| unit_that_changes_nothing(status)));
         let closes_at = Some(now() + SignedDuration::from_hours(2));
         let patch = MarketPatch { closes_at, ..MarketPatch::default() };
         let Err(Error::Refused(refusal)) = edit_market(&ctx, creator(), market_id(1), patch, None).await else {
