@@ -13,6 +13,12 @@ use diesel::{Connection as _, RunQueryDsl};
 use crate::error::{Fault, Trouble, fault, store_error};
 use crate::sql::{Bound, Row, Sql, Values};
 
+/// So many bytes of the file are mapped into memory for those who read, which is all of it: a page is then where the
+/// system has it already, and need not be copied for each reader, who forgets his pages at each commit. Where a file
+/// cannot be mapped, SQLite reads it as ever. The disk's errors end the process then (SIGBUS), as they do already for
+/// the index of the log, which is always mapped; what was acknowledged is on the disk.
+const MOST_MAPPED: i64 = 1 << 40;
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -83,12 +89,13 @@ impl Connection {
         ] {
             self.batch(pragma)?;
         }
-        // In KiB, at most. What an order touches of the indexes of a large store should be at hand. A reader forgets
-        // its pages at each commit; more than the upper parts of trees are seldom asked for again before.
+        // In KiB, at most. What an order touches of the indexes of a large store should be at hand. A reader takes most
+        // pages from where the system has them, and keeps only those that are in the log still.
         let cache = if purpose == Purpose::Write { 65_536 } else { 8192 };
         self.batch(&format!("PRAGMA cache_size = -{cache}"))?;
         if purpose == Purpose::Read {
             self.batch("PRAGMA query_only = ON")?;
+            self.batch(&format!("PRAGMA mmap_size = {MOST_MAPPED}"))?;
         }
         self.assert_durable(purpose)
     }
