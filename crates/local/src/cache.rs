@@ -109,6 +109,16 @@ impl LocalCache {
         true
     }
 
+    /// Counts the age of a lease from now, if it stands: for who waited since it was given, and has read nothing yet.
+    pub(crate) fn renew(&self, lease: &Lease) {
+        self.leases(lease.key()).renew(lease.key(), lease.token());
+    }
+
+    /// Ends a lease that will not be used.
+    pub(crate) fn end(&self, lease: &Lease) {
+        self.leases(lease.key()).end(lease.key(), lease.token());
+    }
+
     /// Forgets these keys and ends their leases.
     pub(crate) fn forget(&self, keys: &[CacheKey]) {
         for key in keys {
@@ -183,7 +193,7 @@ impl Cache for LocalCache {
     }
 
     async fn release(&self, lease: Lease) {
-        self.leases(lease.key()).end(lease.key(), lease.token());
+        self.end(&lease);
     }
 
     async fn invalidate(&self, keys: &[CacheKey]) -> Result<(), CacheUnreachable> {

@@ -67,6 +67,15 @@ impl Leases {
         Asked::Given(token)
     }
 
+    /// Counts a lease's age from now, if it still stands: nothing was read under it yet.
+    pub(crate) fn renew(&mut self, key: &CacheKey, token: u128) {
+        let now = Instant::now();
+        let lease = self.standing.get_mut(key).filter(|lease| lease.token == token && lease.ends_at > now);
+        if let Some(lease) = lease {
+            lease.ends_at = now + LIFE;
+        }
+    }
+
     /// Ends a lease; what is to be known of it, if it still stood.
     pub(crate) fn end(&mut self, key: &CacheKey, token: u128) -> Option<Ended> {
         let lease = self.standing.get(key).filter(|lease| lease.token == token)?;

@@ -106,6 +106,27 @@ async fn tell(bus: Arc<dyn EventBus>, topic: Topic, sender: u128, mut waiting: m
     }
 }
 
+/// A lease of the near cache while the far one is asked. Whoever is dropped meanwhile leaves none behind, for which
+/// others would wait.
+struct Held<'a> {
+    near: &'a LocalCache,
+    lease: Option<&'a Lease>,
+}
+
+impl Held<'_> {
+    fn keep(mut self) {
+        self.lease = None;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease {
+            self.near.end(lease);
+        }
+    }
+}
+
 impl Shared {
     /// Keeps here what was found in the far cache. Where the far one wants it refreshed, the caller is to do that.
     fn found(&self, lease: Lease, value: Cached, refresh: Option<Lease>) -> Lookup {
@@ -132,7 +153,14 @@ impl Cache for NearCache {
             Lookup::Miss(Some(lease)) => (None, lease),
             found => return found,
         };
+        let held = Held { near, lease: Some(&lease) };
         let asked = if self.shared.is_doubted() { Lookup::Miss(None) } else { far.get(key).await };
+        held.keep();
+        if matches!(asked, Lookup::Miss(_)) {
+            // The far cache may have kept him waiting for longer than an entry may live here. The store is asked from now
+            // on, so one load serves all in this process even then.
+            near.renew(&lease);
+        }
         match (asked, known) {
             (Lookup::Hit(value, refresh), _) => self.shared.found(lease, value, refresh),
             (Lookup::Miss(behind), Some(known)) => Lookup::Hit(known, Some(lease.before(behind))),

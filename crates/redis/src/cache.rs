@@ -12,8 +12,9 @@ use fred::types::{Key, Value};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::link::RedisLink;
+use crate::link::{RedisLink, Unanswered};
 use crate::polls::{Polls, Turn};
+use crate::strays::Strays;
 
 /// How long a lease stands: longer than almost every load, and not much longer than one would wait for it.
 const LEASE: Duration = Duration::from_secs(3);
@@ -43,6 +44,28 @@ pub struct RedisCache {
     get: Script,
     put: Script,
     release: Script,
+    strays: Strays,
+}
+
+/// A question that may be answered with a lease, until that is known.
+struct Asked<'a> {
+    cache: &'a RedisCache,
+    lease: Option<Lease>,
+}
+
+impl Asked<'_> {
+    /// The lease that was asked for; nobody else has to see to it.
+    fn heard(mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = &self.lease {
+            self.cache.give_up(lease);
+        }
+    }
 }
 
 /// What Redis answered.
@@ -59,13 +82,15 @@ impl RedisCache {
     /// Over these connections.
     #[must_use]
     pub fn new(link: Arc<RedisLink>) -> Self {
+        let release = Script::from_lua(include_str!("lua/release.lua"));
         Self {
+            strays: Strays::new(Arc::clone(&link), release.clone()),
             link,
             longest_life: None,
             polls: Polls::default(),
             get: Script::from_lua(include_str!("lua/get.lua")),
             put: Script::from_lua(include_str!("lua/put.lua")),
-            release: Script::from_lua(include_str!("lua/release.lua")),
+            release,
         }
     }
 
@@ -90,12 +115,23 @@ impl RedisCache {
         [entry.into(), lease.into()]
     }
 
+    /// Ends a lease of which it is not known whether it stands, when Redis can be asked again.
+    fn give_up(&self, lease: &Lease) {
+        let [_, key] = self.keys(lease.key());
+        self.strays.end(key, token_text(lease.token()));
+    }
+
     async fn ask(&self, key: &CacheKey) -> Answer {
         let token = rand::random::<u128>();
         let args = vec![token_text(token).into(), millis(LEASE), millis(self.refresh_ahead(key))];
-        let answer: Option<(Option<Bytes>, String)> = self.link.run(&self.get, self.keys(key).to_vec(), args).await;
-        let Some((entry, lease)) = answer else { return Answer::None };
-        let given = (lease == "given").then(|| Lease::new(key.clone(), token));
+        let asked = Asked { cache: self, lease: Some(Lease::new(key.clone(), token)) };
+        let answer = self.link.try_run::<(Option<Bytes>, String)>(&self.get, self.keys(key).to_vec(), args).await;
+        if answer == Err(Unanswered::Unheard) {
+            return Answer::None;
+        }
+        let lease = asked.heard();
+        let Ok((entry, became)) = answer else { return Answer::None };
+        let given = lease.filter(|_| became == "given");
         match (entry, given) {
             (Some(entry), given) => match decode(key, &entry) {
                 Some(value) => Answer::Found(value, given),
@@ -107,7 +143,7 @@ impl RedisCache {
                 }
             },
             (None, Some(lease)) => Answer::Given(lease),
-            (None, None) if lease == "taken" => Answer::Taken,
+            (None, None) if became == "taken" => Answer::Taken,
             (None, None) => Answer::None,
         }
     }
@@ -157,12 +193,17 @@ impl Cache for RedisCache {
         let longest = millis(self.longest_life.unwrap_or_default());
         let args =
             vec![token_text(lease.token()).into(), encode(key, &value).into(), millis(ttl), millis(LEASE), longest];
-        let _: Option<Value> = self.link.run(&self.put, self.keys(key).to_vec(), args).await;
+        if self.link.run::<Value>(&self.put, self.keys(key).to_vec(), args).await.is_none() {
+            self.give_up(&lease);
+        }
     }
 
     async fn release(&self, lease: Lease) {
         let [_, key] = self.keys(lease.key());
-        let _: Option<Value> = self.link.run(&self.release, vec![key], vec![token_text(lease.token()).into()]).await;
+        let args = vec![token_text(lease.token()).into()];
+        if self.link.run::<Value>(&self.release, vec![key], args).await.is_none() {
+            self.give_up(&lease);
+        }
     }
 
     async fn invalidate(&self, keys: &[CacheKey]) -> Result<(), CacheUnreachable> {

@@ -15,6 +15,7 @@ mod limiter;
 mod link;
 mod options;
 mod polls;
+mod strays;
 mod stream;
 
 pub use bus::RedisBus;

@@ -25,6 +25,17 @@ const LOOKING: Duration = Duration::from_millis(500);
 /// One that is silent for so long is given up.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// Nothing was asked, since there would be no answer.
+    Unasked,
+    /// Redis answered with an error.
+    Refused,
+    /// Nothing was heard in time: it may have been done nevertheless, or be done yet.
+    Unheard,
+}
+
 /// Connections to one Redis server or cluster, which are made and kept by themselves.
 pub struct RedisLink {
     shared: Arc<Shared>,
@@ -68,37 +79,54 @@ impl RedisLink {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        self.try_call(command).await.ok()
+    }
+
+    async fn try_call<T, F>(&self, command: impl FnOnce(Client) -> F) -> Result<T, Unanswered>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let Shared { options, gate, .. } = &*self.shared;
         if !gate.lets_through(Instant::now()) {
-            return None;
+            return Err(Unanswered::Unasked);
         }
         let Some(client) = self.shared.connected() else {
             gate.failed("not connected", Instant::now());
-            return None;
+            return Err(Unanswered::Unasked);
         };
         match timeout(options.timeout, command(client)).await {
             Ok(Ok(answer)) => {
                 gate.answered(Instant::now());
-                Some(answer)
+                Ok(answer)
             }
             Ok(Err(error)) if is_silence(&error) => {
                 gate.failed(error.details(), Instant::now());
-                None
+                Err(Unanswered::Unheard)
             }
             Ok(Err(error)) => {
                 gate.refused(error.details(), Instant::now());
-                None
+                Err(Unanswered::Refused)
             }
             Err(_) => {
                 gate.failed("timeout", Instant::now());
-                None
+                Err(Unanswered::Unheard)
             }
         }
     }
 
     /// Runs a script, in one round trip unless the server does not know it yet.
     pub(crate) async fn run<T: FromValue>(&self, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Option<T> {
-        self.call(|client| async move {
+        self.try_run(script, keys, args).await.ok()
+    }
+
+    /// The same, and why there is no answer.
+    pub(crate) async fn try_run<T: FromValue>(
+        &self,
+        script: &Script,
+        keys: Vec<Key>,
+        args: Vec<Value>,
+    ) -> Result<T, Unanswered> {
+        self.try_call(|client| async move {
             match client.evalsha(script.sha1().clone(), keys.clone(), args.clone()).await {
                 Err(error) if error.details().starts_with("NOSCRIPT") => {
                     let text = script.lua().cloned().unwrap_or_default();

@@ -195,6 +195,40 @@ async fn whoever_wrote_reads_what_he_wrote_although_the_far_cache_does_not_know_
     assert_eq!(far.questions.load(Ordering::SeqCst), before + 1);
 }
 
+/// Somebody else holds the far lease, and is slow, or gone.
+#[tokio::test]
+async fn who_waited_for_another_process_in_vain_loads_once_for_all_in_his_own() {
+    let far = Far::new();
+    let shared: Arc<dyn Cache> = far.clone();
+    // Less than one waits for the far cache.
+    let life = Duration::from_millis(400);
+    let near = near_of(LocalCache::with_longest_life(MEGABYTE, life), &shared, &bus()).await;
+    // A machine that is held up makes an entry as old as it may be before it is looked for: then it is tried again.
+    let mut is_kept = false;
+    for number in 0..5 {
+        let key = market(&number.to_string());
+        let _held = far.cache.get(&key).await;
+        assert_eq!(read(&near, &key, "v").await, (value("v"), true));
+        is_kept = read(&near, &key, "w").await == (value("v"), false);
+        if is_kept {
+            break;
+        }
+    }
+    assert!(is_kept, "what was loaded is not kept");
+}
+
+#[tokio::test]
+async fn who_is_dropped_while_the_far_cache_is_asked_is_in_nobodys_way() {
+    let (far, key) = (Far::new(), market("a"));
+    let shared: Arc<dyn Cache> = far.clone();
+    let near = near_of(LocalCache::new(MEGABYTE), &shared, &bus()).await;
+    let Lookup::Miss(Some(held)) = far.cache.get(&key).await else { panic!("it is there") };
+    assert!(timeout(Duration::ZERO, near.get(&key)).await.is_err(), "the far one has him wait");
+    far.cache.release(held).await;
+    let next = near.get(&key).await;
+    assert!(matches!(next, Lookup::Miss(Some(_))), "{next:?}");
+}
+
 /// Where nothing is heard of a change, nothing is shown that is older than the longest life, however long
 /// it took to load.
 #[tokio::test]

@@ -265,6 +265,71 @@ async fn one_that_lets_nobody_in_is_done_without_until_it_does() {
     adapters.recover().await;
 }
 
+/// Redis does what it was asked although nobody waits for it any more: nobody has a lease that it gives then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_nobody_heard_of_is_in_nobodys_way() {
+    let Some(server) = OwnServer::start(&[]) else { return };
+    let adapters = Adapters::connected(server.options()).await;
+    let mut options = server.options();
+    options.timeout = PATIENT;
+    let next = Adapters::connected(options).await;
+    // So that Redis knows the script, and is not asked twice.
+    fill(&next.cache, &market("another"), "value").await;
+    for round in 0..4 {
+        adapters.recover().await;
+        let key = market(&format!("unheard of {round}"));
+        server.pause();
+        // Longer than it takes to send the question, and, every other time, shorter than it may take to be answered.
+        let limit = if round % 2 == 0 { SLACK } else { adapters.timeout / 2 };
+        if let Ok(found) = timeout(limit, adapters.cache.get(&key)).await {
+            assert_eq!(found, Lookup::Miss(None));
+        }
+        server.go_on();
+        // Each waits for half a second in vain, or else is given the lease: it would stand for three.
+        let mut in_vain = 0;
+        while next.cache.get(&key).await == Lookup::Miss(None) {
+            in_vain += 1;
+        }
+        assert!(in_vain <= 2, "{in_vain} readers waited in vain");
+    }
+}
+
+/// One who loaded while Redis stopped to answer cannot say that he has done so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_could_not_be_given_back_is_in_nobodys_way() {
+    let Some(server) = OwnServer::start(&[]) else { return };
+    let adapters = Adapters::connected(server.options()).await;
+    let mut options = server.options();
+    options.timeout = PATIENT;
+    let next = Adapters::connected(options).await;
+    fill(&next.cache, &market("another"), "value").await;
+    for is_put in [true, false] {
+        adapters.recover().await;
+        let key = market(&format!("held {is_put}"));
+        let lease = loop {
+            // A busy machine may be too late with the answer.
+            if let Lookup::Miss(Some(lease)) = adapters.cache.get(&key).await {
+                break lease;
+            }
+        };
+        server.pause();
+        // So often that Redis is not even asked any more.
+        for _ in 0..5 {
+            assert_eq!(adapters.cache.get(&market("any")).await, Lookup::Miss(None));
+        }
+        match is_put {
+            true => adapters.cache.put(lease, None, LONG).await,
+            false => adapters.cache.release(lease).await,
+        }
+        server.go_on();
+        let mut in_vain = 0;
+        while next.cache.get(&key).await == Lookup::Miss(None) {
+            in_vain += 1;
+        }
+        assert!(in_vain <= 2, "{in_vain} readers waited in vain");
+    }
+}
+
 /// The right answer, in time, for everybody, whatever happens to Redis meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_and_writers_under_load_notice_nothing() {
