@@ -123,7 +123,8 @@ impl RedisCache {
 
     async fn ask(&self, key: &CacheKey) -> Answer {
         let token = rand::random::<u128>();
-        let args = vec![token_text(token).into(), millis(LEASE), millis(self.refresh_ahead(key))];
+        let longest = millis(self.longest_life.unwrap_or_default());
+        let args = vec![token_text(token).into(), millis(LEASE), millis(self.refresh_ahead(key)), longest];
         let asked = Asked { cache: self, lease: Some(Lease::new(key.clone(), token)) };
         let answer = self.link.try_run::<(Option<Bytes>, String)>(&self.get, self.keys(key).to_vec(), args).await;
         if answer == Err(Unanswered::Unheard) {

@@ -7,6 +7,9 @@ end
 local ttl, longest = tonumber(ARGV[3]), tonumber(ARGV[5])
 if longest > 0 then
     local age = tonumber(ARGV[4]) - redis.call('PTTL', KEYS[2])
+    if age < 0 then
+        age = longest -- The clock of Redis was set back: nobody knows how old the lease is.
+    end
     ttl = math.min(ttl, longest - age)
 end
 -- The lease ends even if there is no room for the entry, or no time: others must not wait for it.

@@ -96,6 +96,37 @@ async fn a_lease_that_is_not_ours_does_not_stand_in_the_way_for_ever() {
     }
 }
 
+/// As after the clock of Redis was set back: what should have ended stands for as much longer.
+#[tokio::test]
+async fn what_has_longer_to_live_than_it_was_given_is_not_shown_and_not_waited_for() {
+    let Some((options, client)) = subject().await else { return };
+    let link = connected(options.clone()).await.expect("a link");
+    let cache = RedisCache::new(link).with_longest_life(Duration::from_secs(2));
+    let key = CacheKey::new(CacheKind::Market, "a");
+    let name = format!("{}:c:{{market:a}}", options.prefix);
+    let lease = format!("{name}l");
+
+    let wrong: [&[&[u8]]; 2] = [&[b"PEXPIRE", name.as_bytes(), b"3600000"], &[b"PERSIST", name.as_bytes()]];
+    for words in wrong {
+        fill(&cache, &key, "old").await;
+        command(&client, words).await;
+        let Lookup::Miss(Some(given)) = cache.get(&key).await else { panic!("it is shown after {words:?}") };
+        cache.release(given).await;
+    }
+
+    // Somebody's, who died.
+    let Lookup::Miss(Some(_)) = cache.get(&key).await else { panic!("it is there") };
+    command(&client, &[b"PEXPIRE", lease.as_bytes(), b"3600000"]).await;
+    assert_eq!(cache.get(&key).await, Lookup::Miss(None));
+    let Lookup::Miss(Some(held)) = cache.get(&key).await else { panic!("it is waited for") };
+
+    // Nobody knows how old what was read under it is.
+    command(&client, &[b"PEXPIRE", lease.as_bytes(), b"3600000"]).await;
+    cache.put(held, Some(Bytes::from("old")), Duration::from_secs(300)).await;
+    let found = cache.get(&key).await;
+    assert!(matches!(found, Lookup::Miss(Some(_))), "{found:?}");
+}
+
 const THREE: Quota = Quota::new(3, SignedDuration::from_secs(60));
 
 #[tokio::test]
