@@ -235,7 +235,7 @@ pub(crate) fn context(
         jobs: backend.jobs(),
         job_bell: JobBell::default(),
         meter: Arc::clone(&shared.meter),
-        limiter: Limiter::new(Arc::clone(&shared.limiter)),
+        limiter: shared.limiter(),
         session_memory: SessionMemory::default().telling(Arc::clone(&shared.bus)),
         key_memory: KeyMemory::default().telling(Arc::clone(&shared.bus)),
         candle_memory: CandleMemory::default(),
@@ -323,6 +323,12 @@ impl Shared {
 }
 
 impl Shared {
+    /// What limits are counted by.
+    fn limiter(&self) -> Limiter {
+        let limiter = Limiter::new(Arc::clone(&self.limiter));
+        if self.redis.is_some() { limiter.shared() } else { limiter }
+    }
+
     /// The log of events beside the store, where there is one.
     pub(crate) fn event_log(&self, config: &Config) -> Option<Arc<dyn EventLog>> {
         let (link, most) = (self.redis.as_ref()?, config.redis_events?);

@@ -3,26 +3,35 @@
 //! A place is taken before, and given back after: who guesses at many passwords at the same time gets
 //! no more answers than one after the other. Where the last places are taken by attempts that are
 //! still under way, the next one waits for what comes of them, so that people behind one address can
-//! all sign in at the same moment.
+//! all sign in at the same moment. What is under way in other processes nobody tells: where they count together,
+//! it is asked again a few times.
 
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bellwether_domain::ports::{Clock, LimitKey, PasswordError, RateLimiter, Standing};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::sleep;
 
 use super::{Exceeded, Rule, Subject};
 use crate::Error;
 
 /// How many attempts wait for others in this process; one more is told to come back.
 const MOST_WAITING: usize = 64;
+/// How long to wait each time before a place is asked for again that an attempt in another process may have.
+const ASKING_MS: [u64; 4] = [100, 200, 300, 400];
+/// An attempt takes no longer: a place that was taken before counts.
+const LONGEST_ATTEMPT: SignedDuration = SignedDuration::from_secs(10);
 
 /// The limiter, and what this process has under way. Clones are the same.
 #[derive(Clone)]
 pub struct Limiter {
     port: Arc<dyn RateLimiter>,
+    /// Whether other processes count with it.
+    is_shared: bool,
     under_way: Arc<UnderWay>,
 }
 
@@ -32,6 +41,8 @@ struct UnderWay {
     counts: Mutex<HashMap<LimitKey, u32>>,
     ended: Notify,
     waiting: Semaphore,
+    /// Those who wait for attempts of other processes: apart, since they may wait in vain.
+    asking: Semaphore,
 }
 
 /// What makes an attempt count.
@@ -77,8 +88,15 @@ impl Limiter {
             counts: Mutex::default(),
             ended: Notify::new(),
             waiting: Semaphore::new(MOST_WAITING),
+            asking: Semaphore::new(MOST_WAITING),
         };
-        Self { port, under_way: Arc::new(under_way) }
+        Self { port, is_shared: false, under_way: Arc::new(under_way) }
+    }
+
+    /// The same over a port that other processes count with.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 
     /// Counts one use by a subject, if the rule allows it.
@@ -97,8 +115,10 @@ impl Limiter {
     }
 
     /// Takes a place under each claim, or none. Refused with [`Error::Limited`] where one has none left;
-    /// waits where attempts that are under way have taken the last ones.
+    /// waits where attempts that are under way have taken the last ones; for about a second where they may be another
+    /// process's.
     pub(super) async fn reserve(&self, clock: &dyn Clock, claims: &[Claim]) -> Result<Reserved, Error> {
+        let mut pauses = ASKING_MS.into_iter();
         loop {
             let mut ended = pin!(self.under_way.ended.notified());
             // From here on no end is missed.
@@ -107,12 +127,24 @@ impl Limiter {
                 Ok(reserved) => return Ok(reserved),
                 Err(refused) => refused,
             };
-            if !is_for_now {
-                return Err(exceeded.into());
+            if is_for_now {
+                let _place = self.under_way.waiting.try_acquire().map_err(|_| PasswordError::Busy)?;
+                ended.await;
+                continue;
             }
-            let _place = self.under_way.waiting.try_acquire().map_err(|_| PasswordError::Busy)?;
-            ended.await;
+            let pause = if self.may_be_for_now(&exceeded) { pauses.next() } else { None };
+            let (Some(pause), Ok(_place)) = (pause, self.under_way.asking.try_acquire()) else {
+                return Err(exceeded.into());
+            };
+            sleep(Duration::from_millis(pause)).await;
         }
+    }
+
+    /// Whether all places were taken so lately that another process's attempts may give some back. Who has used them
+    /// up by guessing waits for that at most in the first seconds.
+    fn may_be_for_now(&self, exceeded: &Exceeded) -> bool {
+        let oldest = exceeded.rule.quota.window.saturating_sub(exceeded.standing.frees_in);
+        self.is_shared && oldest <= LONGEST_ATTEMPT
     }
 
     /// The places; or the rule that has none, and whether attempts that are under way may give some back.
@@ -187,5 +219,58 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         self.claims.iter().for_each(|claim| self.limiter.under_way.end(&claim.key));
         self.limiter.under_way.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use bellwether_domain::ports::{MockClock, MockRateLimiter};
+
+    use super::*;
+    use crate::limits::Limits;
+
+    /// Refuses so often, as another process's attempts that began so long ago hold all places, and then lets one in.
+    /// How often it was asked is counted.
+    fn taken(times: u32, ago: SignedDuration) -> (Limiter, Arc<AtomicU32>) {
+        let (mut port, asked) = (MockRateLimiter::new(), Arc::new(AtomicU32::new(0)));
+        let counter = Arc::clone(&asked);
+        port.expect_take().returning(move |_, quota, _| {
+            let is_allowed = counter.fetch_add(1, Ordering::SeqCst) >= times;
+            Standing { is_allowed, remaining: 0, frees_in: quota.window - ago }
+        });
+        (Limiter::new(Arc::new(port)), asked)
+    }
+
+    async fn is_let_in(limiter: &Limiter) -> bool {
+        let mut clock = MockClock::new();
+        clock.expect_now().return_const(Timestamp::UNIX_EPOCH);
+        let claim = Claim::new(Limits::default().login, &Subject::of(&[b"ann"]), Counts::Failed);
+        match limiter.reserve(&clock, &[claim]).await {
+            Ok(_) => true,
+            Err(Error::Limited(_)) => false,
+            Err(other) => unreachable!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn places_that_another_processs_attempts_have_are_waited_for_a_little() {
+        let (limiter, asked) = taken(2, SignedDuration::from_secs(1));
+        assert!(is_let_in(&limiter.shared()).await);
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+        let (limiter, asked) = taken(u32::MAX, SignedDuration::from_secs(1));
+        assert!(!is_let_in(&limiter.shared()).await);
+        assert_eq!(asked.load(Ordering::SeqCst), 5);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_places_that_no_attempt_can_give_back() {
+        let (limiter, asked) = taken(1, SignedDuration::from_secs(60));
+        assert!(!is_let_in(&limiter.shared()).await, "those who took them have failed");
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        let (limiter, asked) = taken(1, SignedDuration::from_secs(1));
+        assert!(!is_let_in(&limiter).await, "there is no other process");
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }
