@@ -19,10 +19,12 @@ use crate::unit::PgUnitOfWork;
 const APPEND: &str = "INSERT INTO event_batches (position, created_at, payload) \
                       SELECT nextval('event_positions'), ?, payload FROM unnest(?) AS payload \
                       WHERE pg_current_xact_id() IS NOT NULL";
-/// With the oldest transaction that was running, and whether all that was committed is on the disk.
+/// With the oldest transaction that was running, whether all that was committed is on the disk, and a place in the log
+/// behind the commits of all that is found.
 const AFTER: &str = "SELECT position, created_at, payload, \
                      (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint), \
-                     (SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()) \
+                     (SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()), \
+                     (SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint) \
                      FROM event_batches WHERE position > ? ORDER BY position LIMIT ?";
 /// The same without what they say.
 const POSITIONS: &str = "SELECT position, \
@@ -65,6 +67,11 @@ pub(crate) fn append(changes: &Changes) -> Result<Option<Step>, StoreError> {
     Ok(Some(Step::of_rows(sql, "event_batches", rows).independent(true)))
 }
 
+/// A position, the oldest transaction that was running, and whether all that was committed is on the disk.
+type Seen = (i64, i64, bool);
+/// A batch, and a place in the log behind its commit.
+type Placed = (EventBatch, i64);
+
 /// What a statement found above a position, in order and without omission, and what it says besides.
 struct Found {
     positions: Vec<i64>,
@@ -74,19 +81,19 @@ struct Found {
 
 impl Found {
     /// Of rows, of which each says the same besides its position.
-    fn of(rows: &[(i64, i64, bool)]) -> Option<Self> {
+    fn of(rows: &[Seen]) -> Option<Self> {
         let (_, oldest_running, is_on_disk) = *rows.first()?;
         Some(Self { positions: rows.iter().map(|(position, ..)| *position).collect(), oldest_running, is_on_disk })
     }
 }
 
-fn read(row: &mut Row) -> Result<(EventBatch, (i64, i64, bool)), StoreError> {
+fn read(row: &mut Row) -> Result<(Placed, Seen), StoreError> {
     let batch = EventBatch { position: row.int()?, at: row.time()?, payload: row.text()? };
     let seen = (batch.position, row.int()?, row.flag()?);
-    Ok((batch, seen))
+    Ok(((batch, row.int()?), seen))
 }
 
-fn read_position(row: &mut Row) -> Result<(i64, i64, bool), StoreError> {
+fn read_position(row: &mut Row) -> Result<Seen, StoreError> {
     Ok((row.int()?, row.int()?, row.flag()?))
 }
 
@@ -141,10 +148,13 @@ impl PgStore {
             settled => settled,
         };
         let rows = connection.read("a batch of events", Sql::new(AFTER).bind(after).bind(limit), read).await?;
-        let (batches, seen): (Vec<EventBatch>, Vec<(i64, i64, bool)>) = rows.into_iter().unzip();
+        let (batches, seen): (Vec<Placed>, Vec<Seen>) = rows.into_iter().unzip();
         let Some(found) = Found::of(&seen) else { return Ok(Some(Vec::new())) };
         let given = self.give(&mut connection, settled, after, &found).await?;
-        let batches: Vec<EventBatch> = batches.into_iter().take(given).collect();
+        let (batches, places): (Vec<EventBatch>, Vec<i64>) = batches.into_iter().take(given).unzip();
+        if let (Some(recent), Some(place)) = (self.recent(), places.first()) {
+            recent.told(after, &batches, *place);
+        }
         Ok(Some(batches).filter(|batches| !batches.is_empty()))
     }
 

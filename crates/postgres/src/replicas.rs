@@ -2,15 +2,16 @@
 //!
 //! Every tenth of a second each replica is asked how far it has replayed the log, and the primary how far it has
 //! written it. A replica that does not answer, that is none, or that was left behind is not read from. Who wrote
-//! something through this process is remembered with the place in the log that it has to be read at: reads of his
-//! go to a replica that has passed it, else to the primary. So nobody waits, and nobody misses what he was told.
+//! something through this process, or whom it has read an event of, is remembered with the place in the log that he has to
+//! be read at: his reads go to a replica that has passed it, else to the primary. So nobody waits, and nobody misses what
+//! this process told him.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bellwether_domain::event::Event;
+use bellwether_domain::event::{Event, EventBatch};
 use bellwether_domain::ids::UserId;
 use bellwether_domain::ledger::Owner;
 use bellwether_domain::ports::{Changes, Queries, Replicas, StoreError};
@@ -53,9 +54,27 @@ struct Writers {
     places: HashMap<UserId, (i64, Instant)>,
     /// Every replica that is read from has what was written until then; none where that is not known yet.
     passed: Option<Instant>,
+    /// Of all batches of events above the first position and up to the second it is remembered whom they are about: so
+    /// of several who follow the outbox only one looks into each.
+    told: (i64, i64),
 }
 
 impl Writers {
+    fn is_told(&self, position: i64) -> bool {
+        let (after, last) = self.told;
+        after < position && position <= last
+    }
+
+    /// All above one position, up to another, are known. Where that is apart from what was known, the later of both stays.
+    fn add_told(&mut self, after: i64, last: i64) {
+        let (known_after, known_last) = self.told;
+        if after <= known_last && known_after <= last {
+            self.told = (known_after.min(after), known_last.max(last));
+        } else if known_last < after {
+            self.told = (after, last);
+        }
+    }
+
     fn has_passed(&self, written: Instant) -> bool {
         self.passed.is_some_and(|passed| written <= passed)
     }
@@ -84,6 +103,21 @@ impl RecentWrites {
             let written = writers.places.entry(*user).or_insert((place, now));
             *written = (written.0.max(place), now);
         }
+    }
+
+    /// Remembers whom these batches are about, which are all that follow that position and were committed, wherever that
+    /// was, before the log reached that place.
+    pub(crate) fn told(&self, after: i64, batches: &[EventBatch], place: i64) {
+        let Some(last) = batches.last() else { return };
+        let is_new: Vec<bool> = {
+            let writers = self.writers();
+            batches.iter().map(|batch| !writers.is_told(batch.position)).collect()
+        };
+        let new = batches.iter().zip(is_new).filter_map(|(batch, is_new)| is_new.then_some(batch));
+        let users: HashSet<UserId> = new.flat_map(told_of).collect();
+        self.put(&users, Some(place));
+        // Not sooner: who finds them known may tell of them.
+        self.writers().add_told(after, last.position);
     }
 
     /// Where a reader has to be read at.
@@ -120,6 +154,12 @@ pub(crate) fn concerned(changes: &Changes) -> impl Iterator<Item = UserId> {
     let proposers = proposals.flat_map(|proposal| [Some(proposal.proposed_by), proposal.disputed_by]).flatten();
     let positions = changes.positions.iter().map(|position| position.user);
     accounts.chain(orders).chain(users).chain(makers).chain(creators).chain(proposers).chain(positions)
+}
+
+/// Whom a batch tells of something that is theirs. What this version cannot read it tells nobody.
+fn told_of(batch: &EventBatch) -> HashSet<UserId> {
+    let events: Vec<Event> = batch.events().unwrap_or_default().into_iter().map(|recorded| recorded.event).collect();
+    events.iter().flat_map(Event::users).flatten().chain(creators_told(&events)).collect()
 }
 
 /// Whose markets went on, were edited or deleted. Orders and trades change markets too, but tell of themselves alone: so
@@ -311,9 +351,10 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use bellwether_conformance::opened_market;
-    use bellwether_domain::event::MarketData;
+    use bellwether_domain::event::{BalanceData, MarketData};
     use bellwether_domain::ids::MarketId;
     use bellwether_domain::market::{OutcomeId, Proposal, Weights};
+    use bellwether_domain::money::Credits;
     use bellwether_domain::text::Slug;
     use jiff::Timestamp;
 
@@ -347,6 +388,29 @@ mod tests {
         let news = vec![Event::MarketDisputed(MarketData::of(&market))];
         let disputed = Changes { markets: vec![market], news, ..Changes::default() };
         assert_eq!(whose(disputed), HashSet::from([user(1), user(2), user(3)]));
+    }
+
+    #[test]
+    fn whoever_is_told_is_read_behind_what_he_is_told_of() {
+        let batch = |position: i64, who: u128| {
+            let none = Credits::ZERO;
+            let data = Box::new(BalanceData { user_id: user(who), balance: none, held: none, available: none });
+            let payload = serde_json::to_string(&[Event::BalanceChanged(data)]).unwrap();
+            EventBatch { position, at: Timestamp::UNIX_EPOCH, payload }
+        };
+        let recent = RecentWrites::default();
+        let read_at = || [1, 2, 3].map(|who| recent.of(Some(user(who))));
+        recent.told(10, &[batch(11, 1), batch(13, 2)], 500);
+        assert_eq!(read_at(), [500, 500, 0]);
+        // Another follower reads them again, and one more.
+        recent.told(11, &[batch(13, 2), batch(14, 1)], 700);
+        assert_eq!(read_at(), [700, 500, 0]);
+        // One that is behind.
+        recent.told(3, &[batch(4, 3)], 800);
+        assert_eq!(read_at(), [700, 500, 800]);
+        let unread = EventBatch { payload: "[{}]".to_owned(), ..batch(15, 2) };
+        recent.told(14, &[unread], 900);
+        assert_eq!(read_at(), [700, 500, 800]);
     }
 
     /// However long that takes: a primary that is too busy to say where it is does not make replicas nearer.

@@ -112,6 +112,11 @@ impl PgStore {
         self.recent.set(recent).is_ok()
     }
 
+    /// Where writers are remembered, if there are replicas.
+    pub(crate) fn recent(&self) -> Option<&RecentWrites> {
+        self.recent.get().map(Arc::as_ref)
+    }
+
     /// How many statements all connections have executed so far, those of transactions included.
     #[must_use]
     pub fn statements(&self) -> u64 {

@@ -9,7 +9,7 @@ use bellwether_domain::audit_log::{Action, Actor, Event, Origin};
 use bellwether_domain::event::{self, MarketData};
 use bellwether_domain::ids::{EventId, MarketId, UserId};
 use bellwether_domain::market::Market;
-use bellwether_domain::ports::{Changes, MarketFilter, PageRequest, Replicas, Start, Store, UserFilter};
+use bellwether_domain::ports::{Changes, MarketFilter, Outbox, PageRequest, Replicas, Start, Store, UserFilter};
 use bellwether_domain::text::{DisplayName, Slug};
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_postgres::{PgOptions, PgReplicas, PgStore};
@@ -89,9 +89,7 @@ impl Scene {
     }
 
     async fn write(&self, changes: Changes) -> anyhow::Result<()> {
-        let mut unit = self.primary.begin().await?;
-        unit.write(&changes).await?;
-        Ok(unit.commit().await?)
+        write_by(&self.primary, changes).await
     }
 
     async fn open_market(&self, creator: UserId, slug: &str) -> anyhow::Result<Market> {
@@ -119,6 +117,12 @@ impl Scene {
     fn reads_from_the_replica(&self, reader: Option<UserId>) -> bool {
         is_read_from(&self.replicas, &self.primary, reader)
     }
+}
+
+async fn write_by(store: &PgStore, changes: Changes) -> anyhow::Result<()> {
+    let mut unit = store.begin().await?;
+    unit.write(&changes).await?;
+    Ok(unit.commit().await?)
 }
 
 /// Whether a replica would answer.
@@ -187,6 +191,24 @@ async fn lists_come_from_a_replica_that_is_near_enough_for_who_reads() -> anyhow
     scene.pause(false).await?;
     ensure!(after_edit.len() == 2 && after_edit.contains(&"Will it snow?".to_owned()), "{after_edit:?}");
     ensure!(after_deletion == ["Will it snow?"], "{after_deletion:?}");
+
+    // Whoever is told of what another server wrote sees that too.
+    let dora = scene.sign_up(None).await?;
+    let mut edited = scene.open_market(dora, "edited-elsewhere").await?;
+    let other = scene.database.open().await?;
+    let is_read = until(async || scene.reads_from_the_replica(Some(dora)).then_some(())).await;
+    ensure!(is_read.is_some(), "the replica does not follow");
+    let span = other.span().await?.context("there are events")?;
+    scene.pause(true).await?;
+    edited.question = "Will it hail?".to_owned();
+    edited.touch(Timestamp::UNIX_EPOCH);
+    let news = vec![event::Event::MarketUpdated(MarketData::of(&edited))];
+    write_by(&other, Changes { markets: vec![edited], news, ..Changes::default() }).await?;
+    let told = until(async || scene.primary.after(span.newest, 10).await.ok().filter(|told| !told.is_empty())).await;
+    let after_edit = scene.own_questions(dora).await;
+    scene.pause(false).await?;
+    ensure!(told.is_some(), "nobody is told");
+    ensure!(after_edit? == ["Will it hail?"]);
     drop(scene.database);
     Ok(())
 }
