@@ -7,10 +7,12 @@ use bellwether_tests::client::limit;
 use bellwether_tests::mail::wait_for_written;
 use bellwether_tests::proxy::Proxy;
 use bellwether_tests::redis::Redis;
+use bellwether_tests::stream::Listener;
 use bellwether_tests::{Answer, Api, Installation, Server, Store, User};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::live::{follow, place};
 use crate::replay::{replay_on, sample};
 
 /// So long may one server show what another has changed, with room for a busy machine.
@@ -112,6 +114,39 @@ async fn what_one_server_has_written_all_show_within_a_second() {
             agrees(three.api(number), &path, |answer| answer.status == 404).await;
         }
     }
+    three.stop().await;
+}
+
+/// Threat 48: whichever server trades, and whichever tells; and who comes back at another one goes on where he was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_at_one_server_tells_of_what_happens_at_the_others() {
+    let Some(three) = Three::start(&[]).await else { return };
+    let (ann, ben) = (three.api(0).sign_up("Ann").await, three.api(1).sign_up("Ben").await);
+    let market = three.api(0).open_market(&ann, json!({})).await;
+    let channels = format!("me,market:{market}");
+    let mut listener = Listener::open(follow(three.api(2), &channels).by(&ann)).await;
+    listener.until("hello").await;
+
+    let resting = place(three.api(0), &ann, limit(&market, "YES", "buy", "0.400", 10)).await;
+    let accepted = listener.until("order.accepted").await.pop().expect("it is told").json;
+    assert_eq!(accepted["data"]["orderId"], resting["id"]);
+
+    place(three.api(1), &ben, limit(&market, "NO", "buy", "0.600", 10)).await;
+    let told = listener.until("position.changed").await;
+    let traded = told.iter().find(|told| told.kind == "trade.executed").expect("a trade is told").clone();
+    assert_eq!((&traded.json["data"]["role"], &traded.json["data"]["quantity"]), (&json!("maker"), &json!(10)));
+    assert!(!traded.json.to_string().contains(&ben.id), "{}", traded.json);
+    assert_eq!(told.last().expect("the last").json["data"]["holdings"][0]["quantity"], json!(10));
+
+    // After the trade, and nothing before it again.
+    let last = traded.id.expect("events have ids");
+    let again = follow(three.api(1), &channels).by(&ann).header("Last-Event-ID", &last.to_string());
+    let mut listener = Listener::open(again).await;
+    three.api(0).post("/transfers", &ann, json!({ "toUserId": ben.id, "amount": "1" })).await.expect(201);
+    let mut told = listener.until("transfer.executed").await;
+    told.retain(|told| !["book.snapshot", "resumed"].contains(&told.kind.as_str()));
+    assert!(told.iter().filter_map(|told| told.id).all(|id| id > last), "{told:?}");
+    assert!(told.iter().any(|told| told.kind == "position.changed"), "{told:?}");
     three.stop().await;
 }
 

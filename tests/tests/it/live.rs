@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-fn follow(api: &Api, channels: &str) -> bellwether_tests::Request {
+pub(crate) fn follow(api: &Api, channels: &str) -> bellwether_tests::Request {
     api.request("GET", &format!("/stream?channels={channels}"))
 }
 
-async fn place(api: &Api, user: &User, order: Value) -> Value {
+pub(crate) async fn place(api: &Api, user: &User, order: Value) -> Value {
     api.post("/orders", user, order).await.expect(201).data()["order"].clone()
 }
 
