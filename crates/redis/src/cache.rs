@@ -121,6 +121,13 @@ impl RedisCache {
         self.strays.end(key, token_text(lease.token()));
     }
 
+    /// The same where what was to end it got no answer. Where that was refused, the lease ends by itself.
+    fn see_to(&self, lease: &Lease, answer: Result<Value, Unanswered>) {
+        if matches!(answer, Err(Unanswered::Unasked | Unanswered::Unheard)) {
+            self.give_up(lease);
+        }
+    }
+
     async fn ask(&self, key: &CacheKey) -> Answer {
         let token = rand::random::<u128>();
         let longest = millis(self.longest_life.unwrap_or_default());
@@ -194,17 +201,15 @@ impl Cache for RedisCache {
         let longest = millis(self.longest_life.unwrap_or_default());
         let args =
             vec![token_text(lease.token()).into(), encode(key, &value).into(), millis(ttl), millis(LEASE), longest];
-        if self.link.run::<Value>(&self.put, self.keys(key).to_vec(), args).await.is_none() {
-            self.give_up(&lease);
-        }
+        let answer = self.link.try_run(&self.put, self.keys(key).to_vec(), args).await;
+        self.see_to(&lease, answer);
     }
 
     async fn release(&self, lease: Lease) {
         let [_, key] = self.keys(lease.key());
         let args = vec![token_text(lease.token()).into()];
-        if self.link.run::<Value>(&self.release, vec![key], args).await.is_none() {
-            self.give_up(&lease);
-        }
+        let answer = self.link.try_run(&self.release, vec![key], args).await;
+        self.see_to(&lease, answer);
     }
 
     async fn invalidate(&self, keys: &[CacheKey]) -> Result<(), CacheUnreachable> {

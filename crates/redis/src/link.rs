@@ -30,7 +30,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 pub(crate) enum Unanswered {
     /// Nothing was asked, since there would be no answer.
     Unasked,
-    /// Redis answered with an error.
+    /// Redis answered with an error, or would have had another node asked: nothing was done.
     Refused,
     /// Nothing was heard in time: it may have been done nevertheless, or be done yet.
     Unheard,
@@ -62,7 +62,7 @@ impl RedisLink {
     /// Waits until all connections are made, so long at most; whether they are.
     pub async fn wait_until_connected(&self, limit: Duration) -> bool {
         let connecting = async {
-            while !self.shared.clients().all(|client| client.is_connected()) {
+            while !self.shared.connections.iter().all(|connection| usable(connection).is_some()) {
                 sleep(Duration::from_millis(10)).await;
             }
         };
@@ -101,7 +101,7 @@ impl RedisLink {
             }
             Ok(Err(error)) if is_silence(&error) => {
                 gate.failed(error.details(), Instant::now());
-                Err(Unanswered::Unheard)
+                Err(if *error.kind() == ErrorKind::Routing { Unanswered::Refused } else { Unanswered::Unheard })
             }
             Ok(Err(error)) => {
                 gate.refused(error.details(), Instant::now());
@@ -140,16 +140,11 @@ impl RedisLink {
 }
 
 impl Shared {
-    fn clients(&self) -> impl DoubleEndedIterator<Item = Client> {
-        self.connections.iter().map(|connection| lock(connection).get())
-    }
-
     /// The next one in turn that is connected.
     fn connected(&self) -> Option<Client> {
         let count = self.connections.len();
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % count.max(1);
-        let in_turn = self.connections.iter().cycle().skip(first).take(count);
-        in_turn.map(|connection| lock(connection).get()).find(|client| client.is_connected())
+        self.connections.iter().cycle().skip(first).take(count).find_map(usable)
     }
 
     /// Replaces connections that have fallen silent, for ever: one that nobody closed is not made anew otherwise.
@@ -177,6 +172,12 @@ impl Shared {
             *lock(connection) = connect(&self.options);
         }
     }
+}
+
+/// A client that is connected. One that has ended goes on to say so, and what it is given waits in vain.
+fn usable(connection: &Mutex<Connection>) -> Option<Client> {
+    let connection = lock(connection);
+    Some(connection.get()).filter(|client| client.is_connected() && !connection.has_ended())
 }
 
 fn connect(options: &RedisOptions) -> Connection {

@@ -94,7 +94,8 @@ impl RedisOptions {
         ConnectionConfig {
             connection_timeout: CONNECTING,
             internal_command_timeout: CONNECTING,
-            // Nothing is sent twice: who asked has long gone on.
+            // Nothing is sent twice: who asked has long gone on, and a use that is given back must not be given back twice.
+            // Where slots of a cluster move, who is told to ask another node does without.
             max_command_attempts: 1,
             max_command_buffer_len: MOST_WAITING,
             unresponsive: UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE), interval: UNRESPONSIVE / 8 },

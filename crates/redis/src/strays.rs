@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use crate::link::RedisLink;
+use crate::link::{RedisLink, Unanswered};
 
 /// How many are looked after at the same time. Those beyond stand until they end by themselves.
 const MOST: usize = 256;
@@ -58,13 +58,14 @@ async fn end(link: &RedisLink, release: &Script, key: &Key, token: &str) {
         sleep(pause).await;
         pause = longest.min(pause * 2);
         let args: Vec<Value> = vec![token.into()];
-        match link.run::<i64>(release, vec![key.clone()], args).await {
-            Some(1) => return,
-            Some(_) if !is_settling => {
+        match link.try_run::<i64>(release, vec![key.clone()], args).await {
+            // Where it is refused once it would be again, and each time may cost a connection.
+            Ok(1) | Err(Unanswered::Refused) => return,
+            Ok(_) if !is_settling => {
                 is_settling = true;
                 until = Instant::now() + SETTLING;
             }
-            Some(_) | None => {}
+            Ok(_) | Err(Unanswered::Unasked | Unanswered::Unheard) => {}
         }
     }
 }

@@ -504,3 +504,29 @@ async fn a_replica_takes_the_place_of_a_node_that_hangs() {
         adapters.is_heard(topic, subscription).await;
     }
 }
+
+/// What meets the move is done without, and costs others nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_slot_of_a_cluster_moves_other_keys_are_found() {
+    let Some(cluster) = OwnCluster::start().await else { return };
+    let mut options = cluster.options();
+    options.timeout = Duration::from_secs(1);
+    let adapters = Adapters::connected(options.clone()).await;
+    let others: Vec<_> = (0..20).map(|i| market(&i.to_string())).collect();
+    for key in &others {
+        fill(&adapters.cache, key, "value").await;
+    }
+    cluster.begin_to_move(&format!("{}:c:{{market:moves}}", options.prefix)).await;
+    let mut troubled = 0;
+    for _ in 0..6 {
+        assert!(adapters.link.wait_until_connected(RECOVERY).await, "a connection is not made anew");
+        assert_eq!(adapters.cache.get(&market("moves")).await, Lookup::Miss(None));
+        let mut missed = 0;
+        for key in &others {
+            missed += u32::from(adapters.cache.get(key).await == Lookup::Miss(None));
+        }
+        troubled += u32::from(missed > 0);
+    }
+    // The connection by which the first was asked may be chosen once more before it has ended.
+    assert!(troubled <= 2, "the others were not found {troubled} times");
+}

@@ -164,6 +164,21 @@ impl OwnCluster {
         Some(cluster)
     }
 
+    /// Begins to move the slot of a key from its node to another, which then has what is not there yet: whoever asks is
+    /// sent on.
+    pub(crate) async fn begin_to_move(&self, key: &str) {
+        let [first, second, third, _] = self.nodes.as_slice() else { return };
+        let slot: u32 = first.ask(&format!("CLUSTER KEYSLOT {key}")).await;
+        let (from, to) = match slot {
+            0..=5460 => (first, second),
+            5461..=10922 => (second, third),
+            _ => (third, first),
+        };
+        let (source, target) = (from.tell("CLUSTER MYID").await, to.tell("CLUSTER MYID").await);
+        to.tell(&format!("CLUSTER SETSLOT {slot} IMPORTING {source}")).await;
+        from.tell(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}")).await;
+    }
+
     async fn wait_until_all_know(&self, what: &str) {
         for node in &self.nodes {
             while !node.tell("CLUSTER INFO").await.contains(what) {
