@@ -78,8 +78,13 @@ pub(crate) enum Trouble {
     #[error("PostgreSQL did not answer within {0} ms")]
     TimedOut(u128),
     /// Every connection was in use for too long, or none could be made.
-    #[error("no connection to PostgreSQL could be had: {0}")]
-    NoConnection(String),
+    #[error("no connection to PostgreSQL could be had: {cause}")]
+    NoConnection {
+        /// Why, with all causes.
+        cause: String,
+        /// Whether one may be had a moment later.
+        may_pass: bool,
+    },
     /// A unit of work went on after one of its calls failed or was abandoned half way.
     #[error("a call of this unit of work failed or was abandoned; it can only be rolled back")]
     UnitSpoilt,

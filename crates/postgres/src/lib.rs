@@ -11,6 +11,7 @@ mod api_keys;
 mod audit;
 mod audit_log;
 mod cancel_switches;
+mod connecting;
 mod connection;
 mod due;
 mod error;

@@ -8,7 +8,8 @@ use diesel::pg::Pg;
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use crate::error::{Trouble, store_error};
+use crate::connecting::no_connection;
+use crate::error::store_error;
 use crate::store::PgStore;
 
 /// All migrations, oldest first.
@@ -81,7 +82,7 @@ impl PgStore {
         &self,
         step: impl FnOnce(&mut Harness) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, StoreError> {
-        let pooled = self.pool().get().await.map_err(|e| Trouble::NoConnection(e.to_string()))?;
+        let pooled = self.pool().get().await.map_err(|e| no_connection(&e))?;
         let mut connection = deadpool::managed::Object::take(pooled);
         connection.batch_execute(LOCK).await.map_err(store_error)?;
         let migrated = tokio::task::spawn_blocking(move || step(&mut AsyncMigrationHarness::new(connection)));

@@ -12,10 +12,11 @@ use diesel::ConnectionError;
 use diesel::connection::{DebugQuery, InstrumentationEvent};
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
+use crate::connecting::{connect, no_connection, told};
 use crate::connection::Connection;
 use crate::error::Trouble;
 use crate::horizon::Horizon;
@@ -86,7 +87,7 @@ impl PgStore {
         loop {
             match store.assert_fit().await {
                 Err(error) if Instant::now() < patience && is_worth_waiting(&error) => {
-                    tracing::info!(%error, "waiting for PostgreSQL");
+                    tracing::info!(error = told(&error), "waiting for PostgreSQL");
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
                 result => return result.map(|()| store),
@@ -132,7 +133,7 @@ impl PgStore {
 
     /// A connection out of the pool.
     pub(crate) async fn connection(&self) -> Result<Connection, StoreError> {
-        let pooled = self.pool.get().await.map_err(|e| Trouble::NoConnection(e.to_string()))?;
+        let pooled = self.pool.get().await.map_err(|e| no_connection(&e))?;
         Ok(Connection::new(pooled, self.options.io_timeout, self.type_numbers.clone()))
     }
 
@@ -162,12 +163,14 @@ impl PgStore {
     }
 }
 
+/// Whether the server may do a moment later: it is not there yet, or was lost while it was asked.
 fn is_worth_waiting(error: &StoreError) -> bool {
-    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    matches!(error, StoreError::Unavailable(_))
-        && ["refused", "starting up", "shutting down", "recovery", "reset", "Timeout", "did not answer"]
-            .iter()
-            .any(|text| source.contains(text))
+    let StoreError::Unavailable(source) = error else { return false };
+    match source.downcast_ref() {
+        Some(Trouble::NoConnection { may_pass, .. }) => *may_pass,
+        Some(Trouble::TimedOut(_)) | None => true,
+        Some(Trouble::UnitSpoilt | Trouble::Unfit(_)) => false,
+    }
 }
 
 fn pool(
@@ -197,7 +200,7 @@ fn pool(
         .timeouts(timeouts)
         .runtime(Runtime::Tokio1)
         .build()
-        .map_err(|e| Trouble::NoConnection(e.to_string()).into())
+        .map_err(|e| Trouble::NoConnection { cause: e.to_string(), may_pass: false }.into())
 }
 
 /// Tells of a statement by its text alone: its values are nobody's business.
@@ -223,7 +226,7 @@ async fn set_up(
     options: PgOptions,
     counter: Arc<AtomicU64>,
 ) -> Result<AsyncPgConnection, ConnectionError> {
-    let mut connection = AsyncPgConnection::establish(&url).await?;
+    let mut connection = connect(&url).await?;
     let limit = |timeout: Duration| timeout.as_millis();
     // The messages are in English, since errors are told apart by them.
     let words = format!(
@@ -249,5 +252,81 @@ impl Store for PgStore {
         let mut connection = self.connection().await?;
         connection.begin("BEGIN");
         Ok(Box::new(PgUnitOfWork::new(connection, self.recent.get().cloned())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers the first connection with the first of these, an SQLSTATE and a message, and so on.
+    async fn refusing(answers: Vec<(&'static str, &'static str)>) -> String {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("postgres://ann:CANARY@{}/x", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            for (code, message) in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut startup = [0; 1024];
+                assert!(stream.read(&mut startup).await.unwrap() > 8);
+                let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
+                let length = u32::try_from(fields.len() + 4).unwrap();
+                let answer = [b"E", length.to_be_bytes().as_slice(), fields.as_bytes()].concat();
+                stream.write_all(&answer).await.unwrap();
+            }
+        });
+        url
+    }
+
+    async fn failure(url: &str) -> StoreError {
+        PgStore::lazy(url, PgOptions::default()).unwrap().connection().await.map(drop).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_yet_is_waited_for_and_the_cause_is_told() {
+        let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+        let starting = refusing(vec![("57P03", "the database system is starting up")]).await;
+        for (url, cause) in [
+            (format!("postgres://ann:CANARY@{unused}/x"), "Connection refused"),
+            ("postgres://ann:CANARY@%2Fno-such-folder/x".to_owned(), "No such file"),
+            // No name server is asked for a name that cannot be one.
+            (format!("postgres://ann:CANARY@{}/x", "n".repeat(64)), "lookup"),
+            (starting, "the database system is starting up"),
+        ] {
+            let error = failure(&url).await;
+            let said = told(&error);
+            assert!(is_worth_waiting(&error) && said.contains(cause), "{said}");
+            assert!(!said.contains("CANARY") && said.matches(cause).count() == 1, "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waiting_does_not_mend_is_told_at_once() {
+        let password = refusing(vec![("28P01", "password authentication failed for user \"ann\"")]).await;
+        let database = refusing(vec![("3D000", "database \"x\" does not exist")]).await;
+        for (url, cause) in [
+            (password.as_str(), "password authentication failed"),
+            (database.as_str(), "does not exist"),
+            ("postgres://ann:CANARY@h/x?CANARY=1", "postgres://USER:PASSWORD@HOST/DATABASE"),
+        ] {
+            let error = failure(url).await;
+            let said = told(&error);
+            assert!(!is_worth_waiting(&error) && said.contains(cause) && !said.contains("CANARY"), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_is_tried_again_until_it_says_what_does_not_pass() {
+        let url = refusing(vec![
+            ("57P03", "the database system is starting up"),
+            ("53300", "sorry, too many clients already"),
+            ("28P01", "password authentication failed for user \"ann\""),
+        ]);
+        let said = told(&PgStore::connect(&url.await, PgOptions::default()).await.unwrap_err());
+        assert!(said.contains("password authentication failed"), "{said}");
     }
 }
