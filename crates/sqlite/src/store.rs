@@ -1,6 +1,7 @@
 //! Opening the file, beginning units of work, and the options of both.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,14 +102,45 @@ impl SqliteStore {
     }
 }
 
-/// SQLite gives its write-ahead log and its index the permissions of the file.
+/// SQLite gives its write-ahead log and its index the permissions of the file, and where it runs as root its owner.
 fn make_file(path: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    options.read(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let opened = options.open(path);
-    opened.map(drop).map_err(|e| Trouble::Open { path: path.display().to_string(), reason: e.to_string() }.into())
+    let made = match options.clone().create_new(true).open(path) {
+        Ok(file) => give_to_owner_of_folder(&file, path).inspect_err(|_| drop(fs::remove_file(path))),
+        // Or it will be made where a link leads.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            options.create(true).truncate(false).open(path).map(drop)
+        }
+        Err(error) => Err(error),
+    };
+    made.map_err(|e| Trouble::Open { path: path.display().to_string(), reason: e.to_string() }.into())
+}
+
+/// What a command makes as root, a server that runs as the owner of the folder must be able to write.
+#[cfg(unix)]
+fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.metadata()?;
+    if file.metadata()?.uid() != 0 || folder.uid() == 0 {
+        return Ok(());
+    }
+    fchown(file, Some(folder.uid()), Some(folder.gid())).map_err(|error| {
+        let owner = folder.uid();
+        io::Error::new(
+            error.kind(),
+            format!("it could not be given to user {owner} ({error}); run this as user {owner}"),
+        )
+    })
+}
+
+/// Files have no such owners.
+#[cfg(not(unix))]
+fn give_to_owner_of_folder(_: &File, _: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 #[async_trait]

@@ -106,6 +106,27 @@ async fn write(store: &SqliteStore, changes: &Changes) -> Result<(), StoreError>
     unit.commit().await
 }
 
+/// A command that is run as root makes nothing that a server of another user cannot write.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_root_makes_belongs_to_whom_the_folder_belongs() -> anyhow::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    const SERVICE: u32 = 12_345;
+    let folder = tempfile::tempdir()?;
+    if chown(folder.path(), Some(SERVICE), Some(SERVICE)).is_err() {
+        eprintln!("skipped: only root can give files to others");
+        return Ok(());
+    }
+    let store = SqliteStore::open(&folder.path().join("bellwether.db"), SqliteOptions::default())?;
+    store.migrate_up().await?;
+    for file in std::fs::read_dir(folder.path())? {
+        let file = file?;
+        let found = file.metadata()?;
+        ensure!((found.uid(), found.gid()) == (SERVICE, SERVICE), "{:?} belongs to {}", file.path(), found.uid());
+    }
+    Ok(())
+}
+
 /// Its log, which is synced by name, is beside the file and not beside the link.
 #[cfg(unix)]
 #[tokio::test]
