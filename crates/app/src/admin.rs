@@ -21,10 +21,17 @@ pub(crate) async fn run(config: &Config, action: AdminAction) -> anyhow::Result<
     let display_name = DisplayName::parse(&display_name).map_err(|e| anyhow::anyhow!("--display-name: {e}"))?;
     let password = read_password()?;
     let backend = Backend::open(config).await?;
-    migrate::up_beside_a_server(config, &backend).await?;
+    let applied = migrate::up_beside_a_server(config, &backend).await?;
+    let place = config.database.place();
+    if applied.len() == backend.migration_status().await?.len() {
+        print_line(&format!(
+            "there was no data in {place}: a new database was made. A server is to be started with the same --data-dir or \
+             --database-url"
+        ));
+    }
     let ctx = wiring::command_context(config, &backend)?;
     let user = create_admin(&ctx, SignUp { email, display_name, password }).await?;
-    print_line(&format!("{} is an administrator (id {})", user.display_name.as_str(), user.id));
+    print_line(&format!("{} is an administrator (id {}) in {place}", user.display_name.as_str(), user.id));
     Ok(())
 }
 

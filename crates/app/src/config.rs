@@ -43,6 +43,23 @@ impl fmt::Display for Database {
     }
 }
 
+impl Database {
+    /// Where it is, whatever folder one is in. Shows no password.
+    #[must_use]
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Self::Sqlite(path) => absolute(path),
+            Self::Postgres(_) => self.to_string(),
+        }
+    }
+}
+
+/// A path that means the same in any folder.
+#[must_use]
+pub(crate) fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bellwether_domain::ports::Clock;
 use bellwether_security::{Ed25519Signer, KeyFile, KeyState, SystemClock};
 use bellwether_usecases::audit_log::keys_rotated;
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::cli::KeysAction;
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, absolute};
 use crate::pause::goes_on_after;
 use crate::wiring::{self, Backend};
 use crate::{lock, migrate, print_line};
@@ -23,9 +23,17 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Rotates the keys, or lists them. May be run beside a running server.
 pub(crate) async fn run(config: &Config, action: &KeysAction) -> anyhow::Result<()> {
     let file = KeyFile::at(config.signing_key_file());
+    let place = absolute(file.path());
     if !file.path().exists() {
-        // The first key follows from the server's secret, so a server that starts later has the same.
-        file.load_or_create(&wiring::master_key(config)?)?;
+        if !matches!(action, KeysAction::Rotate { compromised: false }) {
+            // Who looks for keys, or trusts some no more, means a server that has them.
+            bail!(
+                "there are no signing keys at {place}; is --data-dir or signing_keys right? (bellwether serve makes \
+                 them at its first start)"
+            );
+        }
+        make_first(config, &file).with_context(|| format!("making the first signing key at {place}"))?;
+        print_line(&format!("there were no signing keys at {place}: the first was made"));
     }
     if matches!(action, KeysAction::Rotate { .. }) && lock::is_taken(config) && has_database(config) {
         // Before the keys are rotated: whoever is refused runs this again, and they are not rotated twice in a row.
@@ -37,6 +45,7 @@ pub(crate) async fn run(config: &Config, action: &KeysAction) -> anyhow::Result<
             file.rotate(SystemClock.now(), config.policy.access_token_ttl, *compromised)?
         }
     };
+    print_line(&format!("signing keys in {place}"));
     for (id, state) in keys.states(SystemClock.now()) {
         let state = match state {
             KeyState::Next(from) => format!("signs from {from:.0}"),
@@ -50,6 +59,14 @@ pub(crate) async fn run(config: &Config, action: &KeysAction) -> anyhow::Result<
     if let KeysAction::Rotate { compromised } = action {
         tell(config, *compromised).await.context("the keys were rotated, but the audit log could not be told")?;
     }
+    Ok(())
+}
+
+/// Makes the file of keys before the first start. The first key follows from the server's secret, so a server that starts
+/// later has the same.
+fn make_first(config: &Config, file: &KeyFile) -> anyhow::Result<()> {
+    wiring::make_private_folder(&config.data_dir)?;
+    file.load_or_create(&wiring::master_key(config)?)?;
     Ok(())
 }
 
@@ -97,7 +114,7 @@ pub(crate) async fn watch(signer: Arc<Ed25519Signer>, mut stop: watch::Receiver<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::of_flags;
+    use crate::config::{Secret, of_flags};
 
     /// Threat 10.
     #[tokio::test]
@@ -112,6 +129,25 @@ mod tests {
         run(&config, &KeysAction::Rotate { compromised: true }).await.unwrap();
         let keys = KeyFile::at(config.signing_key_file()).load().unwrap();
         assert_eq!(keys.states(SystemClock.now()).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn keys_that_are_not_there_are_neither_listed_nor_distrusted_and_none_are_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let mut config = of_flags(&["--data-dir", data.to_str().unwrap()]);
+        let secret = "f3b1c8a97e5d42460b9f8e7d6c5a4b3c2d1e0f9a8b7c6d5e";
+        for secret_key in [None, Some(Secret(secret.to_owned()))] {
+            config.secret_key = secret_key;
+            for action in [KeysAction::List, KeysAction::Rotate { compromised: true }] {
+                let error = run(&config, &action).await.unwrap_err().to_string();
+                assert!(error.contains(data.to_str().unwrap()) && error.contains("--data-dir"), "{error}");
+                assert!(!data.exists());
+            }
+        }
+        // With a secret that is not in the folder, too.
+        run(&config, &KeysAction::Rotate { compromised: false }).await.unwrap();
+        run(&config, &KeysAction::List).await.unwrap();
     }
 
     #[tokio::test]

@@ -116,6 +116,26 @@ async fn a_server_that_cannot_start_does_not_touch_the_database() {
     assert!(!output.status.success() && said.contains("signing-keys.json") && !database.exists(), "{said}");
 }
 
+/// Whoever is in the wrong folder is to see it.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_say_what_they_have_changed_and_whether_it_was_there() {
+    let installation = Installation::new(Store::Sqlite, &[]).await.expect("SQLite is always there");
+    let arguments = ["admin", "create", "--email", "a@example.org", "--display-name", "Ann", "--password-stdin"];
+    for is_new in [true, false] {
+        let output = installation.run(&arguments, "a long pass phrase").await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let database = installation.data_dir().join("bellwether.db");
+        assert!(output.status.success() && said.contains(&database.display().to_string()), "{said}");
+        assert_eq!(said.contains("a new database was made"), is_new, "{said}");
+    }
+    let keys = installation.data_dir().join("signing-keys.json").display().to_string();
+    let output = installation.run(&["keys", "rotate", "--compromised"], "").await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains(&keys), "{said}");
+    let output = installation.run(&["keys", "rotate"], "").await;
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains(&keys));
+}
+
 /// Runs `serve` with settings that must keep it from starting; what it says.
 async fn refused(settings: &[(&str, &str)], arguments: &[&str]) -> String {
     let installation = Installation::new(Store::Sqlite, settings).await.expect("SQLite is always there");
