@@ -47,10 +47,13 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let signer = wiring::signer(&config, &master)?;
     let metrics = listen_for_metrics(&config)?;
     let handlers = wiring::handlers(wiring::delivery(&config, &address)?);
-    let backend = Backend::open(&config).await?;
-    for name in backend.migrate_up().await? {
-        tracing::info!(%name, "applied a migration");
-    }
+    let backend = tokio::select! {
+        backend = open(&config) => backend?,
+        () = signals.next() => {
+            tracing::info!("stopped by a signal before the database was ready; nothing was served");
+            return Ok(());
+        }
+    };
     let mut shared = Shared::open(&config, &backend).await;
     if let Some((_, metrics)) = &metrics {
         shared = shared.metered(metrics.clone());
@@ -97,6 +100,17 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     drop((ctx, backend));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the database and brings its schema up to date. Both may take long, and may be given up at any moment: a
+/// database that is not there yet is waited for, so is another process that migrates, and a migration that does not
+/// come to its end leaves nothing.
+async fn open(config: &Config) -> anyhow::Result<Backend> {
+    let backend = Backend::open(config).await?;
+    for name in backend.migrate_up().await? {
+        tracing::info!(%name, "applied a migration");
+    }
+    Ok(backend)
 }
 
 /// Keeps the kernel from giving memory out in pages of 2 MB. Of a connection that waits, much is buffers of which

@@ -1,11 +1,15 @@
 //! Running the server: restarts, stops, and configurations that it must not start with.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bellwether_tests::client::limit;
+use bellwether_tests::server::free_port;
 use bellwether_tests::{Installation, Server, Store, raw};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 /// Threat 63.
@@ -114,6 +118,31 @@ async fn a_server_that_cannot_start_does_not_touch_the_database() {
     let output = installation.run(&["serve", "--listen", "127.0.0.1:0"], "").await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("signing-keys.json") && !database.exists(), "{said}");
+}
+
+/// A server that waits for its database is told to stop as any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_a_start_that_waits_for_the_database() {
+    let url = format!("postgres://nobody@127.0.0.1:{}/x", free_port());
+    let installation =
+        Installation::new(Store::Sqlite, &[("DATABASE_URL", &url)]).await.expect("SQLite is always there");
+    let mut command = installation.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut server = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary can be started");
+    let mut log = BufReader::new(server.stderr.take().expect("a pipe")).lines();
+    let mut line = async || log.next_line().await.expect("the log can be read").expect("it goes on");
+    let mut said = line().await;
+    while !said.contains("waiting for PostgreSQL") {
+        said = line().await;
+    }
+    assert!(said.contains("Connection refused"), "{said}");
+    let process = server.id().and_then(|id| i32::try_from(id).ok()).expect("it runs");
+    kill(Pid::from_raw(process), Signal::SIGTERM).expect("it can be told");
+    while said.contains("waiting for PostgreSQL") {
+        said = line().await;
+    }
+    assert!(said.contains("stopped by a signal"), "{said}");
+    let ended = tokio::time::timeout(Duration::from_secs(20), server.wait()).await.expect("it ends");
+    assert!(ended.expect("it can be waited for").success());
 }
 
 /// Whoever is in the wrong folder is to see it.
