@@ -223,6 +223,7 @@ impl Config {
             _ => None,
         });
         let database = reader.read("database_url", "sqlite://PATH or postgres://…", |t| database(t, &data_dir));
+        reader.check_role(role, &database);
         let database_connections = reader.number("database_connections", 1, 1000);
         let http = HttpOptions {
             answers_probes_alone: role == ServeRole::Worker,
@@ -557,6 +558,18 @@ impl Reader<'_> {
         })
     }
 
+    /// SQLite has one server, so where it did half of what there is to do, nobody would ever do the rest.
+    fn check_role(&mut self, role: ServeRole, database: &Database) {
+        // What stands in for a bad URL has no path.
+        let is_sqlite = matches!(database, Database::Sqlite(path) if !path.as_os_str().is_empty());
+        if is_sqlite && role != ServeRole::Both {
+            let (text, source) = (self.settings.get("role"), self.settings.source("role"));
+            self.faults.push(format!(
+                "role = {text:?} ({source}): needs PostgreSQL, which several servers can share; on SQLite it must be both"
+            ));
+        }
+    }
+
     fn flag(&mut self, key: &str) -> bool {
         self.read(key, "true or false", |t| t.parse().ok())
     }
@@ -776,8 +789,12 @@ mod tests {
             Config::read(&Settings::load(&Cli::parse_from(args)).unwrap())
         };
         for (name, role) in [("api", ServeRole::Api), ("worker", ServeRole::Worker), ("both", ServeRole::Both)] {
-            let config = of(&["serve", "--role", name]).unwrap();
+            let config = of(&["serve", "--role", name, "--database-url", "postgres://db/x"]).unwrap();
             assert_eq!((config.role, config.http.answers_probes_alone), (role, name == "worker"));
+        }
+        for name in ["api", "worker"] {
+            let error = of(&["serve", "--role", name, "--database-url", "sqlite://x.db"]).unwrap_err().to_string();
+            assert!(error.contains("flag --role") && error.contains("needs PostgreSQL"), "{error}");
         }
         assert_eq!(of(&[]).unwrap().role, ServeRole::Both);
         assert!(of(&["serve", "--role", "boss"]).unwrap_err().to_string().contains("flag --role"));

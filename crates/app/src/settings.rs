@@ -37,7 +37,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "role",
         "both",
-        "what `serve` does: `api` answers requests, `worker` does what time has made due, sends mails and answers probes alone, `both` does all of it",
+        "what `serve` does: `api` answers requests, `worker` does what time has made due, sends mails and answers probes alone, `both` does all of it; on SQLite, which has one server, `both` alone",
     ),
     setting("data_dir", "./bellwether-data", "the folder for the SQLite database and the key file"),
     setting(

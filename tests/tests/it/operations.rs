@@ -182,6 +182,7 @@ async fn a_configuration_that_is_wrong_or_weak_is_refused_by_name() {
         (&[("SIGNUP_GRANT", "-1"), ("MAX_FILLS", "many")], &["signup_grant", "max_fills"]),
         (&[("DATABASE_URL", "mysql://x")], &["database_url"]),
         (&[("LISTEN", "everywhere")], &["listen"]),
+        (&[("ROLE", "worker")], &["role", "PostgreSQL"]),
         (&[("SECRET_KEY", "changeme")], &["secret_key", "weak"]),
         (&[("SECRET_KEY", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")], &["secret_key", "weak"]),
         (&[("SECRET_KEY", "changeme"), ("LISTEN", "0.0.0.0:0")], &["secret_key", "weak"]),
