@@ -265,7 +265,27 @@ pub(crate) const SETTINGS: &[Setting] = &[
 const PREFIX: &str = "BELLWETHER_";
 
 /// Variables that begin like settings and are none.
-const NOT_SETTINGS: [&str; 3] = ["BELLWETHER_CONFIG", "BELLWETHER_BIN", "BELLWETHER_TEST_DATA"];
+const NOT_SETTINGS: [&str; 4] =
+    ["BELLWETHER_CONFIG", "BELLWETHER_ADMIN_TOKEN", "BELLWETHER_BIN", "BELLWETHER_TEST_DATA"];
+
+/// Whether Kubernetes sets such a variable, in every container beside it, for a service that is called `bellwether`, or
+/// `bellwether-` and something: where the service is, and the same in the form of Docker's links.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let protocols = ["TCP", "UDP", "SCTP"];
+    if name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_") {
+        return true;
+    }
+    if name.ends_with("_PORT") && protocols.iter().any(|p| value.starts_with(&format!("{}://", p.to_lowercase()))) {
+        return true;
+    }
+    // BELLWETHER_PORT_8080_TCP, and behind that nothing or a part of it.
+    let Some((_, link)) = name.split_once("_PORT_") else { return false };
+    let mut words = link.split('_');
+    let is_port = words.next().is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_protocol = words.next().is_some_and(|protocol| protocols.contains(&protocol));
+    let is_part = matches!(words.next(), None | Some("PROTO" | "PORT" | "ADDR"));
+    is_port && is_protocol && is_part && words.next().is_none()
+}
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -369,6 +389,7 @@ impl Settings {
             match (SETTINGS.iter().find(|s| s.key == key), value.into_string()) {
                 (Some(setting), Ok(value)) => read.push((setting.key, name, value)),
                 (Some(_), Err(_)) => self.faults.push(format!("{name} (environment): must be Unicode text")),
+                (None, Ok(value)) if is_of_kubernetes(&name, &value) => {}
                 (None, _) => {
                     self.faults.push(format!("{name} (environment): there is no setting {key:?}{}", suggestion(&key)));
                 }
@@ -594,6 +615,50 @@ mod tests {
         let cli = Cli::parse_from(["bellwether", "--config", "/nowhere/at/all.toml"]);
         let error = Settings::gather(&cli, std::iter::empty()).err().unwrap();
         assert!(error.to_string().contains("/nowhere/at/all.toml"), "{error}");
+    }
+
+    #[test]
+    fn what_kubernetes_says_of_a_service_of_that_name_is_no_setting() {
+        let environment = [
+            ("BELLWETHER_SERVICE_HOST", "10.96.0.1"),
+            ("BELLWETHER_SERVICE_PORT", "8080"),
+            ("BELLWETHER_SERVICE_PORT_HTTP", "8080"),
+            ("BELLWETHER_PORT", "tcp://10.96.0.1:8080"),
+            ("BELLWETHER_PORT_8080_TCP", "tcp://10.96.0.1:8080"),
+            ("BELLWETHER_PORT_8080_TCP_PROTO", "tcp"),
+            ("BELLWETHER_PORT_8080_TCP_PORT", "8080"),
+            ("BELLWETHER_PORT_8080_TCP_ADDR", "10.96.0.1"),
+            ("BELLWETHER_WORKER_SERVICE_HOST", "10.96.0.2"),
+            ("BELLWETHER_WORKER_PORT", "udp://10.96.0.2:8080"),
+            ("BELLWETHER_WORKER_PORT_53_UDP_PORT", "53"),
+        ];
+        let faults = settings_of("", &environment, &[]).faults().to_vec();
+        assert!(faults.is_empty(), "{faults:?}");
+        for (name, value) in [
+            ("BELLWETHER_PORT", "8080"),
+            ("BELLWETHER_HOST", "10.96.0.1"),
+            ("BELLWETHER_PORT_HTTP", "8080"),
+            ("BELLWETHER_PORT_8080_TCP_NAME", "x"),
+            ("BELLWETHER_SERVICE", "x"),
+        ] {
+            assert_eq!(settings_of("", &[(name, value)], &[]).faults().len(), 1, "{name}");
+        }
+        for setting in SETTINGS {
+            let name = format!("{PREFIX}{}", setting.key.to_uppercase());
+            assert!(!is_of_kubernetes(&name, "tcp://10.96.0.1:8080") && !NOT_SETTINGS.contains(&&*name), "{name}");
+        }
+    }
+
+    #[test]
+    fn variables_of_commands_are_in_the_way_of_no_other() {
+        fn of(command: &clap::Command, found: &mut Vec<String>) {
+            found.extend(command.get_arguments().filter_map(|a| a.get_env()).map(|n| n.to_string_lossy().into_owned()));
+            command.get_subcommands().for_each(|command| of(command, found));
+        }
+        let mut found = Vec::new();
+        of(&<Cli as clap::CommandFactory>::command(), &mut found);
+        assert!(found.len() > 1, "{found:?}");
+        assert!(found.iter().all(|name| NOT_SETTINGS.contains(&name.as_str())), "{found:?}");
     }
 
     #[test]
