@@ -16,9 +16,13 @@ use crate::compose::{Text, compose, sender};
 
 /// The most connections that are kept.
 const CONNECTIONS: u32 = 4;
-/// Answers that mean that the reader's mailbox does not exist, or never takes a mail of ours. Others of
-/// the class of permanent ones are told to a server that is not set up right, and may pass.
-const NO_SUCH_MAILBOX: [u16; 4] = [550, 551, 553, 556];
+/// Answers that mean that the reader's mailbox does not exist: the enhanced codes (RFC 3463, RFC 7505) of bad addresses of
+/// readers, and where a server gives none, plain ones.
+const NO_SUCH_MAILBOX: [&str; 5] = ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"];
+const NO_SUCH_MAILBOX_PLAINLY: [u16; 4] = [550, 551, 553, 556];
+/// What a server speaks of that refuses a mail by a plain code for how it is sent. Which command was answered is not
+/// known here, and `MAIL FROM` is refused by the same plain codes.
+const NOT_OF_THE_READER: [&str; 4] = ["relay", "sender", "authenticat", "policy"];
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
@@ -118,7 +122,21 @@ impl Mailer for SmtpMailer {
 }
 
 fn is_final(error: &Error) -> bool {
-    error.status().is_some_and(|code| NO_SUCH_MAILBOX.contains(&u16::from(code)))
+    let said = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    error.status().is_some_and(|code| means_no_such_mailbox(code.into(), &said))
+}
+
+/// Whether an answer concerns the reader's mailbox, so that the mail need not be tried again. All else that is permanent is
+/// told to a server that is not set up right (a wrong password, a sender that it may not use, no right to relay), and
+/// is to pass without a loss of mails.
+fn means_no_such_mailbox(code: u16, said: &str) -> bool {
+    let first = said.split_whitespace().next().unwrap_or_default();
+    let is_enhanced = first.split('.').count() == 3 && first.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if is_enhanced {
+        return (500..600).contains(&code) && NO_SUCH_MAILBOX.contains(&first);
+    }
+    let said = said.to_lowercase();
+    NO_SUCH_MAILBOX_PLAINLY.contains(&code) && !NOT_OF_THE_READER.iter().any(|word| said.contains(word))
 }
 
 #[cfg(test)]
@@ -140,6 +158,38 @@ mod tests {
         for bad in ["", "mail.example.org", "http://mail.example.org", "smtp://", "smtp://h?tls=maybe", "smtp://h:port"]
         {
             assert!(matches!(SmtpMailer::check(bad, &house()), Err(SetUpError::Url(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mail_is_given_up_for_a_mailbox_that_does_not_exist_and_for_nothing_else() {
+        for (code, said) in [
+            (550, "5.1.1 <ann@example.org>: Recipient address rejected: User unknown"),
+            (550, "5.1.1 The email account that you tried to reach\n5.1.1 does not exist"),
+            (553, "5.1.3 bad destination mailbox address syntax"),
+            (556, "5.1.10 Recipient address has null MX"),
+            (550, "No such user here"),
+            (551, "user not local"),
+            (553, ""),
+        ] {
+            assert!(means_no_such_mailbox(code, said), "{code} {said}");
+        }
+        for (code, said) in [
+            (553, "5.7.1 <house@example.org>: Sender address rejected: not owned by user"),
+            (550, "5.7.1 Relaying denied"),
+            (550, "5.7.26 This mail is unauthenticated"),
+            (550, "5.1.8 Sender address rejected: Domain not found"),
+            (550, "5.2.1 The mailbox is disabled"),
+            (550, "relay not permitted"),
+            (550, "Sender verify failed"),
+            (550, "SMTP AUTH is required: please authenticate"),
+            (535, "5.7.8 Authentication credentials invalid"),
+            (530, "Must issue a STARTTLS command first"),
+            (554, "no thank you"),
+            (450, "4.2.1 try again later"),
+            (450, "5.1.1 said by mistake"),
+        ] {
+            assert!(!means_no_such_mailbox(code, said), "{code} {said}");
         }
     }
 
