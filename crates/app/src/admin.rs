@@ -1,10 +1,12 @@
 //! `bellwether admin`.
 
-use std::io::Read;
+use std::io::{self, BufRead, IsTerminal as _, Read as _, Write};
+use std::os::fd::AsFd;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_usecases::users::{Password, SignUp, create_admin};
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use crate::cli::AdminAction;
 use crate::config::Config;
@@ -36,8 +38,57 @@ pub(crate) async fn run(config: &Config, action: AdminAction) -> anyhow::Result<
 }
 
 fn read_password() -> anyhow::Result<Password> {
-    let mut text = String::new();
-    std::io::stdin().take(MAX_INPUT).read_to_string(&mut text).context("reading the password from standard input")?;
+    let stdin = io::stdin();
+    let read = if stdin.is_terminal() {
+        ask(&stdin, stdin.lock(), io::stderr())
+    } else {
+        let mut text = String::new();
+        stdin.take(MAX_INPUT).read_to_string(&mut text).map(|_| text)
+    };
+    let text = read.context("reading the password from standard input")?;
     let password = text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
     Ok(Password(password.to_owned()))
+}
+
+/// Asks whoever sits at the terminal for a line, and shows nothing of it.
+fn ask(terminal: &impl AsFd, keyboard: impl BufRead, mut screen: impl Write) -> io::Result<String> {
+    let usual = tcgetattr(terminal)?;
+    let mut hidden = usual.clone();
+    hidden.local_flags.remove(LocalFlags::ECHO);
+    hidden.local_flags.insert(LocalFlags::ECHONL);
+    tcsetattr(terminal, SetArg::TCSANOW, &hidden)?;
+    let mut line = String::new();
+    let read = screen
+        .write_all(b"Password: ")
+        .and_then(|()| screen.flush())
+        .and_then(|()| keyboard.take(MAX_INPUT).read_line(&mut line));
+    tcsetattr(terminal, SetArg::TCSANOW, &usual)?;
+    read.map(|_| line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use nix::pty::openpty;
+
+    use super::*;
+
+    /// Threat 71.
+    #[test]
+    fn a_password_that_is_typed_is_not_shown() {
+        let pair = openpty(None, None).unwrap();
+        let (mut user, terminal) = (File::from(pair.master), File::from(pair.slave));
+        let (mut prompt, mut line_break) = ([0; 10], [0; 2]);
+        let typed = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| ask(&terminal, io::BufReader::new(&terminal), &terminal));
+            user.read_exact(&mut prompt).unwrap();
+            user.write_all(b"CANARY\n").unwrap();
+            user.read_exact(&mut line_break).unwrap();
+            asked.join().unwrap().unwrap()
+        });
+        assert_eq!((&prompt, typed.as_str(), &line_break), (b"Password: ", "CANARY\n", b"\r\n"));
+        let usual = tcgetattr(&terminal).unwrap();
+        assert!(usual.local_flags.contains(LocalFlags::ECHO));
+    }
 }

@@ -110,7 +110,8 @@ pub(crate) enum AdminAction {
         /// The name that others see.
         #[arg(long)]
         display_name: String,
-        /// Read the password from standard input. (There is no flag for the password itself: others could read it.)
+        /// Read the password from standard input; at a terminal it is asked for, and not shown. (There is no flag for the
+        /// password itself: others could read it.)
         #[arg(long, required = true)]
         password_stdin: bool,
     },

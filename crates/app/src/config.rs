@@ -101,8 +101,12 @@ pub(crate) struct Config {
     pub(crate) role: ServeRole,
     /// The data folder.
     pub(crate) data_dir: PathBuf,
+    /// The configuration file, where one was named.
+    pub(crate) named_file: Option<PathBuf>,
     /// The database.
     pub(crate) database: Database,
+    /// Whether the configuration file says which.
+    pub(crate) is_database_of_file: bool,
     /// The most connections to it.
     pub(crate) database_connections: usize,
     /// How long it may take to answer.
@@ -272,7 +276,9 @@ impl Config {
                     if t.is_empty() { Some(None) } else { SocketAddr::from_str(t).ok().map(Some) }
                 },
             ),
+            named_file: settings.named_file().map(Path::to_owned),
             database,
+            is_database_of_file: matches!(settings.source("database_url"), Source::File(_)),
             database_connections,
             database_timeout: database_timeout.unsigned_abs(),
             read_urls: reader.read("read_urls", "postgres://… of replicas of a postgres://… database_url", |t| {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Database, ServeRole};
+use crate::config::{Config, Database, ServeRole, absolute};
 use crate::metrics::{Metrics, Watched};
 use crate::settings::mask_url;
 use crate::wiring::{self, Backend, Shared};
@@ -301,25 +300,27 @@ async fn welcome(config: &Config, address: &str, queries: &dyn Queries) {
     }
 }
 
-/// A command that works from any folder. It reads the password without showing it.
+/// A command that works from any folder, and in any shell. It asks for the password.
 fn admin_command(config: &Config) -> String {
     let program = std::env::current_exe().map_or_else(|_| "bellwether".to_owned(), |p| quoted(&p.to_string_lossy()));
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
     let mut target = format!("--data-dir {}", quoted(&absolute(&config.data_dir)));
+    if let Some(file) = &config.named_file {
+        target.push_str(&format!(" --config {}", quoted(&absolute(file))));
+    }
     match &config.database {
         Database::Sqlite(path) if *path == Config::default_database(&config.data_dir) => {}
         Database::Sqlite(path) => {
             target.push_str(&format!(" --database-url {}", quoted(&format!("sqlite://{}", absolute(path)))));
         }
+        // The command reads the same file.
+        Database::Postgres(_) if config.is_database_of_file => {}
         // A password is not for the screen: whoever set the server up has it.
         Database::Postgres(url) if mask_url(url) != *url => {
             target.push_str(" --database-url \"$BELLWETHER_DATABASE_URL\"");
         }
         Database::Postgres(url) => target.push_str(&format!(" --database-url {}", quoted(url))),
     }
-    format!(
-        "read -rsp 'Password: ' PASSWORD && printf %s \"$PASSWORD\" | {program} admin create {target} --email you@example.org --display-name You --password-stdin"
-    )
+    format!("{program} admin create {target} --email you@example.org --display-name You --password-stdin")
 }
 
 /// As one word of a shell.
@@ -350,6 +351,21 @@ mod tests {
         assert!(command.contains("sqlite:///") && command.contains("/x.db"), "{command}");
         let command = admin_command(&of_flags(&["--database-url", "postgres://ann:CANARY@db/x"]));
         assert!(command.contains("$BELLWETHER_DATABASE_URL") && !command.contains("CANARY"), "{command}");
+    }
+
+    #[test]
+    fn the_way_to_an_administrator_goes_by_the_file_that_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, url) = (folder.path().to_str().unwrap(), "database_url = \"postgres://ann:CANARY@db/x\"");
+        for name in ["bellwether.toml", "other.toml"] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, url).unwrap();
+            let is_named = name == "other.toml";
+            let named: &[&str] = if is_named { &["--config", file.to_str().unwrap()] } else { &[] };
+            let command = admin_command(&of_flags(&[&["--data-dir", data], named].concat()));
+            assert_eq!(command.contains(&format!(" --config {}", file.display())), is_named, "{command}");
+            assert!(!command.contains("--database-url") && !command.contains("CANARY"), "{command}");
+        }
     }
 
     #[test]

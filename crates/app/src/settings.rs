@@ -315,6 +315,7 @@ impl fmt::Display for Source {
 #[derive(Clone)]
 pub(crate) struct Settings {
     texts: BTreeMap<&'static str, (String, Source)>,
+    named_file: Option<PathBuf>,
     faults: Vec<String>,
 }
 
@@ -328,7 +329,7 @@ impl Settings {
     fn gather(cli: &Cli, environment: impl Iterator<Item = (OsString, OsString)>) -> anyhow::Result<Self> {
         let flags = cli.flags();
         let texts = SETTINGS.iter().map(|s| (s.key, (s.default.to_owned(), Source::Default))).collect();
-        let mut settings = Self { texts, faults: Vec::new() };
+        let mut settings = Self { texts, named_file: cli.config.clone(), faults: Vec::new() };
         let environment = settings.read_environment(environment);
         // The data folder decides where the file is, so the other two are asked for it first.
         settings.take_environment(&environment);
@@ -349,6 +350,12 @@ impl Settings {
     #[must_use]
     pub(crate) fn faults(&self) -> &[String] {
         &self.faults
+    }
+
+    /// The configuration file, where it was named rather than found in the data folder.
+    #[must_use]
+    pub(crate) fn named_file(&self) -> Option<&Path> {
+        self.named_file.as_deref()
     }
 
     /// A setting's text.
@@ -607,17 +614,6 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_the_data_folder_is_read_where_none_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("bellwether.toml"), "currency = \"point\"").unwrap();
-        let cli = Cli::parse_from(["bellwether", "--data-dir", folder.path().to_str().unwrap()]);
-        assert_eq!(Settings::gather(&cli, std::iter::empty()).unwrap().get("currency"), "point");
-        let cli = Cli::parse_from(["bellwether", "--config", "/nowhere/at/all.toml"]);
-        let error = Settings::gather(&cli, std::iter::empty()).err().unwrap();
-        assert!(error.to_string().contains("/nowhere/at/all.toml"), "{error}");
-    }
-
-    #[test]
     fn what_kubernetes_says_of_a_service_of_that_name_is_no_setting() {
         let environment = [
             ("BELLWETHER_SERVICE_HOST", "10.96.0.1"),
@@ -659,6 +655,17 @@ mod tests {
         of(&<Cli as clap::CommandFactory>::command(), &mut found);
         assert!(found.len() > 1, "{found:?}");
         assert!(found.iter().all(|name| NOT_SETTINGS.contains(&name.as_str())), "{found:?}");
+    }
+
+    #[test]
+    fn the_file_of_the_data_folder_is_read_where_none_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("bellwether.toml"), "currency = \"point\"").unwrap();
+        let cli = Cli::parse_from(["bellwether", "--data-dir", folder.path().to_str().unwrap()]);
+        assert_eq!(Settings::gather(&cli, std::iter::empty()).unwrap().get("currency"), "point");
+        let cli = Cli::parse_from(["bellwether", "--config", "/nowhere/at/all.toml"]);
+        let error = Settings::gather(&cli, std::iter::empty()).err().unwrap();
+        assert!(error.to_string().contains("/nowhere/at/all.toml"), "{error}");
     }
 
     #[test]
