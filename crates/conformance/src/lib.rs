@@ -1,11 +1,11 @@
-//! One test suite for the storage ports: what [`Store`], [`Queries`], [`Jobs`] and [`Outbox`] promise, every
+//! One test suite for the storage ports: what [`Store`], [`Queries`], [`Jobs`], [`Outbox`] and [`WebhookLog`] promise, every
 //! implementation is held to here, so that all of them give the same answers. The suites of rate
 //! limiters, caches and event buses are in [`limiter`], [`cache`] and [`bus`].
 //!
 //! # Testing an adapter of your own
 //!
 //! 1. Implement the ports of [`bellwether_domain::ports`]: [`Store`] (which opens units of work),
-//!    [`Queries`], [`Jobs`] and [`Outbox`]. One struct may implement all.
+//!    [`Queries`], [`Jobs`], [`Outbox`] and [`WebhookLog`]. One struct may implement all.
 //! 2. Count the statements that your store sends to its database. The suite compares the counts of
 //!    an operation on few rows and on many: a loop that asks once for each row is found at once.
 //! 3. Depend on `bellwether-conformance` in `[dev-dependencies]`, and say how a store is made:
