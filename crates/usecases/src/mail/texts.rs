@@ -65,8 +65,9 @@ pub(crate) fn compose(
 pub(crate) fn compose_notice(id: JobId, to: Email, user: &User, url: &str) -> Mail {
     let text = format!(
         "a webhook of yours at Bellwether ({url}) was disabled: it said that it is gone,\n\
-         or took nothing for five days. What it was not told is kept for a while. To see\n\
-         what it answered, and to enable it again, look at\n\n  {url}/api/v1/webhooks"
+         or took nothing for five days. What waited for it then is kept for a while; what\n\
+         happens until you enable it again, it is not told, nor later. To see what it\n\
+         answered, and to enable it again, look at\n\n  {url}/api/v1/webhooks"
     );
     letter(id, to, user, "A webhook was disabled", &text)
 }

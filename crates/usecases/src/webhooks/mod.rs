@@ -192,7 +192,7 @@ pub async fn secrets(ctx: &Context, caller: Caller, id: WebhookId) -> Result<(We
     Ok((webhook, keys))
 }
 
-/// Changes a webhook. One that is enabled again, or moved, goes on where it was, and at once.
+/// Changes a webhook. One that is enabled again, or moved, goes on with what waits, and at once.
 pub async fn change(
     ctx: &Context,
     caller: Caller,
