@@ -6,10 +6,13 @@ use crate::ids::{AccountId, MarketId, UserId};
 use crate::lmsr::Lmsr;
 use crate::money::{Credits, FeeRate, Price};
 use crate::refusal::Refusal;
-use crate::text::Slug;
+use crate::text::{Slug, fold, folds_to};
 
 /// The fewest and the most outcomes of a market.
 pub const OUTCOMES: std::ops::RangeInclusive<usize> = 2..=20;
+
+/// The most characters of an outcome's name, and of what it is [folded](crate::text::fold) to.
+pub const OUTCOME_NAME: usize = 60;
 
 /// An outcome's place in its market's list, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -321,11 +324,20 @@ impl Market {
         self.outcomes.len() == 2
     }
 
-    /// The outcome of that name, without regard to case.
+    /// The outcome of that name, without regard to case. None has a name of more than [`OUTCOME_NAME`] characters.
     #[must_use]
     pub fn outcome_named(&self, name: &str) -> Option<OutcomeId> {
-        let wanted = crate::text::fold(name);
-        self.outcomes.iter().position(|o| crate::text::fold(&o.name) == wanted).and_then(OutcomeId::new)
+        // It is asked for while rows are locked, and mostly by the very name.
+        let exact = self.outcomes.iter().position(|outcome| outcome.name == name);
+        exact.or_else(|| self.outcome_folded(name)).and_then(OutcomeId::new)
+    }
+
+    fn outcome_folded(&self, name: &str) -> Option<usize> {
+        if name.chars().nth(OUTCOME_NAME).is_some() {
+            return None;
+        }
+        let wanted = fold(name);
+        self.outcomes.iter().position(|outcome| folds_to(&outcome.name, &wanted))
     }
 
     /// Takes the next place in the market's order of events.

@@ -7,6 +7,7 @@ use bellwether_domain::order::{
     AmendOrder, Backing, EndReason, Life, MarketBound, OrderStatus, PlaceOrder, SelfTradePrevention, Side, Terms,
 };
 use bellwether_domain::refusal::Refusal;
+use bellwether_domain::text::fold;
 use bellwether_domain::trade::Settlement;
 use jiff::SignedDuration;
 
@@ -18,6 +19,23 @@ fn simple(outcomes: usize) -> (World, MarketId) {
     let mut world = World::new(4, 100_000);
     let market = world.open_market(outcomes, 0, None, None);
     (world, market)
+}
+
+#[test]
+fn an_outcome_is_found_in_any_case_unless_what_is_asked_for_is_longer_than_any_name() {
+    let (mut world, market) = simple(3);
+    let market = world.markets.get_mut(&market).unwrap();
+    let long = "\u{fdfa}".repeat(60);
+    for (outcome, name) in market.outcomes.iter_mut().zip(["\u{e9}t\u{e9}", "Straße", &long]) {
+        outcome.name = name.to_owned();
+    }
+    let found = |name: &str| market.outcome_named(name).map(OutcomeId::index);
+    assert_eq!((found("\u{e9}t\u{e9}"), found("\u{c9}T\u{c9}"), found("STRAẞE")), (Some(0), Some(0), Some(1)));
+    assert_eq!((found("Strass"), found("Straße!"), found("")), (None, None, None));
+    // Opened before names that grow were refused.
+    assert_eq!(found(&long), Some(2));
+    // What it stands for, which is longer than a name.
+    assert_eq!(found(&fold(&long)), None);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Bodies about markets, read into commands.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use bellwether_domain::market::{FeeRecipient, OUTCOMES};
+use bellwether_domain::market::{FeeRecipient, OUTCOME_NAME, OUTCOMES};
 use bellwether_domain::money::FeeRate;
 use bellwether_domain::text::{Lines, clean, fold};
 use bellwether_usecases::markets::{Liquidity, MarketPatch, OpenMarket, Verdict};
@@ -14,7 +14,6 @@ const QUESTION: usize = 300;
 const DESCRIPTION: usize = 20_000;
 const LABEL: usize = 40;
 const TAGS: usize = 10;
-const OUTCOME: usize = 60;
 const URL: usize = 2_000;
 const REASON: usize = 2_000;
 
@@ -99,13 +98,20 @@ fn tags(node: &Node<'_>) -> Option<Vec<String>> {
 }
 
 fn outcomes(node: &Node<'_>) -> Option<Vec<String>> {
-    let names = node.list(*OUTCOMES.start(), *OUTCOMES.end(), |n| n.text(Lines::One, 1, OUTCOME))?;
+    let names = node.list(*OUTCOMES.start(), *OUTCOMES.end(), outcome_name)?;
     let distinct: HashSet<String> = names.iter().map(|name| fold(name)).collect();
     if distinct.len() == names.len() {
         Some(names)
     } else {
         node.fail("duplicate", "must differ, also without regard to case")
     }
+}
+
+/// The name of a new outcome. It is folded again whenever somebody names it in another case, so it may not grow by that.
+fn outcome_name(node: &Node<'_>) -> Option<String> {
+    const LONG: &str = "must have at most 60 characters, also where each that stands for several is spelled out";
+    let name = node.text(Lines::One, 1, OUTCOME_NAME)?;
+    if fold(&name).chars().nth(OUTCOME_NAME).is_none() { Some(name) } else { node.fail("invalid", LONG) }
 }
 
 fn liquidity(fields: &Fields<'_>, outcomes: &[String]) -> Option<Liquidity> {
@@ -119,16 +125,7 @@ fn probabilities(node: &Node<'_>, outcomes: &[String]) -> Option<Vec<u16>> {
     let given: Vec<u16> = if node.is_list() {
         node.list(*OUTCOMES.start(), *OUTCOMES.end(), Node::part)?
     } else {
-        let named = node.entries()?;
-        let of_outcome = |outcome: &String| {
-            let entry = named.iter().find(|(name, _)| fold(name) == fold(outcome));
-            entry.map_or_else(|| node.fail("required", format!("must name {outcome:?}")), |(_, part)| part.part())
-        };
-        let read: Vec<Option<u16>> = outcomes.iter().map(of_outcome).collect();
-        if named.len() > outcomes.len() {
-            return node.fail("invalid", "must name the outcomes and nothing else");
-        }
-        read.into_iter().collect::<Option<_>>()?
+        named_probabilities(node, outcomes)?
     };
     let sum: u64 = given.iter().map(|part| u64::from(*part)).sum();
     if outcomes.is_empty() || (given.len() == outcomes.len() && sum == 1000 && !given.contains(&0)) {
@@ -137,9 +134,27 @@ fn probabilities(node: &Node<'_>, outcomes: &[String]) -> Option<Vec<u16>> {
     node.fail("invalid", "must be one above zero for each outcome, adding up to exactly 1")
 }
 
+fn named_probabilities(node: &Node<'_>, outcomes: &[String]) -> Option<Vec<u16>> {
+    let entries = node.entries()?;
+    // Before any name is folded: there may be as many as fit into a body.
+    let most = if outcomes.is_empty() { *OUTCOMES.end() } else { outcomes.len() };
+    if entries.len() > most {
+        return node.fail("invalid", "must name the outcomes and nothing else");
+    }
+    let key = |name: &str| clean(name, Lines::One, 1, OUTCOME_NAME).ok().map(|name| fold(&name));
+    let named: HashMap<String, &Node<'_>> =
+        entries.iter().filter_map(|(name, part)| Some((key(name)?, part))).collect();
+    let of_outcome = |outcome: &String| {
+        let part = named.get(&fold(outcome));
+        part.map_or_else(|| node.fail("required", format!("must name {outcome:?}")), |part| part.part())
+    };
+    let read: Vec<Option<u16>> = outcomes.iter().map(of_outcome).collect();
+    read.into_iter().collect()
+}
+
 /// Reads `outcome` or `weights`.
 pub(crate) fn verdict(fields: &Fields<'_>) -> Option<Verdict> {
-    let outcome = fields.optional("outcome", |n| n.text(Lines::One, 1, OUTCOME));
+    let outcome = fields.optional("outcome", |n| n.text(Lines::One, 1, OUTCOME_NAME));
     let weights = fields.optional("weights", weights);
     match (outcome?, weights?) {
         (Some(outcome), None) => Some(Verdict::Outcome(outcome)),
@@ -154,8 +169,14 @@ fn weights(node: &Node<'_>) -> Option<Vec<(String, u16)>> {
     if !(1..=*OUTCOMES.end()).contains(&entries.len()) {
         return node.fail("length", "must name 1 to 20 outcomes");
     }
-    let read: Vec<Option<(String, u16)>> =
-        entries.iter().map(|(name, n)| n.part().map(|part| ((*name).to_owned(), part))).collect();
+    let read: Vec<Option<(String, u16)>> = entries
+        .iter()
+        .map(|(name, part)| {
+            let name = clean(name, Lines::One, 1, OUTCOME_NAME)
+                .map_or_else(|e| node.fail("invalid", format!("names an outcome that {e}")), Some);
+            part.part().and_then(|part| Some((name?, part)))
+        })
+        .collect();
     read.into_iter().collect()
 }
 
@@ -253,6 +274,30 @@ mod tests {
     }
 
     #[test]
+    fn refuses_more_probabilities_than_outcomes_before_it_looks_at_their_names() {
+        let named: Vec<String> = (0..10_000).map(|n| format!("\"{n}\u{fdfa}\":\"0.1\"")).collect();
+        let text = format!(
+            r#"{{"question":"Q","closesAt":"2030-01-01T00:00:00Z","liquidity":{{"subsidy":"10","probabilities":{{{}}}}}}}"#,
+            named.join(",")
+        );
+        assert_eq!(faulty(&text, open_market), ["liquidity.probabilities"]);
+    }
+
+    #[test]
+    fn refuses_outcomes_whose_names_grow_beyond_the_limit_where_case_is_disregarded() {
+        let of = |name: &str| {
+            let text =
+                format!(r#"{{"question":"Q","closesAt":"2030-01-01T00:00:00Z","outcomes":["{name}","Nothing"]}}"#);
+            body(&text, open_market).map(|market| market.outcomes)
+        };
+        // It stands for 18 characters.
+        assert!(of(&"\u{fdfa}".repeat(3)).is_ok() && of(&"é".repeat(60)).is_ok());
+        let fault = of(&"\u{fdfa}".repeat(4)).unwrap_err();
+        assert_eq!(fault.details()[0].field.as_deref(), Some("outcomes[0]"));
+        assert!(fault.details()[0].message.contains("at most 60 characters"), "{}", fault.details()[0].message);
+    }
+
+    #[test]
     fn patches_what_is_named_and_empties_what_is_null() {
         let patch_of = body(r#"{"category":null,"tags":null}"#, patch).unwrap();
         assert_eq!((patch_of.category, patch_of.tags, patch_of.question), (Some(None), Some(vec![]), None));
@@ -268,6 +313,9 @@ mod tests {
         assert_eq!(faulty("{}", verdict), ["outcome"]);
         assert_eq!(faulty(r#"{"outcome":"YES","weights":{"YES":1}}"#, verdict), ["weights"]);
         assert_eq!(faulty(r#"{"weights":{"YES":"1.5","NO":"x"}}"#, verdict), ["weights.NO", "weights.YES"]);
+        let composed = body(r#"{"weights":{" e\u0301 ":1}}"#, verdict).unwrap();
+        assert!(matches!(composed, Verdict::Weights(w) if w == [("é".to_owned(), 1000)]));
+        assert_eq!(faulty(&format!(r#"{{"weights":{{"{}":1}}}}"#, "x".repeat(61)), verdict), ["weights"]);
     }
 
     #[test]

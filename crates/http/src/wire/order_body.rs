@@ -3,6 +3,7 @@
 
 use bellwether_domain::cancel_switch::Sender;
 use bellwether_domain::ids::{MarketId, OrderGroupId, OrderId, UserId};
+use bellwether_domain::market::OUTCOME_NAME;
 use bellwether_domain::money::{Credits, Price, Shares};
 use bellwether_domain::order::{
     AmendOrder, Backing, Life, MarketBound, OrderType, OutcomeSpec, PlaceOrder, SelfTradePrevention, Side, Terms,
@@ -16,7 +17,6 @@ use crate::fields::{Fields, Node};
 
 /// The most orders of a batch.
 pub(crate) const BATCH: usize = 50;
-const OUTCOME: usize = 60;
 const CLIENT_ORDER_ID: usize = 64;
 
 /// Reads an order that somebody sends.
@@ -49,7 +49,7 @@ pub(crate) fn batch(fields: &Fields<'_>, sender: Sender) -> Option<Vec<PlaceOrde
 
 /// Reads an order of a market that is known already.
 pub(crate) fn opening_order(fields: &Fields<'_>) -> Option<OpeningOrder> {
-    let outcome = fields.required("outcome", |n| n.text(Lines::One, 1, OUTCOME));
+    let outcome = fields.required("outcome", |n| n.text(Lines::One, 1, OUTCOME_NAME));
     let side = fields.required("side", |n| n.one_of(Side::ALL, Side::as_str));
     let terms = terms(fields);
     let backing = fields.optional("backing", |n| n.one_of(Backing::ALL, Backing::as_str));
