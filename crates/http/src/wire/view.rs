@@ -56,10 +56,18 @@ impl View {
     }
 }
 
-/// A list of names out of `known`.
+/// A list of names out of `known`, none of them twice.
 fn names(node: &Node<'_>, known: &[&str]) -> Option<Vec<String>> {
-    let names: Vec<String> = node.string()?.split(',').map(str::to_owned).collect();
-    let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
+    let (mut names, mut unknown) = (Vec::new(), Vec::new());
+    for name in node.string()?.split(',') {
+        if !known.contains(&name) {
+            unknown.push(name);
+        } else if names.iter().any(|named| named == name) {
+            return node.reject("duplicate", format!("names {name} twice"));
+        } else {
+            names.push(name.to_owned());
+        }
+    }
     if unknown.is_empty() {
         return Some(names);
     }
@@ -95,6 +103,15 @@ mod tests {
         assert_eq!(view("fields=id&include=creator").unwrap().show(&thing).unwrap(), r#"{"creator":{"id":2},"id":1}"#);
         assert_eq!(view("").unwrap().show(&json!([1])).unwrap(), "[1]");
         assert_eq!(view("fields=name").unwrap().show(&json!([thing])).unwrap(), r#"[{"name":"x"}]"#);
+    }
+
+    #[test]
+    fn names_each_field_once() {
+        for bad in ["fields=id,name,id", "include=creator,creator"] {
+            let fault = view(bad).unwrap_err();
+            assert_eq!(fault.status().as_u16(), 400, "{bad}");
+            assert!(fault.message().contains("twice") || fault.details()[0].message.contains("twice"), "{bad}");
+        }
     }
 
     #[test]
