@@ -89,10 +89,12 @@ where
     let cache = &call.app().ctx().cache;
     let found = match cache.get(&key).await {
         Lookup::Hit(None, None) => Found::Here(None),
-        Lookup::Hit(Some(known), None) => match Answer::read(&known) {
-            Some(answer) => Found::Here(Some(answer.reply())),
-            // Somebody else's, or of another version: it will have gone when its time is up.
-            None => Found::Wanting(Lookup::Miss(None)),
+        Lookup::Hit(Some(known), lease) => match (Answer::read(&known), lease) {
+            (Some(answer), None) => Found::Here(Some(answer.reply())),
+            (Some(_), lease) => Found::Wanting(Lookup::Hit(Some(known), lease)),
+            // Somebody else's, or of another version: nothing to fall back upon. It will have gone when its time is up,
+            // or is replaced by who was given the lease.
+            (None, lease) => Found::Wanting(Lookup::Miss(lease)),
         },
         found => Found::Wanting(found),
     };

@@ -8,9 +8,10 @@ use actix_web::test::TestRequest;
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::{Price, Shares};
 use bellwether_domain::order::Side;
-use bellwether_domain::ports::{BestPrices, BookLevel, MockQueries, Page, Start, StoreError};
+use bellwether_domain::ports::{BestPrices, BookLevel, Lease, Lookup, MockCache, MockQueries, Page, Start, StoreError};
 use bellwether_domain::user::{Role, UserStatus};
 use bellwether_http::App;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
@@ -219,6 +220,20 @@ async fn says_what_a_lost_store_means() {
     assert!(unknown.body["error"]["message"].as_str().unwrap().contains("Idempotency-Key"));
     let conflict = failing(|| StoreError::Conflict("deadlock".into())).answer(get(SHOW)).await;
     assert_eq!((conflict.status, conflict.header("retry-after")), (503, Some("1")));
+}
+
+/// As another version of the server has written it.
+#[actix_web::test]
+async fn what_is_remembered_in_another_form_is_nothing_to_fall_back_upon() {
+    let mut ports = failing(|| StoreError::Unavailable("gone".into()));
+    ports.cache = MockCache::new();
+    ports
+        .cache
+        .expect_get()
+        .returning(|key| Lookup::Hit(Some(Bytes::from_static(b"another form")), Some(Lease::new(key.clone(), 1))));
+    ports.cache.expect_release().times(1).returning(|_| ());
+    let answer = ports.answer(get(&format!("/api/v1/markets/{MARKET}"))).await;
+    assert_eq!((answer.status, answer.code()), (503, "SERVICE_UNAVAILABLE"));
 }
 
 #[actix_web::test]

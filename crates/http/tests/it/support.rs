@@ -43,6 +43,7 @@ pub(crate) struct Ports {
     pub(crate) store: MockStore,
     pub(crate) queries: MockQueries,
     pub(crate) jobs: MockJobs,
+    pub(crate) cache: MockCache,
     pub(crate) options: HttpOptions,
     /// How many requests are allowed.
     pub(crate) limit: u32,
@@ -76,7 +77,7 @@ impl Ports {
     pub(crate) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (store, queries, options) = (MockStore::new(), MockQueries::new(), HttpOptions::default());
-        Self { store, queries, jobs: MockJobs::new(), options, limit: 1000, runtime }
+        Self { store, queries, jobs: MockJobs::new(), cache: forgetful(), options, limit: 1000, runtime }
     }
 
     /// Lets the user with that role be found, and its session.
@@ -122,7 +123,7 @@ impl Ports {
             replicas: None,
             outbox: Arc::new(MockOutbox::new()),
             event_bell: EventBell::default(),
-            cache: Arc::new(forgetful()),
+            cache: Arc::new(self.cache),
             clock: Arc::new(clock),
             ids: Arc::new(ids),
             hasher: Arc::new(MockPasswordHasher::new()),
