@@ -431,6 +431,17 @@ impl<'a> Node<'a> {
         }
         self.take(decimal::whole(self.json, least, most))
     }
+
+    /// The same, where it is said what to do about a number beyond the range.
+    pub(crate) fn whole_or(&self, least: i64, most: i64, beyond: &str) -> Option<i64> {
+        if self.is_asked(|| json!({ "description": format!("Up to {most}; {beyond}") })) {
+            return self.whole(least, most);
+        }
+        self.take(decimal::whole(self.json, least, most).map_err(|(code, message)| match code {
+            "range" => (code, format!("{message}; {beyond}")),
+            _ => (code, message),
+        }))
+    }
 }
 
 /// A decimal, which may be text or a number.

@@ -3,7 +3,7 @@
 //!
 //! Without any of them the first page is answered, counted: as far as [`MOST_COUNTED`], and where there
 //! may be more `totalIsLowerBound` says so. An empty `cursor` begins a walk that
-//! never counts.
+//! never counts. By `page` or `offset` nobody gets further than [`DEEPEST_OFFSET`] rows in; by `cursor`, to the end.
 
 use std::fmt::Debug;
 
@@ -13,8 +13,9 @@ use bellwether_domain::ledger::Transfer;
 use bellwether_domain::market::Market;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{
-    AuditSort, DeliverySort, Direction, JobSort, MOST_COUNTED, MarketSort, OrderSort, Page, PageRequest,
-    PositionInMarket, PositionSort, Sealer, SortValue, StandingSort, Start, TradeSort, TransferSort, UserSort,
+    AuditSort, DEEPEST_OFFSET, DeliverySort, Direction, JobSort, MOST_COUNTED, MarketSort, OrderSort, Page,
+    PageRequest, PositionInMarket, PositionSort, Sealer, SortValue, StandingSort, Start, TradeSort, TransferSort,
+    UserSort,
 };
 use bellwether_domain::score::Standing;
 use bellwether_domain::trade::Trade;
@@ -32,8 +33,9 @@ use crate::fields::{Fields, Node};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MOST: i64 = 100;
-/// No list is as long: what lies behind is an empty page.
-const LAST_OFFSET: i64 = 1_000_000_000;
+const DEEPEST: i64 = DEEPEST_OFFSET.cast_signed();
+/// What lies behind that is for cursors.
+const FURTHER: &str = "to go further, follow nextCursor";
 
 /// What a list can be sorted by: the names in the API, and a row's value for a cursor.
 pub(crate) trait Sorted: Copy + Debug + PartialEq + 'static {
@@ -175,8 +177,8 @@ impl<K: Sorted> Wanted<K> {
     /// Reads `limit`, `page`, `offset` and `cursor`, of a list whose order is said otherwise.
     pub(crate) fn read_unsorted(fields: &Fields<'_>) -> Option<Self> {
         let limit = fields.or("limit", DEFAULT_LIMIT, |n| n.whole(1, MOST));
-        let page = fields.optional("page", |n| n.whole(1, LAST_OFFSET / MOST));
-        let offset = fields.optional("offset", |n| n.whole(0, LAST_OFFSET));
+        let page = fields.optional("page", |n| n.whole_or(1, DEEPEST.saturating_add(1), FURTHER));
+        let offset = fields.optional("offset", |n| n.whole_or(0, DEEPEST, FURTHER));
         let cursor = fields.optional("cursor", |n| n.string().map(str::to_owned));
         let (limit, page, offset, cursor) = (limit?, page?, offset?, cursor?);
         let given = [page.is_some(), offset.is_some(), cursor.is_some()];
@@ -188,6 +190,10 @@ impl<K: Sorted> Wanted<K> {
             );
         }
         let offset = page.map(|page| (page - 1).saturating_mul(limit)).or(offset).unwrap_or(0);
+        if offset > DEEPEST {
+            let last = DEEPEST / limit.max(1) + 1;
+            return fields.fail("page", "range", format!("must be from 1 to {last} where limit is {limit}; {FURTHER}"));
+        }
         Some(Self { limit, offset, cursor, sort: Vec::new() })
     }
 
@@ -348,6 +354,23 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_begins_too_far_in_is_for_a_cursor() {
+        for deepest in ["offset=10000&limit=7", "page=101&limit=100", "page=10001&limit=1"] {
+            assert_eq!(start(deepest), Start::Offset(DEEPEST_OFFSET), "{deepest}");
+        }
+        for (query, field, range) in [
+            ("offset=10001", "offset", "from 0 to 10000"),
+            ("page=102&limit=100", "page", "from 1 to 101"),
+            ("page=9999999", "page", "from 1 to 10001"),
+        ] {
+            let fault = wanted(query).unwrap_err();
+            let detail = &fault.details()[0];
+            assert_eq!((fault.status().as_u16(), detail.field.as_deref()), (422, Some(field)), "{query}");
+            assert!(detail.message.contains(range) && detail.message.contains("nextCursor"), "{}", detail.message);
+        }
+    }
+
+    #[test]
     fn reads_several_sort_keys() {
         let sort = markets("sort=-volume,createdAt").unwrap().sort;
         assert_eq!(sort, [(MarketSort::Volume, Direction::Descending), (MarketSort::CreatedAt, Direction::Ascending)]);
@@ -368,6 +391,9 @@ mod tests {
             ("limit=1.5", 422),
             ("page=0", 422),
             ("offset=-1", 422),
+            ("offset=10001", 422),
+            ("page=10002&limit=1", 422),
+            ("page=102&limit=100", 422),
             ("offset=18446744073709551616", 422),
         ] {
             assert_eq!(markets(query).unwrap_err().status(), StatusCode::from_u16(status).unwrap(), "{query}");

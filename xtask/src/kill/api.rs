@@ -199,17 +199,14 @@ impl Api {
 
     /// All rows of a list.
     pub(super) async fn all(&self, list: &str, user: Option<&User>) -> anyhow::Result<Vec<Value>> {
-        let mut all = Vec::new();
-        for page in 1_u32.. {
-            let path = format!("{list}?limit={PAGE_SIZE}&page={page}");
+        let (mut all, mut cursor) = (Vec::new(), Some(String::new()));
+        while let Some(from) = cursor {
+            let path = format!("{list}?limit={PAGE_SIZE}&cursor={from}");
             let (status, answer) = self.call(Method::GET, &path, user, None, None).await?;
-            let more = answer.pointer("/meta/pagination/hasNext").and_then(Value::as_bool).unwrap_or(false);
+            cursor = answer.pointer("/meta/pagination/nextCursor").and_then(Value::as_str).map(str::to_owned);
             let data = self.expect(Ok((status, answer)), "list what was done")?;
             let rows = data.as_array().with_context(|| format!("GET {path}: `data` is no list"))?;
             all.extend(rows.iter().cloned());
-            if !more {
-                break;
-            }
         }
         Ok(all)
     }

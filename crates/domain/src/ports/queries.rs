@@ -46,7 +46,8 @@ pub enum SortValue {
 /// From where a page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// After so many rows. The page is counted in total, as far as [`MOST_COUNTED`].
+    /// After so many rows, all of which are gone through: whoever asks for strangers asks for [`DEEPEST_OFFSET`] at most.
+    /// The page is counted in total, as far as [`MOST_COUNTED`].
     Offset(u64),
     /// After the row with these sort values (one for each sort key) and this id. Not counted.
     /// Rows that are added or removed meanwhile shift nothing.
@@ -69,6 +70,10 @@ pub struct PageRequest<K> {
 
 /// Rows are counted up to so many: what counting costs does not grow with the store.
 pub const MOST_COUNTED: u64 = 1000;
+
+/// After how many rows a page may begin at most that is asked for by its number: what lies further is for cursors, which
+/// cost the same anywhere.
+pub const DEEPEST_OFFSET: u64 = 10_000;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,8 @@ pub(super) fn cases() -> Vec<Case> {
         get("/markets?limit=1e1", 422, "VALIDATION_ERROR", &["limit"]),
         get("/markets?offset=-1", 422, "VALIDATION_ERROR", &["offset"]),
         get("/markets?offset=99999999999999999999", 422, "VALIDATION_ERROR", &["offset"]),
+        get("/markets?offset=10001", 422, "VALIDATION_ERROR", &["offset"]),
+        get("/markets?page=102&limit=100", 422, "VALIDATION_ERROR", &["page"]),
         get("/markets?fields=id,question,id", 400, "UNKNOWN_PARAMETER", &["fields"]),
         get("/markets?page=1&cursor=", 400, "UNKNOWN_PARAMETER", &["page"]),
         get("/markets?sort=password", 400, "UNKNOWN_PARAMETER", &["sort"]),
