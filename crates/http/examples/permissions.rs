@@ -41,12 +41,16 @@ fn main() -> std::io::Result<()> {
     for route in ROUTES {
         let (needs, anybody, reach, scope) = match route.access {
             Access::Public => ("nothing".to_owned(), "any", Role::ALL.map(|_| Reach::Any), "any"),
-            Access::Needs(permission) | Access::NeedsOrToken(permission) => {
+            Access::Needs(permission) | Access::NeedsSession(permission) | Access::NeedsOrToken(permission) => {
                 let row = permission.row();
-                let is_token_enough = matches!(route.access, Access::NeedsOrToken(_));
-                let or = if is_token_enough { ", or a refresh token in the body" } else { "" };
-                let needs = format!("{}: {}{or}", row.resource, row.action);
-                let scope = row.scope.map_or("-", Scope::as_str);
+                let besides = match route.access {
+                    Access::NeedsSession(_) => ", in a session",
+                    Access::NeedsOrToken(_) => ", or a refresh token in the body",
+                    Access::Public | Access::Needs(_) => "",
+                };
+                let needs = format!("{}: {}{besides}", row.resource, row.action);
+                let takes_keys = !matches!(route.access, Access::NeedsSession(_));
+                let scope = row.scope.filter(|_| takes_keys).map_or("-", Scope::as_str);
                 (needs, "-", Role::ALL.map(|role| permission.reach(role)), scope)
             }
         };

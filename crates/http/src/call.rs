@@ -133,8 +133,12 @@ impl Call {
     /// Lets a caller in who has what the route needs.
     fn admit(&self, caller: Caller) -> Result<Caller, Fault> {
         self.request.extensions_mut().insert(AskedBy(caller.user));
-        if let Access::Needs(permission) | Access::NeedsOrToken(permission) = self.route.access {
-            caller.require(permission, true)?;
+        match self.route.access {
+            Access::Public => {}
+            Access::NeedsSession(_) if caller.key.is_some() => return Err(Refusal::OutOfScope(None).into()),
+            Access::Needs(permission) | Access::NeedsSession(permission) | Access::NeedsOrToken(permission) => {
+                caller.require(permission, true)?;
+            }
         }
         Ok(caller)
     }

@@ -29,6 +29,8 @@ pub enum Access {
     /// Whoever has the permission. Where it reaches no further than one's own, the handler or its use
     /// case knows what is whose.
     Needs(Permission),
+    /// The same in a session, of which the answer is a part: no API key, whatever its scopes.
+    NeedsSession(Permission),
     /// The same, and besides whoever sends a refresh token in the body, for its session: nobody need be signed in then.
     NeedsOrToken(Permission),
 }
@@ -137,7 +139,7 @@ macro_rules! routes {
     (@ name delete) => { "DELETE" };
 }
 
-use Access::{Needs, NeedsOrToken, Public};
+use Access::{Needs, NeedsOrToken, NeedsSession, Public};
 use Permission as P;
 
 routes! {
@@ -196,7 +198,7 @@ routes! {
     // Where the channel `me` is among what is followed, the handler asks for what it shows.
     "/api/v1/stream" { get live::events: Public; }
     "/api/v1/ws" { get sockets::socket: Public; }
-    "/api/v1/stream/tickets" { post live::issue: Needs(P::ReadAccount); }
+    "/api/v1/stream/tickets" { post live::issue: NeedsSession(P::ReadAccount); }
     "/api/v1/events" { get events::list: Needs(P::ReadEvents); }
     "/api/v1/events/schemas" { get events::schemas: Public; }
     "/api/v1/events/schemas/{type}" { get events::schema: Public; }

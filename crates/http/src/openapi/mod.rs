@@ -152,6 +152,7 @@ fn security(access: Access) -> Value {
     match access {
         Access::Public => json!([]),
         Access::Needs(permission) => Value::Array(bearers(permission).collect()),
+        Access::NeedsSession(_) => json!([{ "accessToken": [] }]),
         // What asks for nothing may be chosen as well.
         Access::NeedsOrToken(permission) => Value::Array([json!({})].into_iter().chain(bearers(permission)).collect()),
     }

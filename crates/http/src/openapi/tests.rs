@@ -63,3 +63,10 @@ fn who_has_a_refresh_token_need_not_be_signed_in_to_sign_out() {
     assert_eq!(security("/api/v1/orders"), json!([{ "accessToken": [] }, { "apiKey": ["trade"] }]));
     assert_eq!(security("/api/v1/auth/login"), json!([]));
 }
+
+/// Who has a key opens streams with it.
+#[test]
+fn tickets_are_for_sessions_alone() {
+    let document = openapi();
+    assert_eq!(document["paths"]["/api/v1/stream/tickets"]["post"]["security"], json!([{ "accessToken": [] }]));
+}
