@@ -25,7 +25,7 @@ pub(crate) fn allow(origin: HeaderValue, answer: &mut HeaderMap) {
         ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
             "ETag, Location, Retry-After, X-Request-Id, Idempotency-Replayed, RateLimit, RateLimit-Policy, Deprecation, \
-             Sunset, Link",
+             Sunset, Link, WWW-Authenticate",
         ),
     );
     answer.append(VARY, HeaderValue::from_static("Origin"));
@@ -47,6 +47,15 @@ pub(crate) fn allow_preflight(answer: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It says whether a token has run out or was never good.
+    #[test]
+    fn a_page_may_read_why_it_is_not_signed_in() {
+        let mut answer = HeaderMap::new();
+        allow(HeaderValue::from_static("https://app.example.org"), &mut answer);
+        let exposed = answer.get(ACCESS_CONTROL_EXPOSE_HEADERS).and_then(|names| names.to_str().ok()).unwrap();
+        assert!(exposed.split(", ").any(|name| name == "WWW-Authenticate"), "{exposed}");
+    }
 
     /// A client that follows by `fetch` has to send by itself what it has had last.
     #[test]

@@ -121,6 +121,9 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     if let Some(about) = described.about {
         operation["description"] = json!(about);
     }
+    if described.is_deprecated {
+        operation["deprecated"] = json!(true);
+    }
     if let Some((schema, is_required)) = &described.body {
         operation["requestBody"] =
             json!({ "required": is_required, "content": { "application/json": { "schema": schema } } });
@@ -178,6 +181,9 @@ fn parameters_of(route: &Route, operation: &Operation) -> Vec<Value> {
     if operation.is_guarded {
         all.push(reference("parameters", "IfMatch"));
     }
+    if operation.is_resumed {
+        all.push(reference("parameters", "LastEventId"));
+    }
     if operation.is_tagged && route.method == Method::GET.as_str() {
         all.push(reference("parameters", "IfNoneMatch"));
     }
@@ -192,6 +198,11 @@ fn responses_of(route: &Route, operation: &Operation) -> Value {
     }
     if operation.is_tagged {
         headers["ETag"] = reference("headers", "ETag");
+    }
+    if operation.is_deprecated {
+        headers["Deprecation"] = reference("headers", "Deprecation");
+        headers["Sunset"] = reference("headers", "Sunset");
+        headers["Link"] = reference("headers", "Link");
     }
     if operation.is_located {
         headers["Location"] = reference("headers", "Location");
@@ -366,6 +377,9 @@ fn headers() -> Value {
         "WwwAuthenticate": header("How to sign in", "string"),
         "ETag": header("The tag of this version, for If-Match and If-None-Match", "string"),
         "Location": header("Where it is", "string"),
+        "Deprecation": header("Since when another version is to be preferred (RFC 9745)", "string"),
+        "Sunset": header("Until when this one is answered at least (RFC 8594)", "string"),
+        "Link": header("Where the other version is, as successor-version", "string"),
         "IdempotencyReplayed": header("Set to true where this is the answer to an earlier request with this key", "string"),
     })
 }
@@ -377,6 +391,7 @@ fn parameters() -> Value {
         "IdempotencyKey": parameter("Idempotency-Key", false, key),
         "IdempotencyKeyRequired": parameter("Idempotency-Key", true, key),
         "IfMatch": parameter("If-Match", true, "The tag of the version that is to be changed, or *"),
+        "LastEventId": parameter("Last-Event-ID", false, "The id of the last event that came, to go on after it; counts more than resumeFrom"),
         "IfNoneMatch": parameter("If-None-Match", false, "The tag of the version that is known"),
     })
 }

@@ -32,6 +32,10 @@ pub(super) struct Operation {
     /// The body's schema, and whether it must be there.
     pub(super) body: Option<(Value, bool)>,
     pub(super) key: Option<Need>,
+    /// Whether it says after which event to go on by a header too.
+    pub(super) is_resumed: bool,
+    /// Whether there is another version that says more.
+    pub(super) is_deprecated: bool,
     /// Whether the query string may name what there is not, which is answered 404.
     pub(super) is_naming: bool,
     /// Whether `If-Match` is needed.
@@ -53,6 +57,8 @@ impl Operation {
             query: None,
             body: None,
             key: None,
+            is_resumed: false,
+            is_deprecated: false,
             is_naming: false,
             is_guarded: false,
             is_tagged: false,
@@ -75,6 +81,16 @@ impl Operation {
     /// What its query string names must be there.
     pub(super) fn naming(self) -> Self {
         Self { is_naming: true, ..self }
+    }
+
+    /// Goes on after an event that is named in `Last-Event-ID`.
+    pub(super) fn resumed(self) -> Self {
+        Self { is_resumed: true, ..self }
+    }
+
+    /// Is answered with the headers that name its successor.
+    pub(super) fn deprecated(self) -> Self {
+        Self { is_deprecated: true, ..self }
     }
 
     /// Takes the parameters of a list, and what the reader reads besides.

@@ -47,6 +47,7 @@ const NOTHING: OrderId = OrderId(Uuid::nil());
 
 const CLOSING: &str = "What is on the account stays there, where nobody can spend it: pay it to somebody else first. \
                        A user's bots are closed with it, so pay back what is on their accounts, too.";
+const SUPERSEDED: &str = "GET /api/v2/users/{id} says more. This is answered until 2027-11-21 at least.";
 const KEY_IS_TOLD_ONCE: &str = "The key is in this answer alone, since the server keeps only its hash. So no answer can be \
                                 repeated, and an Idempotency-Key has no effect: each request makes a key. Where the \
                                 answer was lost, revoke the key that GET /api-keys shows, and make another one.";
@@ -91,11 +92,12 @@ fn of_service(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Opera
         ("GET", "/stream") => op("Follow what happens, by server-sent events; each is a StreamMessage")
             .query(wish)
             .naming()
+            .resumed()
             .text("text/event-stream"),
         ("GET", "/ws") => {
             let nothing = json_schema!({ "type": "string" });
             let follow = op("Follow what happens, by a WebSocket; each message is a StreamMessage").query(wish);
-            follow.naming().plain(101, "text/plain", nothing)
+            follow.naming().resumed().plain(101, "text/plain", nothing)
         }
         ("POST", "/stream/tickets") => op("A ticket for a stream").created::<TicketWire>(g).unlocated(),
         ("GET", "/events") => {
@@ -147,7 +149,9 @@ fn of_users(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operati
             });
             list.page::<UserWire<'_>>(g)
         }
-        ("GET", "/users/{id}") => op("A user").viewed(user::FIELDS, &[]).ok::<UserWire<'_>>(g).tagged(),
+        ("GET", "/users/{id}") => {
+            op("A user").viewed(user::FIELDS, &[]).ok::<UserWire<'_>>(g).tagged().about(SUPERSEDED).deprecated()
+        }
         ("PUT", "/users/{id}") => {
             let replace = op("Replace what can be edited of a user").body(|f| user_body::replacement(f, &NoPasswords));
             replace.guarded().ok::<UserWire<'_>>(g).tagged()

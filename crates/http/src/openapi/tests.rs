@@ -64,6 +64,26 @@ fn who_has_a_refresh_token_need_not_be_signed_in_to_sign_out() {
     assert_eq!(security("/api/v1/auth/login"), json!([]));
 }
 
+#[test]
+fn streams_go_on_after_the_event_that_a_header_names() {
+    let document = openapi();
+    assert_eq!(document["components"]["parameters"]["LastEventId"]["name"], "Last-Event-ID");
+    for path in ["/api/v1/stream", "/api/v1/ws"] {
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        assert!(parameters.contains(&reference("parameters", "LastEventId")), "{path}: {parameters:?}");
+    }
+}
+
+#[test]
+fn what_says_that_it_has_a_successor_is_deprecated_and_nothing_else_is() {
+    let document = openapi();
+    let is_deprecated =
+        |route: &&Route| document["paths"][route.path][route.method.to_lowercase()]["deprecated"] == true;
+    let deprecated: Vec<_> = ROUTES.iter().filter(is_deprecated).map(|route| (route.method, route.path)).collect();
+    assert_eq!(deprecated, [("GET", "/api/v1/users/{id}")]);
+    assert!(document["paths"]["/api/v1/users/{id}"]["get"]["responses"]["200"]["headers"]["Sunset"].is_object());
+}
+
 /// Who has a key opens streams with it.
 #[test]
 fn tickets_are_for_sessions_alone() {
