@@ -240,9 +240,9 @@ async fn finish(ctx: &Context, users: &[User]) -> anyhow::Result<()> {
         let market = markets.iter().find(|m| m.question == plan.0).context("a market of the demonstration")?;
         let creator = users.iter().find(|u| u.id == market.creator).context("its creator")?;
         let caller = Caller::signed_in(creator.id, creator.role);
-        close_market(ctx, caller, market.id).await?;
+        close_market(ctx, caller, market.id, None).await?;
         if resolves {
-            resolve_market(ctx, caller, market.id, Verdict::Outcome("NO".to_owned())).await?;
+            resolve_market(ctx, caller, market.id, Verdict::Outcome("NO".to_owned()), None).await?;
         }
     }
     Ok(())

@@ -21,13 +21,13 @@ use crate::app::App;
 use crate::auth::{self, Bearer, Known};
 use crate::body::{self, Body};
 use crate::envelope::Stamp;
-use crate::etag::required_version;
+use crate::etag::{optional_version, refuse_version, required_version};
 use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, Place, parse_id, read};
 use crate::idempotency::{self, Guarded, Need};
 use crate::limits::Client;
 use crate::query::read_query;
-use crate::routes::{Access, Route};
+use crate::routes::{Access, IfMatch, Route};
 
 /// A request to a route. All handlers take one and answer `Result<Reply, Fault>`.
 pub(crate) struct Call {
@@ -205,9 +205,14 @@ impl Call {
         self.query(|_| Some(()))
     }
 
-    /// The version that the request wants to change, by `If-Match`.
-    pub(crate) fn required_version(&self) -> Result<Option<i64>, Fault> {
-        required_version(self.request.headers())
+    /// The version that the request wants to change, by `If-Match`; none for any.
+    pub(crate) fn version(&self) -> Result<Option<i64>, Fault> {
+        let headers = self.request.headers();
+        match self.route.if_match {
+            IfMatch::Required => required_version(headers),
+            IfMatch::Optional => optional_version(headers),
+            IfMatch::Untaken => refuse_version(headers).map(|()| None),
+        }
     }
 
     /// Reads the body, which must be JSON.
@@ -249,6 +254,10 @@ impl Call {
     }
 
     async fn read_beside_query(&mut self, may_be_empty: bool) -> Result<Body, Fault> {
+        // Here, where all come by that change something: who asks is known, and what is asked is not looked at yet.
+        if self.route.if_match == IfMatch::Untaken {
+            refuse_version(self.request.headers())?;
+        }
         let (headers, options) = (self.request.headers(), self.app.options());
         let raw = body::read_all(self.payload.take(), headers, options.max_body, options.body_timeout).await?;
         Body::of(raw, headers, may_be_empty)

@@ -81,6 +81,20 @@ pub(crate) fn required_version(headers: &HeaderMap) -> Result<Option<i64>, Fault
     })
 }
 
+/// The same where the header may be left out: then any version will do.
+pub(crate) fn optional_version(headers: &HeaderMap) -> Result<Option<i64>, Fault> {
+    if headers.contains_key(IF_MATCH) { required_version(headers) } else { Ok(None) }
+}
+
+/// 412 where a version is named, for what looks at none: it may not be done if another one is current (RFC 9110).
+pub(crate) fn refuse_version(headers: &HeaderMap) -> Result<(), Fault> {
+    if headers.get_all(IF_MATCH).all(|value| value.as_bytes() == b"*") {
+        return Ok(());
+    }
+    let message = "no version is looked at here, so this cannot be done for one alone: send no If-Match";
+    Err(Fault::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message))
+}
+
 fn version_in(tag: &str) -> Option<i64> {
     tag.split_once('.').and_then(|(version, _)| version.parse().ok())
 }
@@ -138,6 +152,17 @@ mod tests {
         for other in ["\"3.x\"", "3.x", "", "\"", "W/", "\"*\"", "W/\"*\"", "W/*"] {
             assert_eq!(tag.find_in(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_looks_at_no_version_takes_none() {
+        let mut headers = HeaderMap::new();
+        assert!(refuse_version(&headers).is_ok() && optional_version(&headers).is_ok_and(|version| version.is_none()));
+        for (value, status) in [("*", None), ("\"3.a\"", Some(412)), ("*, \"3.a\"", Some(412)), ("3", Some(412))] {
+            headers.insert(IF_MATCH, HeaderValue::from_str(value).unwrap());
+            assert_eq!(refuse_version(&headers).err().map(|fault| fault.status().as_u16()), status, "{value}");
+        }
+        assert!(optional_version(&headers).is_err());
     }
 
     #[test]

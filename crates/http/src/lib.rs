@@ -63,5 +63,5 @@ pub use app::{App, HttpOptions};
 pub use client::{ForwardedHeader, Proxies};
 pub use metrics::{Exposition, RequestMeter, metrics_server};
 pub use openapi::openapi;
-pub use routes::{Access, ROUTES, Route};
+pub use routes::{Access, IfMatch, ROUTES, Route};
 pub use server::{enclosed, server, service};

@@ -187,7 +187,7 @@ pub(crate) async fn change(call: Call) -> Result<Reply, Fault> {
 async fn edit(mut call: Call, reader: impl FnOnce(&Fields<'_>) -> Option<MarketPatch>) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let key = call.market_key()?;
-    let version = call.required_version()?;
+    let version = call.version()?;
     let patch = call.command(reader).await?;
     let ctx = call.ctx();
     let work = async move { markets::edit_market(&ctx, caller, id_of(&ctx, key).await?, patch, version).await };
@@ -198,18 +198,18 @@ async fn edit(mut call: Call, reader: impl FnOnce(&Fields<'_>) -> Option<MarketP
 pub(crate) async fn delete(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let key = call.market_key()?;
-    let version = call.required_version()?;
+    let version = call.version()?;
     call.no_body().await?;
     let ctx = call.ctx();
     call.app().run(async move { markets::delete_market(&ctx, caller, id_of(&ctx, key).await?, version).await }).await?;
     Ok(Reply::no_content())
 }
 
-/// One step of a market's life: what the body says, and the use case that takes it.
+/// One step of a market's life: what the body and `If-Match` say, and the use case that takes it.
 async fn step<T, W>(
     mut call: Call,
     reader: impl FnOnce(&Fields<'_>) -> Option<T>,
-    take: impl FnOnce(Context, Caller, MarketId, T) -> W + Send + 'static,
+    take: impl FnOnce(Context, Caller, MarketId, T, Option<i64>) -> W + Send + 'static,
 ) -> Result<Reply, Fault>
 where
     T: Send + 'static,
@@ -217,11 +217,12 @@ where
 {
     let caller = call.caller().await?;
     let key = call.market_key()?;
+    let version = call.version()?;
     let command = call.command_or_nothing(reader).await?;
     let ctx = call.ctx();
     let work = async move {
         let id = id_of(&ctx, key).await?;
-        take(ctx, caller, id, command).await
+        take(ctx, caller, id, command, version).await
     };
     answer(&call, View::default(), work).await
 }
@@ -233,47 +234,60 @@ fn nothing(_: &Fields<'_>) -> Option<()> {
 
 /// `POST /markets/{id}/halt`.
 pub(crate) async fn halt(call: Call) -> Result<Reply, Fault> {
-    step(call, nothing, |ctx, caller, id, ()| async move { markets::halt_market(&ctx, caller, id).await }).await
+    step(
+        call,
+        nothing,
+        |ctx, caller, id, (), version| async move { markets::halt_market(&ctx, caller, id, version).await },
+    )
+    .await
 }
 
 /// `POST /markets/{id}/reopen`.
 pub(crate) async fn reopen(call: Call) -> Result<Reply, Fault> {
-    step(call, nothing, |ctx, caller, id, ()| async move { markets::reopen_market(&ctx, caller, id).await }).await
+    step(call, nothing, |ctx, caller, id, (), version| async move {
+        markets::reopen_market(&ctx, caller, id, version).await
+    })
+    .await
 }
 
 /// `POST /markets/{id}/close`.
 pub(crate) async fn close(call: Call) -> Result<Reply, Fault> {
-    step(call, nothing, |ctx, caller, id, ()| async move { markets::close_market(&ctx, caller, id).await }).await
+    step(
+        call,
+        nothing,
+        |ctx, caller, id, (), version| async move { markets::close_market(&ctx, caller, id, version).await },
+    )
+    .await
 }
 
 /// `POST /markets/{id}/propose`.
 pub(crate) async fn propose(call: Call) -> Result<Reply, Fault> {
-    step(call, market_body::proposal, |ctx, caller, id, (verdict, evidence)| async move {
-        markets::propose_resolution(&ctx, caller, id, verdict, evidence).await
+    step(call, market_body::proposal, |ctx, caller, id, (verdict, evidence), version| async move {
+        markets::propose_resolution(&ctx, caller, id, verdict, evidence, version).await
     })
     .await
 }
 
 /// `POST /markets/{id}/dispute`.
 pub(crate) async fn dispute(call: Call) -> Result<Reply, Fault> {
-    step(call, market_body::reason, |ctx, caller, id, reason| async move {
-        markets::dispute_resolution(&ctx, caller, id, reason).await
+    step(call, market_body::reason, |ctx, caller, id, reason, version| async move {
+        markets::dispute_resolution(&ctx, caller, id, reason, version).await
     })
     .await
 }
 
 /// `POST /markets/{id}/resolve`.
 pub(crate) async fn resolve(call: Call) -> Result<Reply, Fault> {
-    step(call, market_body::verdict, |ctx, caller, id, verdict| async move {
-        markets::resolve_market(&ctx, caller, id, verdict).await
+    step(call, market_body::verdict, |ctx, caller, id, verdict, version| async move {
+        markets::resolve_market(&ctx, caller, id, verdict, version).await
     })
     .await
 }
 
 /// `POST /markets/{id}/void`.
 pub(crate) async fn void(call: Call) -> Result<Reply, Fault> {
-    step(call, market_body::reason, |ctx, caller, id, reason| async move {
-        markets::void_market(&ctx, caller, id, reason).await
+    step(call, market_body::reason, |ctx, caller, id, reason, version| async move {
+        markets::void_market(&ctx, caller, id, reason, version).await
     })
     .await
 }

@@ -35,6 +35,17 @@ pub enum Access {
     NeedsOrToken(Permission),
 }
 
+/// What a route that changes something makes of `If-Match`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMatch {
+    /// Nothing: where it names a version the request is refused, since nobody would look whether that is the current one.
+    Untaken,
+    /// Where it is there, it must name the current version.
+    Optional,
+    /// It must be there, and name the current version.
+    Required,
+}
+
 /// What answers, with its type erased.
 type Handler = fn(Call) -> LocalBoxFuture<'static, HttpResponse>;
 
@@ -47,6 +58,8 @@ pub struct Route {
     pub path: &'static str,
     /// Who may use it.
     pub access: Access,
+    /// What it makes of `If-Match`.
+    pub if_match: IfMatch,
     handler: Handler,
 }
 
@@ -121,13 +134,14 @@ where
 }
 
 macro_rules! routes {
-    ($($path:literal { $($method:ident $handler:path: $access:expr;)+ })+) => {
+    ($($path:literal { $($method:ident $handler:path: $access:expr $(, if_match $if_match:ident)?;)+ })+) => {
         /// Every route that there is, those of a path beside each other.
         pub const ROUTES: &[Route] = &[
             $($(Route {
                 method: routes!(@ name $method),
                 path: $path,
                 access: $access,
+                if_match: routes!(@ if_match $($if_match)?),
                 handler: |call| answered(call, $handler),
             },)+)+
         ];
@@ -137,6 +151,9 @@ macro_rules! routes {
     (@ name put) => { "PUT" };
     (@ name patch) => { "PATCH" };
     (@ name delete) => { "DELETE" };
+    (@ if_match) => { IfMatch::Untaken };
+    (@ if_match optional) => { IfMatch::Optional };
+    (@ if_match required) => { IfMatch::Required };
 }
 
 use Access::{Needs, NeedsOrToken, NeedsSession, Public};
@@ -164,9 +181,9 @@ routes! {
     }
     "/api/v1/users/{id}" {
         get users::show: Needs(P::ReadProfile);
-        put users::replace: Needs(P::WriteUser);
-        patch users::change: Needs(P::WriteUser);
-        delete users::deactivate: Needs(P::DeleteUser);
+        put users::replace: Needs(P::WriteUser), if_match required;
+        patch users::change: Needs(P::WriteUser), if_match required;
+        delete users::deactivate: Needs(P::DeleteUser), if_match required;
     }
     "/api/v1/users/{id}/orders" { get orders::list_of_user: Needs(P::ReadOrders); }
     "/api/v1/users/{id}/positions" { get positions::list_of_user: Needs(P::ReadPositions); }
@@ -180,8 +197,8 @@ routes! {
         get sessions::list: Needs(P::ReadSessions);
         delete sessions::revoke_all: Needs(P::EndSessions);
     }
-    "/api/v1/users/{id}/role" { put users::set_role: Needs(P::ManageUsers); }
-    "/api/v1/users/{id}/status" { put users::set_status: Needs(P::ManageUsers); }
+    "/api/v1/users/{id}/role" { put users::set_role: Needs(P::ManageUsers), if_match required; }
+    "/api/v1/users/{id}/status" { put users::set_status: Needs(P::ManageUsers), if_match required; }
     "/api/v1/users/{id}/sessions/{session}" { delete sessions::revoke: Needs(P::EndSessions); }
 
     "/api/v1/api-keys" {
@@ -210,8 +227,8 @@ routes! {
     }
     "/api/v1/webhooks/{id}" {
         get webhooks::show: Needs(P::ReadWebhooks);
-        patch webhooks::change: Needs(P::ManageWebhooks);
-        delete webhooks::delete: Needs(P::ManageWebhooks);
+        patch webhooks::change: Needs(P::ManageWebhooks), if_match required;
+        delete webhooks::delete: Needs(P::ManageWebhooks), if_match required;
     }
     "/api/v1/webhooks/{id}/secret" { get webhooks::secret: Needs(P::ManageWebhooks); }
     "/api/v1/webhooks/{id}/secret/rotate" { post webhooks::rotate: Needs(P::ManageWebhooks); }
@@ -236,17 +253,17 @@ routes! {
     }
     "/api/v1/markets/{id}" {
         get markets::show: Public;
-        put markets::replace: Needs(P::WriteMarket);
-        patch markets::change: Needs(P::WriteMarket);
-        delete markets::delete: Needs(P::DeleteMarket);
+        put markets::replace: Needs(P::WriteMarket), if_match required;
+        patch markets::change: Needs(P::WriteMarket), if_match required;
+        delete markets::delete: Needs(P::DeleteMarket), if_match required;
     }
-    "/api/v1/markets/{id}/halt" { post markets::halt: Needs(P::HaltMarket); }
-    "/api/v1/markets/{id}/reopen" { post markets::reopen: Needs(P::HaltMarket); }
-    "/api/v1/markets/{id}/close" { post markets::close: Needs(P::CloseMarket); }
-    "/api/v1/markets/{id}/propose" { post markets::propose: Needs(P::ProposeOutcome); }
-    "/api/v1/markets/{id}/dispute" { post markets::dispute: Needs(P::DisputeOutcome); }
-    "/api/v1/markets/{id}/resolve" { post markets::resolve: Needs(P::ResolveMarket); }
-    "/api/v1/markets/{id}/void" { post markets::void: Needs(P::VoidMarket); }
+    "/api/v1/markets/{id}/halt" { post markets::halt: Needs(P::HaltMarket), if_match optional; }
+    "/api/v1/markets/{id}/reopen" { post markets::reopen: Needs(P::HaltMarket), if_match optional; }
+    "/api/v1/markets/{id}/close" { post markets::close: Needs(P::CloseMarket), if_match optional; }
+    "/api/v1/markets/{id}/propose" { post markets::propose: Needs(P::ProposeOutcome), if_match optional; }
+    "/api/v1/markets/{id}/dispute" { post markets::dispute: Needs(P::DisputeOutcome), if_match optional; }
+    "/api/v1/markets/{id}/resolve" { post markets::resolve: Needs(P::ResolveMarket), if_match optional; }
+    "/api/v1/markets/{id}/void" { post markets::void: Needs(P::VoidMarket), if_match optional; }
     "/api/v1/markets/{id}/resolution-preview" { post previews::resolution: Needs(P::ResolveMarket); }
     "/api/v1/markets/{id}/split" { post sets::split: Needs(P::PlaceOrder); }
     "/api/v1/markets/{id}/merge" { post sets::merge: Needs(P::PlaceOrder); }

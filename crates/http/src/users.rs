@@ -115,7 +115,7 @@ async fn update(
 ) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let id = call.user_id(caller)?;
-    let version = call.required_version()?;
+    let version = call.version()?;
     let ctx = call.ctx();
     let mut patch = call.command(|fields| reader(fields, &*ctx.common_passwords)).await?;
     if caller.user == id && patch.email.is_some() {
@@ -153,14 +153,14 @@ pub(crate) async fn set_status(mut call: Call) -> Result<Reply, Fault> {
 /// Who asks, and which user at which version is to be managed.
 async fn managed(call: &Call) -> Result<(Caller, UserId, Option<i64>), Fault> {
     let caller = call.caller().await?;
-    Ok((caller, call.user_id(caller)?, call.required_version()?))
+    Ok((caller, call.user_id(caller)?, call.version()?))
 }
 
 /// `DELETE /users/{id}`.
 pub(crate) async fn deactivate(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let id = call.user_id(caller)?;
-    let version = call.required_version()?;
+    let version = call.version()?;
     call.no_body().await?;
     let ctx = call.ctx();
     call.app().run(async move { users::deactivate_user(&ctx, caller, id, version).await }).await?;

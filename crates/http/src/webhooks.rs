@@ -56,7 +56,7 @@ fn shown(webhook: &Webhook) -> Result<Reply, Fault> {
 pub(crate) async fn change(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let id = call.id().map(WebhookId)?;
-    let version = call.required_version()?;
+    let version = call.version()?;
     let patch = call.command(patch).await?;
     let ctx = call.ctx();
     let changed = call.app().run(async move { webhooks::change(&ctx, caller, id, version, patch).await }).await?;
@@ -67,7 +67,7 @@ pub(crate) async fn change(mut call: Call) -> Result<Reply, Fault> {
 pub(crate) async fn delete(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let id = call.id().map(WebhookId)?;
-    let version = call.required_version()?;
+    let version = call.version()?;
     call.no_body().await?;
     let ctx = call.ctx();
     call.app().run(async move { webhooks::delete(&ctx, caller, id, version).await }).await?;

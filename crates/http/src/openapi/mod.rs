@@ -26,7 +26,7 @@ use crate::envelope::Reply;
 use crate::faults::Fault;
 use crate::idempotency::Need;
 use crate::paging::Pagination;
-use crate::routes::{Access, ROUTES, Route};
+use crate::routes::{Access, IfMatch, ROUTES, Route};
 use operation::{Content, Operation};
 
 const COMPONENTS: &str = "#/components/schemas/";
@@ -178,8 +178,10 @@ fn parameters_of(route: &Route, operation: &Operation) -> Vec<Value> {
         Some(Need::Optional) => all.push(reference("parameters", "IdempotencyKey")),
         None => {}
     }
-    if operation.is_guarded {
-        all.push(reference("parameters", "IfMatch"));
+    match route.if_match {
+        IfMatch::Required => all.push(reference("parameters", "IfMatchRequired")),
+        IfMatch::Optional => all.push(reference("parameters", "IfMatch")),
+        IfMatch::Untaken => {}
     }
     if operation.is_resumed {
         all.push(reference("parameters", "LastEventId"));
@@ -235,11 +237,11 @@ fn responses_of(route: &Route, operation: &Operation) -> Value {
     }
     if reads_body {
         error("409", "Conflict");
+        error("412", "Stale");
         error("413", "TooLarge");
         error("415", "WrongType");
     }
-    if operation.is_guarded {
-        error("412", "Stale");
+    if route.if_match == IfMatch::Required {
         error("428", "VersionNeeded");
     }
     if operation.is_tagged && route.method == Method::GET.as_str() {
@@ -356,7 +358,7 @@ fn responses() -> Value {
         "Forbidden": error("Whoever asks may not do this", None),
         "NotFound": error("There is no such thing, or it is another's", None),
         "Conflict": error("It cannot be done as things stand", None),
-        "Stale": error("It has changed since", None),
+        "Stale": error("It has changed since, or If-Match names a version where none is taken", None),
         "TooLarge": error("The body is too large", None),
         "WrongType": error("The body must be JSON", None),
         "Invalid": error("Values are not accepted; each is named", None),
@@ -375,7 +377,7 @@ fn headers() -> Value {
         "RateLimitPolicy": header("The quota", "string"),
         "RetryAfter": header("After how many seconds it may be tried again", "integer"),
         "WwwAuthenticate": header("How to sign in", "string"),
-        "ETag": header("The tag of this version, for If-Match and If-None-Match", "string"),
+        "ETag": header("The tag of this version: for If-None-Match, and for If-Match where a route has it among its parameters; others refuse it", "string"),
         "Location": header("Where it is", "string"),
         "Deprecation": header("Since when another version is to be preferred (RFC 9745)", "string"),
         "Sunset": header("Until when this one is answered at least (RFC 8594)", "string"),
@@ -386,11 +388,13 @@ fn headers() -> Value {
 
 fn parameters() -> Value {
     let parameter = |name: &str, is_required: bool, about: &str| json!({ "name": name, "in": "header", "required": is_required, "description": about, "schema": { "type": "string" } });
+    let version = "The tag of the version that is to be changed, or *";
     let key = "A fresh random value for each new request, the same one to repeat it safely";
     json!({
         "IdempotencyKey": parameter("Idempotency-Key", false, key),
         "IdempotencyKeyRequired": parameter("Idempotency-Key", true, key),
-        "IfMatch": parameter("If-Match", true, "The tag of the version that is to be changed, or *"),
+        "IfMatch": parameter("If-Match", false, version),
+        "IfMatchRequired": parameter("If-Match", true, version),
         "LastEventId": parameter("Last-Event-ID", false, "The id of the last event that came, to go on after it; counts more than resumeFrom"),
         "IfNoneMatch": parameter("If-None-Match", false, "The tag of the version that is known"),
     })

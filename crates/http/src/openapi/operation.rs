@@ -38,8 +38,6 @@ pub(super) struct Operation {
     pub(super) is_deprecated: bool,
     /// Whether the query string may name what there is not, which is answered 404.
     pub(super) is_naming: bool,
-    /// Whether `If-Match` is needed.
-    pub(super) is_guarded: bool,
     /// Whether the answer has a tag.
     pub(super) is_tagged: bool,
     /// Whether the answer says where something is.
@@ -60,7 +58,6 @@ impl Operation {
             is_resumed: false,
             is_deprecated: false,
             is_naming: false,
-            is_guarded: false,
             is_tagged: false,
             is_located: false,
             status: 204,
@@ -119,11 +116,6 @@ impl Operation {
     /// Takes an idempotency key.
     pub(super) fn keyed(self, need: Need) -> Self {
         Self { key: Some(need), ..self }
-    }
-
-    /// Needs the version that is to be changed.
-    pub(super) fn guarded(self) -> Self {
-        Self { is_guarded: true, ..self }
     }
 
     /// Is answered with a tag.

@@ -154,13 +154,13 @@ fn of_users(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operati
         }
         ("PUT", "/users/{id}") => {
             let replace = op("Replace what can be edited of a user").body(|f| user_body::replacement(f, &NoPasswords));
-            replace.guarded().ok::<UserWire<'_>>(g).tagged()
+            replace.ok::<UserWire<'_>>(g).tagged()
         }
         ("PATCH", "/users/{id}") => {
             let change = op("Edit a user").body(|f| user_body::patch(f, &NoPasswords));
-            change.guarded().ok::<UserWire<'_>>(g).tagged()
+            change.ok::<UserWire<'_>>(g).tagged()
         }
-        ("DELETE", "/users/{id}") => op("Close a user's account").about(CLOSING).guarded(),
+        ("DELETE", "/users/{id}") => op("Close a user's account").about(CLOSING),
         ("GET", "/users/{id}/orders") => orders(op("A user's orders"), g),
         ("GET", "/users/{id}/positions") => positions(op("A user's positions"), g),
         ("GET", "/users/{id}/transfers") => transfers(op("A user's transfers"), g),
@@ -173,11 +173,9 @@ fn of_users(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operati
         ("GET", "/users/{id}/sessions") => op("Where a user is signed in").ok::<Vec<SessionWire<'_>>>(g),
         ("DELETE", "/users/{id}/sessions") => op("End all of a user's sessions"),
         ("DELETE", "/users/{id}/sessions/{session}") => op("End a session"),
-        ("PUT", "/users/{id}/role") => {
-            op("Give a user a role").body(user_body::role).guarded().ok::<UserWire<'_>>(g).tagged()
-        }
+        ("PUT", "/users/{id}/role") => op("Give a user a role").body(user_body::role).ok::<UserWire<'_>>(g).tagged(),
         ("PUT", "/users/{id}/status") => {
-            op("Suspend a user, or not").body(user_body::standing).guarded().ok::<UserWire<'_>>(g).tagged()
+            op("Suspend a user, or not").body(user_body::standing).ok::<UserWire<'_>>(g).tagged()
         }
         ("POST", "/api-keys") => {
             op("Make an API key").about(KEY_IS_TOLD_ONCE).body(new_key).created::<ApiKeyWire<'_>>(g)
@@ -230,12 +228,10 @@ fn of_markets(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Opera
         }
         ("PUT", "/markets/{id}") => {
             let replace = op("Replace what can be edited of a market").body(market_body::replacement);
-            replace.guarded().ok::<MarketWire<'_>>(g).tagged()
+            replace.ok::<MarketWire<'_>>(g).tagged()
         }
-        ("PATCH", "/markets/{id}") => {
-            op("Edit a market").body(market_body::patch).guarded().ok::<MarketWire<'_>>(g).tagged()
-        }
-        ("DELETE", "/markets/{id}") => op("Delete a market without trades").guarded(),
+        ("PATCH", "/markets/{id}") => op("Edit a market").body(market_body::patch).ok::<MarketWire<'_>>(g).tagged(),
+        ("DELETE", "/markets/{id}") => op("Delete a market without trades"),
         ("POST", "/markets/{id}/halt") => step(op("Stop trading for a while"), g),
         ("POST", "/markets/{id}/reopen") => step(op("Let trading go on"), g),
         ("POST", "/markets/{id}/close") => step(op("End trading"), g),
@@ -319,10 +315,8 @@ fn of_webhooks(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Oper
         }
         ("GET", "/webhooks") => op("One's own webhooks").ok::<Vec<WebhookWire<'_>>>(g),
         ("GET", "/webhooks/{id}") => op("A webhook").ok::<WebhookWire<'_>>(g).tagged(),
-        ("PATCH", "/webhooks/{id}") => {
-            op("Change a webhook").body(webhook::patch).guarded().ok::<WebhookWire<'_>>(g).tagged()
-        }
-        ("DELETE", "/webhooks/{id}") => op("Delete a webhook").guarded(),
+        ("PATCH", "/webhooks/{id}") => op("Change a webhook").body(webhook::patch).ok::<WebhookWire<'_>>(g).tagged(),
+        ("DELETE", "/webhooks/{id}") => op("Delete a webhook"),
         ("GET", "/webhooks/{id}/secret") => op("What a receiver checks signatures with").ok::<SecretWire<'_>>(g),
         ("POST", "/webhooks/{id}/secret/rotate") => op("Another secret").ok::<SecretWire<'_>>(g),
         ("POST", "/webhooks/{id}/test") => op("Send a test message").accepted::<DeliveryWire<'_>>(g).located(),

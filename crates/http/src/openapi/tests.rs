@@ -35,7 +35,8 @@ fn what_a_route_may_be_refused_with_is_said() {
         ("get", "/api/v1/api-keys", &["404"]),
         ("get", "/api/v1/stream", &["404"]),
         ("get", "/api/v1/ws", &["404"]),
-        ("post", "/api/v1/markets/{id}/close", &["413", "415", "422"]),
+        ("patch", "/api/v1/orders/{id}", &["412"]),
+        ("post", "/api/v1/markets/{id}/close", &["412", "413", "415", "422"]),
         ("delete", "/api/v1/orders/{id}", &["413", "415", "422"]),
         ("delete", "/api/v1/orders", &["413", "415", "422"]),
     ] {

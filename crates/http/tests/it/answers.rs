@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use crate::support::{Answer, MARKET, Ports, TOKEN, USER, get, market, post, send, user};
+use crate::support::{Answer, FRESH, MARKET, Ports, TOKEN, USER, get, market, post, send, user};
 
 fn with_market(queries: &mut MockQueries) {
     queries.expect_market().returning(|_| Ok(Some(market())));
@@ -204,6 +204,23 @@ async fn asks_for_the_version_that_is_changed() {
     assert_eq!(answer(Some("3")).await.status, 400);
     let unproven = answer(Some("\"3.x\"")).await;
     assert_eq!((unproven.status, unproven.fields()), (422, vec!["currentPassword"]));
+}
+
+/// Whether the order is still as the tag says is looked at by nobody.
+#[actix_web::test]
+async fn does_nothing_for_one_version_alone_where_none_is_looked_at() {
+    let amend = |tag: Option<&'static str>| {
+        let path = format!("/api/v1/orders/{FRESH}");
+        let request = TestRequest::patch().uri(&path).insert_header(("authorization", TOKEN));
+        let request = request.insert_header(("content-type", "application/json")).set_payload(r#"{"quantity":0}"#);
+        tag.into_iter().fold(request, |request, tag| request.insert_header(("if-match", tag)))
+    };
+    let answer = |tag| Ports::new().with_user(Role::User).answer(amend(tag));
+    let refused = answer(Some("\"0.x\"")).await;
+    assert_eq!((refused.status, refused.code()), (412, "PRECONDITION_FAILED"));
+    for read in [None, Some("*")] {
+        assert_eq!(answer(read).await.fields(), ["quantity"], "{read:?}");
+    }
 }
 
 #[actix_web::test]

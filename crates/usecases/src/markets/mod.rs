@@ -1,4 +1,5 @@
-//! A market's life: opened, edited, halted, closed, proposed, disputed, resolved, voided.
+//! A market's life: opened, edited, halted, closed, proposed, disputed, resolved, voided. What is given a version is refused
+//! with [`StaleVersion`](Refusal::StaleVersion) where the market has another.
 
 mod change;
 mod delete;
@@ -162,18 +163,18 @@ pub async fn delete_market(ctx: &Context, caller: Caller, id: MarketId, version:
 }
 
 /// Stops trading; orders rest. Moderators.
-pub async fn halt_market(ctx: &Context, caller: Caller, id: MarketId) -> Result<Market, Error> {
-    change(ctx, caller, id, Change::Halt).await
+pub async fn halt_market(ctx: &Context, caller: Caller, id: MarketId, version: Option<i64>) -> Result<Market, Error> {
+    change(ctx, caller, id, version, Change::Halt).await
 }
 
 /// Lets a halted market trade again. Moderators.
-pub async fn reopen_market(ctx: &Context, caller: Caller, id: MarketId) -> Result<Market, Error> {
-    change(ctx, caller, id, Change::Reopen).await
+pub async fn reopen_market(ctx: &Context, caller: Caller, id: MarketId, version: Option<i64>) -> Result<Market, Error> {
+    change(ctx, caller, id, version, Change::Reopen).await
 }
 
 /// Ends trading early and cancels open orders. The creator or moderators.
-pub async fn close_market(ctx: &Context, caller: Caller, id: MarketId) -> Result<Market, Error> {
-    change(ctx, caller, id, Change::Close).await
+pub async fn close_market(ctx: &Context, caller: Caller, id: MarketId, version: Option<i64>) -> Result<Market, Error> {
+    change(ctx, caller, id, version, Change::Close).await
 }
 
 /// Names the outcome; the challenge window begins, and a window of zero decides at once. The creator or moderators.
@@ -183,23 +184,42 @@ pub async fn propose_resolution(
     id: MarketId,
     verdict: Verdict,
     evidence_url: Option<String>,
+    version: Option<i64>,
 ) -> Result<Market, Error> {
-    change(ctx, caller, id, Change::Propose { verdict, evidence_url }).await
+    change(ctx, caller, id, version, Change::Propose { verdict, evidence_url }).await
 }
 
 /// Challenges a proposal within its window. Anybody who is signed in.
-pub async fn dispute_resolution(ctx: &Context, caller: Caller, id: MarketId, reason: String) -> Result<Market, Error> {
-    change(ctx, caller, id, Change::Dispute { reason }).await
+pub async fn dispute_resolution(
+    ctx: &Context,
+    caller: Caller,
+    id: MarketId,
+    reason: String,
+    version: Option<i64>,
+) -> Result<Market, Error> {
+    change(ctx, caller, id, version, Change::Dispute { reason }).await
 }
 
 /// Decides a market: moderators at any point after the close; the creator where the challenge window is zero.
-pub async fn resolve_market(ctx: &Context, caller: Caller, id: MarketId, verdict: Verdict) -> Result<Market, Error> {
-    change(ctx, caller, id, Change::Resolve { verdict }).await
+pub async fn resolve_market(
+    ctx: &Context,
+    caller: Caller,
+    id: MarketId,
+    verdict: Verdict,
+    version: Option<i64>,
+) -> Result<Market, Error> {
+    change(ctx, caller, id, version, Change::Resolve { verdict }).await
 }
 
 /// Calls a market off: every share pays the last price. Moderators; the creator before the first trade.
-pub async fn void_market(ctx: &Context, caller: Caller, id: MarketId, reason: String) -> Result<Market, Error> {
-    change(ctx, caller, id, Change::Void { reason }).await
+pub async fn void_market(
+    ctx: &Context,
+    caller: Caller,
+    id: MarketId,
+    reason: String,
+    version: Option<i64>,
+) -> Result<Market, Error> {
+    change(ctx, caller, id, version, Change::Void { reason }).await
 }
 
 /// The markets of these ids, each named once. Refused where one is not there.
@@ -212,8 +232,14 @@ pub(crate) async fn all_of(ctx: &Context, ids: &[MarketId]) -> Result<Vec<Market
 }
 
 /// Changes the market, then does at once what little there may be to settle; the rest is for the ticks.
-async fn change(ctx: &Context, caller: Caller, id: MarketId, change: Change) -> Result<Market, Error> {
-    let market = atomically(ctx, ChangeMarket { caller, id, version: None, change }).await?;
+async fn change(
+    ctx: &Context,
+    caller: Caller,
+    id: MarketId,
+    version: Option<i64>,
+    change: Change,
+) -> Result<Market, Error> {
+    let market = atomically(ctx, ChangeMarket { caller, id, version, change }).await?;
     if market.status.has_live_orders() {
         return Ok(market);
     }

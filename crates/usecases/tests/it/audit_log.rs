@@ -91,7 +91,7 @@ async fn what_moderators_do_to_markets_is_told_and_what_creators_do_is_not() {
                 && event.after.as_deref() == Some(r#"{"status":"halted"}"#)
         })
     });
-    halt_market(&context(halts), moderator, market_id(1)).await.unwrap();
+    halt_market(&context(halts), moderator, market_id(1), None).await.unwrap();
 
     for (caller, told) in [(moderator, 1), (Caller::signed_in(user_id(9), Role::User), 0)] {
         let store = store(2, move |number| {
@@ -112,7 +112,7 @@ async fn what_moderators_do_to_markets_is_told_and_what_creators_do_is_not() {
         let mut queries = MockQueries::new();
         queries.expect_market().returning(|_| Ok(Some(market(1, MarketStatus::Resolved))));
         let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
-        resolve_market(&ctx, caller, market_id(1), Verdict::Outcome("YES".to_owned())).await.unwrap();
+        resolve_market(&ctx, caller, market_id(1), Verdict::Outcome("YES".to_owned()), None).await.unwrap();
     }
 }
 

@@ -13,8 +13,8 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::score::{Figures, PaidPosition};
 use bellwether_domain::user::Role;
 use bellwether_usecases::markets::{
-    MarketPatch, OpenMarket, OpeningOrder, Verdict, delete_market, edit_market, open_market, preview_resolution,
-    propose_resolution, resolve_market,
+    MarketPatch, OpenMarket, OpeningOrder, Verdict, close_market, delete_market, edit_market, open_market,
+    preview_resolution, propose_resolution, resolve_market,
 };
 use bellwether_usecases::{Caller, CallerKey, Error};
 use jiff::SignedDuration;
@@ -72,6 +72,14 @@ async fn a_market_that_was_decided_is_left_as_it_is() {
     }
 }
 
+#[tokio::test]
+async fn a_step_is_not_taken_with_another_version_than_was_named() {
+    let current = market(1, MarketStatus::Open).version;
+    let ctx = context(store(1, |_| unit_that_changes_nothing(MarketStatus::Open)));
+    let refused = close_market(&ctx, creator(), market_id(1), Some(current - 1)).await;
+    assert!(matches!(&refused, Err(Error::Refused(Refusal::StaleVersion { .. }))), "{refused:?}");
+}
+
 /// The house had a window when it was proposed, and has none any more.
 #[tokio::test]
 async fn what_was_proposed_is_not_decided_by_its_creator_alone() {
@@ -79,7 +87,7 @@ async fn what_was_proposed_is_not_decided_by_its_creator_alone() {
         let ctx = context(store(1, move |_| unit_that_changes_nothing(status)));
         assert!(ctx.policy.challenge_window.is_zero());
         let verdict = Verdict::Weights(vec![("YES".to_owned(), 1000)]);
-        let refused = resolve_market(&ctx, creator(), market_id(1), verdict).await;
+        let refused = resolve_market(&ctx, creator(), market_id(1), verdict, None).await;
         assert!(matches!(&refused, Err(Error::Refused(Refusal::Forbidden(_)))), "{refused:?}");
     }
 }
@@ -122,8 +130,8 @@ async fn weights_that_name_an_outcome_twice_are_refused_however_it_is_written() 
         let weights = [("YES", 1000), (again, 0), ("NO", 0)].map(|(name, weight)| (name.to_owned(), weight));
         let verdict = || Verdict::Weights(weights.to_vec());
         let ctx = context(store(2, |_| unit_that_changes_nothing(MarketStatus::Closed)));
-        let resolved = resolve_market(&ctx, creator(), market_id(1), verdict()).await.map(drop);
-        let proposed = propose_resolution(&ctx, creator(), market_id(1), verdict(), None).await.map(drop);
+        let resolved = resolve_market(&ctx, creator(), market_id(1), verdict(), None).await.map(drop);
+        let proposed = propose_resolution(&ctx, creator(), market_id(1), verdict(), None, None).await.map(drop);
 
         let mut queries = MockQueries::new();
         queries.expect_market().returning(|_| Ok(Some(market(1, MarketStatus::Closed))));

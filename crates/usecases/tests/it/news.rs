@@ -40,9 +40,9 @@ fn changes_market(status: MarketStatus, kind: &'static str) -> Unit {
 async fn a_moderators_change_of_a_market_is_told_by_its_kind() {
     let moderator = Caller::signed_in(user_id(5), Role::Moderator);
     let ctx = context(store(1, |_| changes_market(MarketStatus::Open, "market.halted")));
-    markets::halt_market(&ctx, moderator, market_id(1)).await.unwrap();
+    markets::halt_market(&ctx, moderator, market_id(1), None).await.unwrap();
     let ctx = context(store(1, |_| changes_market(MarketStatus::Halted, "market.reopened")));
-    markets::reopen_market(&ctx, moderator, market_id(1)).await.unwrap();
+    markets::reopen_market(&ctx, moderator, market_id(1), None).await.unwrap();
 }
 
 #[tokio::test]

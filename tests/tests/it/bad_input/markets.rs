@@ -80,6 +80,8 @@ fn steps() -> Vec<Case> {
         step("/markets/no-such-slug/close", "{}", 404, "MARKET_NOT_FOUND"),
         step("/markets/$market/close", "{\"reason\":\"x\"}", 400, "UNKNOWN_FIELD").fields(&["reason"]),
         step("/markets/$closed/close", "{}", 409, "WRONG_MARKET_STATUS"),
+        step("/markets/$market/close", "{}", 412, "PRECONDITION_FAILED").header("If-Match", "\"9.x\""),
+        step("/markets/$closed/close", "{}", 409, "WRONG_MARKET_STATUS").header("If-Match", "*"),
         step("/markets/$market/close", "{}", 401, "UNAUTHENTICATED").by(Who::Nobody),
         step("/markets/$market/halt", "{}", 403, "FORBIDDEN"),
         step("/markets/$closed/halt", "{}", 409, "WRONG_MARKET_STATUS").by(Who::Admin),

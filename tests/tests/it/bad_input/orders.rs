@@ -125,6 +125,8 @@ fn others() -> Vec<Case> {
         Case::new(Who::Ann, "GET", "/orders/$unknown", 404, "ORDER_NOT_FOUND"),
         Case::new(Who::Ann, "DELETE", "/orders/$unknown", 404, "ORDER_NOT_FOUND"),
         Case::new(Who::Ann, "DELETE", "/orders/$done", 409, "ORDER_NOT_OPEN"),
+        Case::new(Who::Ann, "DELETE", "/orders/$order", 412, "PRECONDITION_FAILED").header("If-Match", "\"0.x\""),
+        amend("/orders/$order", "{\"quantity\":1}", 412, "PRECONDITION_FAILED", &[]).header("If-Match", "\"0.x\""),
         Case::new(Who::Ann, "DELETE", "/orders/not-an-id", 400, "BAD_ID").fields(&["id"]),
         Case::new(Who::Ann, "DELETE", "/orders/0193A5E0000070008000000000000000", 400, "BAD_ID").fields(&["id"]),
         Case::new(Who::Nobody, "DELETE", "/orders/$order", 401, "UNAUTHENTICATED"),
