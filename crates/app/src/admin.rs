@@ -32,8 +32,14 @@ pub(crate) async fn run(config: &Config, action: AdminAction) -> anyhow::Result<
         ));
     }
     let ctx = wiring::command_context(config, &backend)?;
-    let user = create_admin(&ctx, SignUp { email, display_name, password }).await?;
-    print_line(&format!("{} is an administrator (id {}) in {place}", user.display_name.as_str(), user.id));
+    let made = create_admin(&ctx, SignUp { email, display_name, password }).await?;
+    print_line(&format!("{} is an administrator (id {}) in {place}", made.user.display_name.as_str(), made.user.id));
+    if made.is_taken_over {
+        print_line(
+            "There was an account with this address, which was taken over: it has the new password, its sessions have \
+             ended, its API keys and those of its bots are revoked, and its webhooks are disabled.",
+        );
+    }
     Ok(())
 }
 

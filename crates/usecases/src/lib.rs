@@ -5,6 +5,7 @@
 //! of it, [`events`] and [`live`] streams that others follow, and [`audit`] that checks the result.
 //! Reads that decide nothing go to [`Queries`](bellwether_domain::ports::Queries) directly.
 
+mod access;
 pub mod api_keys;
 mod atomically;
 pub mod audit;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bellwether_domain::audit_log::{Action, Actor, Event, Target};
 use bellwether_domain::event::{self, UserData};
-use bellwether_domain::ids::{AccountId, SessionId, UserId};
+use bellwether_domain::ids::{AccountId, UserId};
 use bellwether_domain::job::JobKind;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::password;
@@ -22,7 +22,7 @@ use crate::idempotency::find_answer;
 use crate::mail::{self, Occasion};
 use crate::sessions::{self, SignedIn};
 use crate::transfers::grant_from_treasury;
-use crate::{Answered, Caller, Context, Error, Keyed, audit_log, recovery, webhooks};
+use crate::{Answered, Caller, Context, Error, Keyed, access, audit_log, recovery, webhooks};
 
 /// A request to join.
 #[derive(Debug, Clone)]
@@ -103,19 +103,30 @@ async fn address_taken(ctx: &Context, newcomer: Newcomer, keyed: Option<Keyed<Us
     Err(Refusal::EmailTaken.into())
 }
 
+/// An administrator as it was made.
+#[derive(Debug, Clone)]
+pub struct MadeAdmin {
+    /// The administrator.
+    pub user: User,
+    /// Whether somebody had an account with the address already, which was taken over.
+    pub is_taken_over: bool,
+}
+
 /// Makes an administrator, or makes one of the user with that address. For the command line, whose word
-/// on the address is taken.
-pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<User, Error> {
+/// on the address is taken: whoever had signed up with it may have been a stranger, so the user's sessions, API keys and
+/// webhooks end, and the keys of its bots, in the same unit of work.
+pub async fn create_admin(ctx: &Context, request: SignUp) -> Result<MadeAdmin, Error> {
     check_fitness(ctx, &request.password, &request.email, &request.display_name)?;
     let password_hash = ctx.hasher.hash(&request.password.0).await?;
     let SignUp { email, display_name, .. } = request;
     if let Some(existing) = ctx.queries.user_by_email(&email.key()).await? {
         let change = Change::Promote { password_hash };
-        return change_user(ctx, ChangeUser { by: Actor::System, id: existing.id, version: None, change }).await;
+        let script = ChangeUser { by: Actor::System, id: existing.id, version: None, change };
+        return Ok(MadeAdmin { user: change_user(ctx, script).await?, is_taken_over: true });
     }
     let newcomer = Newcomer { email, display_name, password_hash, role: Role::Admin };
     match atomically(ctx, SignUpScript { by: Some(Actor::System), newcomer, keyed: None }).await? {
-        Answered::Fresh(user) => Ok(user),
+        Answered::Fresh(user) => Ok(MadeAdmin { user, is_taken_over: false }),
         Answered::Replayed(_) => Err(StoreError::Corrupt("an answer without a key".to_owned()).into()),
     }
 }
@@ -452,23 +463,23 @@ enum Change {
     Deactivate,
 }
 
-/// Changes a user, and lets this process know which sessions that ended.
+/// Changes a user, and lets this process know which sessions and API keys that ended.
 async fn change_user(ctx: &Context, script: ChangeUser) -> Result<User, Error> {
     change(ctx, script).await.map(|changed| changed.user)
 }
 
 async fn change(ctx: &Context, script: ChangeUser) -> Result<Changed, Error> {
     let changed = atomically(ctx, script).await?;
-    ctx.session_memory.end(&changed.ended).await;
+    changed.ended.tell(ctx).await;
     ctx.job_bell.ring(JobKind::Mail);
     ctx.job_bell.ring(JobKind::Webhook);
     Ok(changed)
 }
 
-/// A user that was changed, its sessions that ended by it, and its bots that went with it.
+/// A user that was changed, what ended by it, and its bots that went with it.
 struct Changed {
     user: User,
-    ended: Vec<SessionId>,
+    ended: access::Ended,
     bots: Vec<UserId>,
 }
 
@@ -539,7 +550,7 @@ impl Script for ChangeUser {
         }
         if matches!(self.change, Change::Role(_) | Change::Standing(_)) {
             if user == before {
-                return Ok(Step::Discard(Changed { user, ended: Vec::new(), bots: Vec::new() }));
+                return Ok(Step::Discard(Changed { user, ended: access::Ended::by(&changes), bots: Vec::new() }));
             }
             user.touch(now);
         }
@@ -553,9 +564,12 @@ impl Script for ChangeUser {
             changes.sessions = sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?;
             changes.deleted_mail_tokens = recovery::stale(&unit.mail_tokens().of_user(user.id).await?, &user);
         }
-        take_webhooks_along(ctx, unit, &before, &user, &mut changes).await?;
+        match self.change {
+            Change::Promote { .. } => access::revoke_all(ctx, unit, self.by, user.id, &mut changes).await?,
+            _ => take_webhooks_along(ctx, unit, &before, &user, &mut changes).await?,
+        }
         changes.events.extend(audit_log::changes_of_user(ctx, self.by, &before, &user, self.reason()));
-        let ended = sessions::ids(&changes.sessions);
+        let ended = access::Ended::by(&changes);
         changes.users.push(user.clone());
         changes.news = changes.users.iter().map(|user| event::Event::UserUpdated(UserData::of(user))).collect();
         unit.write(&changes).await?;

@@ -4,7 +4,7 @@ mod memory;
 
 use async_trait::async_trait;
 use bellwether_domain::api_key::{ApiKey, KeyLimits, KeyName, MOST_KEYS, Scope, Scopes};
-use bellwether_domain::audit_log::{Action, Actor, Target};
+use bellwether_domain::audit_log::{Action, Actor, Event, Target};
 use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{Changes, OpaqueToken, UnitOfWork};
@@ -128,12 +128,17 @@ impl Script for RevokeKey {
         if !self.caller.may(Permission::RevokeKey, is_own) {
             return Err(Refusal::ApiKeyNotFound.into());
         }
-        key.revoked_at = Some(ctx.clock.now());
-        let (by, of) = (Actor::User(self.caller.user), json!({ "userId": key.user.to_string() }));
-        let events = vec![audit_log::with(ctx, by, Action::KeyRevoked, Target::ApiKey(key.id), &of)];
+        let events = vec![revoke_now(ctx, Actor::User(self.caller.user), &mut key)];
         unit.write(&Changes { api_keys: vec![key.clone()], events, ..Changes::default() }).await?;
         Ok(Step::Commit(key))
     }
+}
+
+/// Revokes a key, for a unit of work to write, and says so for the audit log.
+pub(crate) fn revoke_now(ctx: &Context, by: Actor, key: &mut ApiKey) -> Event {
+    key.revoked_at = Some(ctx.clock.now());
+    let of = json!({ "userId": key.user.to_string() });
+    audit_log::with(ctx, by, Action::KeyRevoked, Target::ApiKey(key.id), &of)
 }
 
 /// For whom a key speaks, as of now: none where it is unknown, revoked or expired, or its user may no

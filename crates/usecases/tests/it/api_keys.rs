@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::mocks::{Unit, account, context, context_with, hash_of, now, statuses, store, user, user_id};
 
-fn key(n: u128, of: UserId, scopes: &[Scope]) -> ApiKey {
+pub fn key(n: u128, of: UserId, scopes: &[Scope]) -> ApiKey {
     ApiKey {
         id: ApiKeyId(Uuid::from_u128(0x7000_8000_0000_0000_0400 + n)),
         user: of,

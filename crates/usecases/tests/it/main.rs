@@ -9,6 +9,7 @@
     reason = "a test fails by panicking; the modules of a test binary share what is theirs"
 )]
 
+mod access;
 mod api_keys;
 mod audit_log;
 mod bots;

@@ -124,8 +124,9 @@ impl Unit {
         let mut unit = self.unit;
         // Nobody has bots, unless a test says so.
         self.users.expect_lock_bots_of().returning(|_| Ok(Vec::new()));
-        // Nor webhooks.
+        // Nor webhooks, nor API keys.
         self.webhooks.expect_of_user().returning(|_| Ok(Vec::new()));
+        self.api_keys.expect_of_user().returning(|_| Ok(Vec::new()));
         unit.expect_users().return_var(Box::new(self.users) as Box<dyn Users>);
         unit.expect_accounts().return_var(Box::new(self.accounts) as Box<dyn Accounts>);
         unit.expect_markets().return_var(Box::new(self.markets) as Box<dyn Markets>);

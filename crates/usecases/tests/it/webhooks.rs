@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::mocks::{Unit, context, no_webhooks, now, store, user, user_id};
 
-fn hook(n: u128) -> Webhook {
+pub fn hook(n: u128) -> Webhook {
     Webhook {
         id: WebhookId(Uuid::from_u128(n)),
         owner: user_id(1),
