@@ -7,7 +7,6 @@
 use async_trait::async_trait;
 use bellwether_domain::audit_log::{Action, Actor, Target};
 use bellwether_domain::event::{Event, UserData};
-use bellwether_domain::ids::SessionId;
 use bellwether_domain::job::JobKind;
 use bellwether_domain::mail::{MailToken, TokenPurpose};
 use bellwether_domain::ports::{Changes, OpaqueToken, UnitOfWork};
@@ -21,7 +20,7 @@ use crate::atomically::{Script, Step, atomically};
 use crate::forgetting::{self, Old, OldInUnits};
 use crate::mail::{self, Occasion};
 use crate::users::{Password, check_fitness, get_user};
-use crate::{Caller, Context, Error, audit_log, sessions};
+use crate::{Caller, Context, Error, access, audit_log, sessions};
 
 /// Has a mail sent to the user with that address, if there is one, by which a new password can be set.
 /// Does the same for every address: whose it is, is looked at when the mail is sent.
@@ -48,8 +47,8 @@ pub(crate) async fn put_aside(ctx: &Context, occasion: Occasion, to: Email) -> R
     Ok(())
 }
 
-/// Sets a new password by a token that was sent by mail: all of the user's sessions end, and its address
-/// is shown to be its own. Refused with [`UnfitPassword`](Refusal::UnfitPassword) too, and then the
+/// Sets a new password by a token that was sent by mail: all of the user's sessions end, its API keys and those of its bots
+/// are revoked and its webhooks disabled, since a stranger may have made them; and its address is shown to be its own. Refused with [`UnfitPassword`](Refusal::UnfitPassword) too, and then the
 /// token can be used again. Returns the user as it was.
 pub async fn reset_password(ctx: &Context, token: &OpaqueToken, password: &Password) -> Result<User, Error> {
     let hash = ctx.mail_tokens.hash(token);
@@ -59,8 +58,7 @@ pub async fn reset_password(ctx: &Context, token: &OpaqueToken, password: &Passw
     check_fitness(ctx, password, email, &user.display_name)?;
     let password_hash = ctx.hasher.hash(&password.0).await?;
     let redeem = Redeem { hash, token_of: user.clone(), new: New::Password(password_hash) };
-    let ended = atomically(ctx, redeem).await?;
-    ctx.session_memory.end(&ended).await;
+    atomically(ctx, redeem).await?.tell(ctx).await;
     Ok(user)
 }
 
@@ -131,10 +129,10 @@ struct Redeem {
 
 #[async_trait]
 impl Script for Redeem {
-    /// The sessions that ended by it.
-    type Output = Vec<SessionId>;
+    /// What ended by it.
+    type Output = access::Ended;
 
-    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Vec<SessionId>>, Error> {
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<access::Ended>, Error> {
         let now = ctx.clock.now();
         let mut user = unit.users().lock(&[self.token_of.id]).await?.pop().ok_or(Refusal::BadMailToken)?;
         // Under the lock: of two who come at the same time one is too late.
@@ -147,6 +145,7 @@ impl Script for Redeem {
         if let New::Password(hash) = &self.new {
             user.password_hash = Some(hash.clone());
             changes.sessions = sessions::end_of_user(unit, user.id, EndReason::UserChanged, now).await?;
+            access::revoke_all(ctx, unit, Actor::User(user.id), user.id, &mut changes).await?;
         }
         // Whoever has a token has read the mail. The address is verified, and all tokens have served.
         user.email_verified = true;
@@ -160,10 +159,10 @@ impl Script for Redeem {
             New::Verified => Action::EmailVerified,
         };
         let by_mail = json!({ "by": "mail" });
-        changes.events = vec![audit_log::with(ctx, Actor::User(user.id), action, Target::User(user.id), &by_mail)];
+        changes.events.push(audit_log::with(ctx, Actor::User(user.id), action, Target::User(user.id), &by_mail));
         changes.news = vec![Event::UserUpdated(UserData::of(&user))];
         changes.users = vec![user];
-        let ended = sessions::ids(&changes.sessions);
+        let ended = access::Ended::by(&changes);
         unit.write(&changes).await?;
         Ok(Step::Commit(ended))
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bellwether_tests::client::{FAR, limit};
+use bellwether_tests::mail::wait_for_written;
 use bellwether_tests::{Answer, Api, User, on_each_store};
 use serde_json::{Value, json};
 
@@ -143,6 +144,37 @@ async fn a_key_ends_with_its_date_and_with_its_user() {
         let leave = api.request("DELETE", "/users/me").by(&ben).header("If-Match", "*");
         leave.send().await.expect(204);
         is_out(api, &of_ben).await;
+    })
+    .await;
+}
+
+/// Threat 9: a thief may have made keys, or a stranger who signed up with the address.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_end_where_an_account_is_taken_over_or_taken_back_by_mail() {
+    on_each_store(|server| async move {
+        let api = server.api();
+        let ann = api.sign_up("Ann").await;
+        let (key, _) = make(api, &ann, json!({})).await;
+        let bot = api.post("/users/me/bots", &ann, json!({ "displayName": "Robo" })).await.expect(201).text("/id");
+        let (of_bot, _) = make(api, &ann, json!({ "owner": bot })).await;
+        let forgotten = json!({ "email": ann.email });
+        api.request("POST", "/auth/password/forgot").json(&forgotten).send().await.expect(202);
+        let mail = wait_for_written(server.installation(), &ann.email, 2).await.pop().expect("a mail");
+        let reset = json!({ "token": mail.token(), "password": "another pass phrase" });
+        api.request("POST", "/auth/password/reset").json(&reset).send().await.expect(204);
+        for key in [&key, &of_bot] {
+            api.get("/users/me", key).await.refused(401, "UNAUTHENTICATED");
+        }
+
+        let ann = api.log_in(&ann.email, "another pass phrase").await;
+        assert_eq!(api.get("/api-keys", &ann).await.expect(200).data(), &json!([]));
+        let (key, _) = make(api, &ann, json!({ "scopes": ["read", "admin"] })).await;
+        let arguments = ["admin", "create", "--email", &ann.email, "--display-name", "Ann", "--password-stdin"];
+        let made = server.installation().run(&arguments, "the third pass phrase").await;
+        let said = String::from_utf8_lossy(&made.stdout).into_owned();
+        assert!(made.status.success() && said.contains("API keys and those of its bots are revoked"), "{said}");
+        // By another process: the server hears of it from the store.
+        is_out(api, &key).await;
     })
     .await;
 }

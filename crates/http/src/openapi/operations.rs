@@ -52,6 +52,9 @@ const KEY_IS_TOLD_ONCE: &str = "The key is in this answer alone, since the serve
                                 repeated, and an Idempotency-Key has no effect: each request makes a key. Where the \
                                 answer was lost, revoke the key that GET /api-keys shows, and make another one.";
 
+const ALL_ENDS: &str = "With a token that was sent by mail. Whatever let others in ends: every session of the user; its API keys and those \
+                        of its bots, which are revoked; and its webhooks, which are disabled until they are enabled again.";
+
 struct NoPasswords;
 
 impl CommonPasswords for NoPasswords {
@@ -129,7 +132,9 @@ fn of_auth(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operatio
         ("POST", "/auth/password/forgot") => {
             op("A mail to set a password").body(recovery::email).accepted::<Accepted>(g)
         }
-        ("POST", "/auth/password/reset") => op("Set a password").body(|f| recovery::new_credentials(f, &NoPasswords)),
+        ("POST", "/auth/password/reset") => {
+            op("Set a password").about(ALL_ENDS).body(|f| recovery::new_credentials(f, &NoPasswords))
+        }
         ("POST", "/auth/email/verify") => op("Verify an address").body(|f| f.required("token", recovery::token)),
         _ => return None,
     })

@@ -28,7 +28,8 @@ pub(crate) fn compose(
     let reset = format!(
         "  {url}/reset-password#token={token}\n\n\
          or send this token with it to {url}/api/v1/auth/password/reset:\n\n  {token}\n\n\
-         It can be used once, until {until}, and signs you out everywhere."
+         It can be used once, until {until}. It signs you out everywhere, and\n\
+         ends all API keys and webhooks, whoever made them."
     );
     let (subject, text) = match occasion {
         Occasion::AddressGiven => (

@@ -12,6 +12,7 @@ use bellwether_domain::session::Lifetime;
 use bellwether_domain::text::DisplayName;
 use bellwether_domain::user::{PasswordHash, Role, User, UserStatus};
 use bellwether_domain::webhook::{Webhook, WebhookState};
+use bellwether_usecases::recovery::reset_password;
 use bellwether_usecases::users::{Password, SignUp, UserPatch, create_admin, update_user};
 use bellwether_usecases::{Caller, Context, api_keys};
 use jiff::SignedDuration;
@@ -111,6 +112,15 @@ async fn who_is_made_an_administrator_by_the_command_line_keeps_no_key_of_before
         password: Password("a pass phrase".to_owned()),
     };
     assert!(create_admin(&ctx, request).await.unwrap().is_taken_over);
+    assert_eq!(api_keys::authenticate(&ctx, &token()).await.unwrap(), None);
+}
+
+/// Threat 9: a thief may have made them.
+#[tokio::test]
+async fn a_password_that_is_set_by_mail_ends_keys_and_webhooks() {
+    let ctx = ctx(writes(|changes| ends_all(changes, Actor::User(user_id(1))))).await;
+    let mailed = OpaqueToken::new("mailed".to_owned());
+    reset_password(&ctx, &mailed, &Password("a pass phrase".to_owned())).await.unwrap();
     assert_eq!(api_keys::authenticate(&ctx, &token()).await.unwrap(), None);
 }
 
