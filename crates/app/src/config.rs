@@ -598,6 +598,8 @@ impl Reader<'_> {
             login: self.rule("limit_login", default.login),
             login_address: self.rule("limit_login_address", default.login_address),
             login_account: self.rule("limit_login_account", default.login_account),
+            password: self.rule("limit_password", default.password),
+            password_address: self.rule("limit_password_address", default.password_address),
             sign_up: self.rule("limit_signup", default.sign_up),
             new_users: self.rule("limit_new_users", default.new_users),
             reset: self.rule("limit_reset", default.reset),

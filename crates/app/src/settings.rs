@@ -186,6 +186,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "100/15m",
         "failed sign-ins to one account, whatever the addresses; does not hold where its owner is signed in",
     ),
+    setting(
+        "limit_password",
+        "30/1m",
+        "right passwords of one account, and passwords of one user who changes its own; each costs a hash",
+    ),
+    setting("limit_password_address", "120/1m", "sign-ins from one address, whether they succeed or not"),
     setting("limit_signup", "5/15m", "sign-ups from one address that meet an e-mail address which is taken"),
     setting("limit_new_users", "30/1h", "users who sign up from one address"),
     setting(

@@ -239,6 +239,12 @@ pub async fn update_user(
     version: Option<i64>,
 ) -> Result<User, Error> {
     require_over(ctx, caller, Permission::WriteUser, id).await?;
+    // Before the current password is checked, which is a lot of work.
+    if let Some(password) = &patch.new_password {
+        let User { email, display_name, .. } = get_user(ctx, id).await?;
+        let email = patch.email.clone().or(email).ok_or(Refusal::BotCannotSignIn)?;
+        check_fitness(ctx, password, &email, patch.display_name.as_ref().unwrap_or(&display_name))?;
+    }
     let guards_account = patch.email.is_some() || patch.new_password.is_some();
     let checked = if caller.user == id && guards_account {
         Some(check_current_password(ctx, id, patch.current_password.as_ref()).await?)
@@ -246,12 +252,7 @@ pub async fn update_user(
         None
     };
     let password_hash = match &patch.new_password {
-        Some(password) => {
-            let User { email, display_name, .. } = get_user(ctx, id).await?;
-            let email = patch.email.clone().or(email).ok_or(Refusal::BotCannotSignIn)?;
-            check_fitness(ctx, password, &email, patch.display_name.as_ref().unwrap_or(&display_name))?;
-            Some(ctx.hasher.hash(&password.0).await?)
-        }
+        Some(password) => Some(ctx.hasher.hash(&password.0).await?),
         None => None,
     };
     let UserPatch { display_name, email, current_password, .. } = patch;

@@ -99,6 +99,34 @@ async fn fifty_people_behind_one_address_sign_in_at_once() {
     .await;
 }
 
+/// A right password costs a hash as a wrong one does, and so does one to change one's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn right_passwords_are_answered_only_so_often() {
+    on_each_store_with(&with(&[PROXIED, ("LIMIT_PASSWORD", "4/15m")]), |server| async move {
+        let api = server.api();
+        let ann = api.sign_up("Ann").await;
+        // The sign-up signed in too.
+        for address in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+            assert_eq!(try_at(api, address, &ann.email, PASSWORD).await, 200);
+        }
+        is_limited(&from(log_in(api, &ann.email, PASSWORD), "192.0.2.4").send().await, "password", "q=4;w=900");
+        let stale = api.get("/users/me", &ann).await.expect(200).header("etag").to_owned();
+        let rename = api.request("PATCH", "/users/me").by(&ann).header("If-Match", "*");
+        rename.json(&json!({ "displayName": "Anna" })).send().await.expect(200);
+        let change = |password: &str| {
+            let body = json!({ "password": password, "currentPassword": PASSWORD });
+            api.request("PATCH", "/users/me").by(&ann).header("If-Match", &stale).json(&body)
+        };
+        for _ in 0..4 {
+            change("another pass phrase").send().await.refused(412, "PRECONDITION_FAILED");
+        }
+        is_limited(&change("another pass phrase").send().await, "password", "q=4;w=900");
+        let bob = api.sign_up("Bob").await;
+        assert_eq!(try_at(api, "192.0.2.4", &bob.email, PASSWORD).await, 200);
+    })
+    .await;
+}
+
 /// Threat 1: what is limited says nothing about who has an account.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_account_is_refused_as_a_known_one_is() {

@@ -52,6 +52,8 @@ pub(super) enum Counts {
     Failed,
     /// That it succeeded.
     Succeeded,
+    /// That it was looked at, whatever came of it.
+    Tried,
 }
 
 /// What came of an attempt.
@@ -63,6 +65,8 @@ pub(super) enum Outcome {
     Failed,
     /// It told its maker nothing.
     Void,
+    /// It was not looked at.
+    Untried,
 }
 
 /// A rule that an attempt is held to, and for whom.
@@ -209,7 +213,8 @@ impl Reserved {
         let is_given_back = |claim: &&Claim| match outcome {
             Outcome::Succeeded => claim.counts == Counts::Failed,
             Outcome::Failed => claim.counts == Counts::Succeeded,
-            Outcome::Void => true,
+            Outcome::Void => claim.counts != Counts::Tried,
+            Outcome::Untried => true,
         };
         self.limiter.give_back(self.claims.iter().filter(is_given_back), self.at).await;
     }

@@ -2,7 +2,7 @@
 
 use bellwether_domain::ids::UserId;
 use bellwether_domain::permissions::Permission;
-use bellwether_domain::ports::OpaqueToken;
+use bellwether_domain::ports::{OpaqueToken, PasswordError};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::Device;
 use bellwether_domain::text::Email;
@@ -20,6 +20,9 @@ use crate::{Answered, Caller, Context, Error, Keyed, recovery};
 ///
 /// The last of these limits is higher, and does not hold at an address where the user is signed in
 /// already: else anybody could lock anybody out.
+///
+/// Since each password costs a hash, and all share the queue for these, all are counted for the address besides, and for the
+/// account those that are right: only who knows its password can use that up.
 pub async fn log_in(
     ctx: &Context,
     from: AddressBlock,
@@ -31,6 +34,8 @@ pub async fn log_in(
     let here = [
         Claim::new(limits.login_address, &from.subject(), Counts::Failed),
         Claim::new(limits.login, &Subject::of(&[&account, from.subject().as_bytes()]), Counts::Failed),
+        Claim::new(limits.password_address, &from.subject(), Counts::Tried),
+        Claim::new(limits.password, &Subject::of(&[&account]), Counts::Succeeded),
     ];
     let everywhere = Claim::new(limits.login_account, &Subject::of(&[&account]), Counts::Failed);
     let reserved = match ctx.limiter.reserve(&*ctx.clock, &[&here[..], &[everywhere]].concat()).await {
@@ -75,7 +80,8 @@ pub async fn sign_up(
     result
 }
 
-/// [`users::update_user`], of which wrong passwords, taken addresses and new ones are counted where users change themselves.
+/// [`users::update_user`], of which wrong passwords, taken addresses and new ones are counted where users change themselves;
+/// and all that have a password checked, since that costs a hash.
 pub async fn update_user(
     ctx: &Context,
     caller: Caller,
@@ -87,7 +93,10 @@ pub async fn update_user(
         return users::update_user(ctx, caller, id, patch, version).await;
     }
     let limits = &ctx.policy.limits;
-    let mut claims = vec![Claim::new(limits.login, &subject_of(id), Counts::Failed)];
+    let mut claims = vec![
+        Claim::new(limits.login, &subject_of(id), Counts::Failed),
+        Claim::new(limits.password, &subject_of(id), Counts::Tried),
+    ];
     if patch.email.is_some() {
         // Each new address is sent a mail, and may be a stranger's.
         claims.push(Claim::new(limits.reset, &subject_of(id), Counts::Succeeded));
@@ -181,6 +190,7 @@ fn outcome<T>(result: &Result<T, Error>) -> Outcome {
     match result {
         Ok(_) => Outcome::Succeeded,
         Err(Error::Refused(Refusal::BadCredentials | Refusal::EmailTaken | Refusal::BadMailToken)) => Outcome::Failed,
+        Err(Error::Password(PasswordError::Busy)) => Outcome::Untried,
         Err(_) => Outcome::Void,
     }
 }

@@ -53,6 +53,10 @@ pub struct Limits {
     pub login_address: Rule,
     /// Failed sign-ins to one account, from wherever.
     pub login_account: Rule,
+    /// Right passwords of one account, and passwords that one user checks or sets to change itself: each costs a hash.
+    pub password: Rule,
+    /// Passwords of sign-ins from one address, right or wrong.
+    pub password_address: Rule,
     /// Sign-ups that failed because the address is taken, by the client's address.
     pub sign_up: Rule,
     /// Users who signed up, by the client's address.
@@ -75,6 +79,8 @@ impl Default for Limits {
             login: Rule::new("login", 5, QUARTER),
             login_address: Rule::new("login_address", 5, QUARTER),
             login_account: Rule::new("login_account", 100, QUARTER),
+            password: Rule::new("password", 30, MINUTE),
+            password_address: Rule::new("password_address", 120, MINUTE),
             sign_up: Rule::new("sign_up", 5, QUARTER),
             new_users: Rule::new("new_users", 30, SignedDuration::from_hours(1)),
             reset: Rule::new("reset", 5, QUARTER),

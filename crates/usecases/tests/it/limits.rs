@@ -155,7 +155,7 @@ async fn an_unknown_account_is_limited_as_a_known_one_is() {
 }
 
 #[tokio::test]
-async fn successes_and_what_told_nothing_are_not_counted() {
+async fn successes_and_what_told_nothing_count_as_no_guesses() {
     let (ctx, _) = context();
     for _ in 0..20 {
         assert_eq!(try_to(&ctx, at(2), ANN, "right").await, "done");
@@ -179,14 +179,16 @@ async fn of_many_guesses_at_once_only_as_many_are_looked_at_as_may_fail() {
 /// People behind one address sign in at the same moment.
 #[tokio::test]
 async fn many_right_passwords_at_once_are_all_let_in() {
-    let (ctx, _) = context();
+    let (mut ctx, _) = context();
+    ctx.policy.limits.password.quota.limit = 60;
     let names = join_all((0..60).map(|_| try_to(&ctx, at(2), ANN, "right"))).await;
     assert_eq!(names, ["done"; 60]);
 }
 
 #[tokio::test]
 async fn a_crowd_that_would_wait_too_long_is_told_to_come_back() {
-    let (ctx, _) = context();
+    let (mut ctx, _) = context();
+    (ctx.policy.limits.password.quota.limit, ctx.policy.limits.password_address.quota.limit) = (1000, 1000);
     let names = join_all((0..200).map(|_| try_to(&ctx, at(2), ANN, "slow"))).await;
     let count = |name| names.iter().filter(|other| **other == name).count();
     assert!(count("busy") > 0 && count("done") >= 60 && count("busy") + count("done") == 200, "{names:?}");
@@ -331,6 +333,59 @@ async fn the_own_address_is_changed_only_so_often() {
     assert_eq!(name_of(&update_user(&ctx, caller, user_id(1), patch(5), None).await), "reset");
     assert_eq!(name_of(&send_verification(&ctx, caller).await), "reset", "they are counted together");
     assert_eq!(name_of(&update_user(&ctx, admin, user_id(1), patch(6), None).await), "done");
+}
+
+/// Each costs a hash, and all share the queue for these.
+#[tokio::test]
+async fn right_passwords_are_checked_only_so_often() {
+    let (ctx, hasher) = context();
+    for number in 0..30 {
+        assert_eq!(try_to(&ctx, at(2), ANN, "busy").await, "busy", "that is not counted");
+        assert_eq!(try_to(&ctx, at(2 + number % 3), ANN, "right").await, "done");
+    }
+    for password in ["right", "guess"] {
+        assert_eq!(try_to(&ctx, at(2), ANN, password).await, "password");
+        assert_eq!(try_to(&ctx, at(5), ANN, password).await, "password", "wherever they come from");
+    }
+    assert_eq!(hasher.checked.load(Ordering::SeqCst), 30);
+    assert_eq!(try_to(&ctx, at(2), "another@example.org", "guess").await, "wrong", "others are let in");
+}
+
+/// Who does not know the password cannot use up what its owner has.
+#[tokio::test]
+async fn wrong_passwords_use_up_what_an_address_has_and_nothing_of_the_account() {
+    let (mut ctx, _) = context();
+    let limits = &mut ctx.policy.limits;
+    (limits.login.quota.limit, limits.login_address.quota.limit, limits.password_address.quota.limit) =
+        (1000, 1000, 60);
+    for _ in 0..60 {
+        assert_eq!(try_to(&ctx, at(2), ANN, "guess").await, "wrong");
+    }
+    assert_eq!(try_to(&ctx, at(2), ANN, "guess").await, "password_address");
+    assert_eq!(try_to(&ctx, at(2), "another@example.org", "guess").await, "password_address");
+    assert_eq!(try_to(&ctx, at(3), ANN, "right").await, "done");
+}
+
+/// A right password costs as much, whatever becomes of the change; a new one that is unfit is refused before it.
+#[tokio::test]
+async fn the_own_password_is_checked_for_changes_only_so_often() {
+    let (ctx, hasher) = context();
+    let caller = Caller::signed_in(user_id(1), Role::User);
+    let patch = |new: &str| UserPatch {
+        new_password: Some(Password(new.to_owned())),
+        current_password: Some(Password("right".to_owned())),
+        ..UserPatch::default()
+    };
+    let change = |new: &'static str, version| update_user(&ctx, caller, user_id(1), patch(new), version);
+    let unfit = change("short", None).await;
+    assert!(matches!(unfit, Err(Error::Refused(Refusal::UnfitPassword(_)))), "{unfit:?}");
+    assert_eq!(hasher.checked.load(Ordering::SeqCst), 0);
+    for _ in 1..30 {
+        let stale = change("a pass phrase", Some(7)).await;
+        assert!(matches!(stale, Err(Error::Refused(Refusal::StaleVersion { .. }))), "{stale:?}");
+    }
+    assert_eq!(name_of(&change("a pass phrase", None).await), "password");
+    assert_eq!(hasher.checked.load(Ordering::SeqCst), 29);
 }
 
 /// Beyond the limit of an account its owner gets no more mails, and nobody is told.
