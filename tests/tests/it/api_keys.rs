@@ -216,6 +216,13 @@ async fn a_key_trades_in_its_markets_alone() {
         api.request("DELETE", &by_hand).by(&key).send().await.refused(403, "KEY_NOT_FOR_MARKET");
         let amend = api.request("PATCH", &by_hand).by(&key).json(&json!({ "quantity": 4 }));
         amend.send().await.refused(403, "KEY_NOT_FOR_MARKET");
+        // Another's order is not there, wherever it is.
+        let bob = api.sign_up("Bob").await;
+        let of_bob = api.post("/orders", &bob, limit(&other, "YES", "buy", "0.2", 5)).await.expect(201);
+        let of_bob = format!("/orders/{}", of_bob.text("/order/id"));
+        api.request("DELETE", &of_bob).by(&key).send().await.refused(404, "ORDER_NOT_FOUND");
+        let amend = api.request("PATCH", &of_bob).by(&key).json(&json!({ "quantity": 4 }));
+        amend.send().await.refused(404, "ORDER_NOT_FOUND");
         let batch = json!({ "orders": [limit(&other, "NO", "buy", "0.1", 1), limit(&mine, "NO", "buy", "0.1", 1)] });
         let batch = api.post("/orders/batch", &key, batch).await.expect(200);
         let code = batch.data().pointer("/results/0/error/code");

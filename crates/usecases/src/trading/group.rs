@@ -148,12 +148,13 @@ fn within_key(state: &State, command: &Command, key: Option<ApiKeyId>, mut momen
     Ok(moment)
 }
 
-/// The market of a command; none where its order is not there.
+/// The market of a command; none where its order is not there, or another's, which is refused in the same words.
 fn market_of(state: &State, command: &Command) -> Option<MarketId> {
+    let of = |order, user| state.order(order).filter(|order| order.user == user).map(|order| order.market);
     match command {
         Command::Place(place) => Some(place.market),
-        Command::Amend(amend) => state.order(amend.order).map(|order| order.market),
-        Command::Cancel { order, .. } => state.order(*order).map(|order| order.market),
+        Command::Amend(amend) => of(amend.order, amend.user),
+        Command::Cancel { order, user } => of(*order, *user),
     }
 }
 

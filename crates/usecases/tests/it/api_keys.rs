@@ -2,20 +2,24 @@
 
 use bellwether_domain::api_key::{ApiKey, Day, KeyLimits, KeyName, KeySpending, KeyUsage, MOST_KEYS, Scope};
 use bellwether_domain::audit_log::Actor;
-use bellwether_domain::ids::{ApiKeyId, UserId};
-use bellwether_domain::money::Credits;
+use bellwether_domain::ids::{ApiKeyId, OrderId, UserId};
+use bellwether_domain::market::MarketStatus;
+use bellwether_domain::money::{Credits, Shares};
+use bellwether_domain::order::{AmendOrder, Order};
 use bellwether_domain::permissions::Permission;
 use bellwether_domain::ports::{KeyOfUser, MockQueries, MockStore, MockTokenSigner, OpaqueToken};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::text::DisplayName;
 use bellwether_domain::user::{Role, User, UserStatus};
 use bellwether_usecases::api_keys::{NewKey, authenticate, create, recall, revoke, write_last_uses};
+use bellwether_usecases::trading::{Command, Request, Trading};
 use bellwether_usecases::transfers::{Pay, Payments};
-use bellwether_usecases::{Caller, Context, Error};
+use bellwether_usecases::{Answered, Caller, Context, Error};
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use crate::mocks::{Unit, account, context, context_with, hash_of, now, statuses, store, user, user_id};
+use crate::mocks::{Unit, account, context, context_with, hash_of, market_id, now, statuses, store, user, user_id};
+use crate::orders::{resting, unit_with};
 
 pub fn key(n: u128, of: UserId, scopes: &[Scope]) -> ApiKey {
     ApiKey {
@@ -245,6 +249,41 @@ async fn a_use_is_written_later_and_once() {
         authenticate(&ctx, &token()).await.unwrap();
         write_last_uses(&ctx).await.unwrap();
     }
+}
+
+/// Else a key that is kept to some markets would tell which ids are orders, and where.
+#[tokio::test]
+async fn a_key_is_told_the_same_of_anothers_order_as_of_none() {
+    let theirs = resting(50, 300, 5);
+    let own = Order { user: user_id(1), ..resting(51, 300, 5) };
+    let (found, own_id, their_id) = (vec![theirs.clone(), own.clone()], own.id, theirs.id);
+    let ctx = context(store(1, move |_| {
+        let (mut unit, found) = (unit_with(Vec::new(), MarketStatus::Open), found.clone());
+        unit.orders
+            .expect_load()
+            .returning(move |ids| Ok(found.iter().filter(|order| ids.contains(&order.id)).cloned().collect()));
+        unit.api_keys.expect_usages().returning(|_| {
+            let mut key = key(1, user_id(1), &[Scope::Trade]);
+            key.limits.markets = vec![market_id(2)];
+            let spending = KeySpending { key: key.id, day: Day::of(now()), spent: Credits::ZERO };
+            Ok(vec![KeyUsage { key, spending, reserved: Credits::ZERO, open_orders: 0 }])
+        });
+        unit.commits()
+    }));
+    let user = user_id(1);
+    let amend = AmendOrder { order: their_id, user, price: None, quantity: Some(Shares::new(4)), expires_at: None };
+    let commands = vec![
+        Command::Cancel { order: their_id, user },
+        Command::Amend(amend),
+        Command::Cancel { order: OrderId(Uuid::from_u128(52)), user },
+        Command::Cancel { order: own_id, user },
+    ];
+    let key = Some(key(1, user_id(1), &[]).id);
+    let answered = Trading::new(ctx).submit(Request { commands, keyed: None, key }).await.unwrap();
+    let Answered::Fresh(outcomes) = answered else { panic!("nothing was kept") };
+    let refusals: Vec<Refusal> = outcomes.into_iter().filter_map(Result::err).collect();
+    let not_found = Refusal::OrderNotFound;
+    assert_eq!(refusals, [not_found.clone(), not_found.clone(), not_found, Refusal::KeyNotForMarket]);
 }
 
 /// Payments of one group are counted one after the other.
