@@ -57,7 +57,7 @@ const USUAL: [(&str, &str); 4] =
     [("PASSWORD_COST", "4"), ("TICK_INTERVAL", "50ms"), ("LOG_FORMAT", "json"), ("DATABASE_TIMEOUT", "20s")];
 
 /// All tests come from one address. Those of limits set their own.
-const UNLIMITED: [(&str, &str); 11] = [
+const UNLIMITED: [(&str, &str); 12] = [
     ("LIMIT_PUBLIC", "1000000000/1m"),
     ("LIMIT_USER", "1000000000/1m"),
     ("LIMIT_LOGIN", "1000000000/1m"),
@@ -65,6 +65,7 @@ const UNLIMITED: [(&str, &str); 11] = [
     ("LIMIT_LOGIN_ACCOUNT", "1000000000/1m"),
     ("LIMIT_PASSWORD", "1000000000/1m"),
     ("LIMIT_PASSWORD_ADDRESS", "1000000000/1m"),
+    ("LIMIT_MADE", "1000000000/1m"),
     ("LIMIT_RESET", "1000000000/1m"),
     ("LIMIT_REFRESH", "1000000000/1m"),
     ("LIMIT_SIGNUP", "1000000000/1m"),

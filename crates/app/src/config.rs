@@ -604,6 +604,7 @@ impl Reader<'_> {
             new_users: self.rule("limit_new_users", default.new_users),
             reset: self.rule("limit_reset", default.reset),
             refresh: self.rule("limit_refresh", default.refresh),
+            made: self.rule("limit_made", default.made),
             ipv6_prefix: self.number("limit_ipv6_prefix", 32, 128),
         }
     }

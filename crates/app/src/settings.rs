@@ -201,6 +201,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     setting("limit_refresh", "60/1m", "refreshes from one address"),
     setting(
+        "limit_made",
+        "500/24h",
+        "API keys, bots, markets and webhooks that one person makes, with its bots and all together; none of an administrator's",
+    ),
+    setting(
         "limit_ipv6_prefix",
         "56",
         "how many leading bits of an IPv6 address are counted as one address, 32 to 128",

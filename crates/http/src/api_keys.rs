@@ -1,7 +1,7 @@
 //! API keys: made, listed and revoked.
 
 use bellwether_domain::ids::{ApiKeyId, UserId};
-use bellwether_usecases::api_keys;
+use bellwether_usecases::{api_keys, limits};
 
 use crate::call::Call;
 use crate::envelope::Reply;
@@ -13,7 +13,7 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let wanted = call.command(new_key).await?;
     let ctx = call.ctx();
-    let (key, token) = call.app().run(async move { api_keys::create(&ctx, caller, wanted).await }).await?;
+    let (key, token) = call.app().run(async move { limits::create_api_key(&ctx, caller, wanted).await }).await?;
     Reply::rendered(render_new_key(&key, token.expose()))
 }
 

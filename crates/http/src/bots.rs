@@ -3,7 +3,7 @@
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::text::DisplayName;
 use bellwether_domain::user::User;
-use bellwether_usecases::bots;
+use bellwether_usecases::{bots, limits};
 
 use crate::call::Call;
 use crate::envelope::Reply;
@@ -25,7 +25,7 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Fault> {
     let ctx = call.ctx();
     let work = async move {
         let _guard = guarded.guard;
-        bots::create(&ctx, caller, name, guarded.keyed).await
+        limits::create_bot(&ctx, caller, name, guarded.keyed).await
     };
     reply(call.app().run(work).await?, render_new_user)
 }

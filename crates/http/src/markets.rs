@@ -10,7 +10,7 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::User;
 use bellwether_usecases::caching::{front_page_key, market_key};
 use bellwether_usecases::markets::{self, MarketPatch, Opened};
-use bellwether_usecases::{Caller, Context, Error};
+use bellwether_usecases::{Caller, Context, Error, limits};
 
 use crate::call::Call;
 use crate::envelope::Reply;
@@ -32,7 +32,7 @@ pub(crate) async fn open(mut call: Call) -> Result<Reply, Fault> {
     let ctx = call.ctx();
     let work = async move {
         let _guard = guarded.guard;
-        markets::open_market(&ctx, caller, request, guarded.keyed).await
+        limits::open_market(&ctx, caller, request, guarded.keyed).await
     };
     reply(call.app().run(work).await?, render_opened)
 }

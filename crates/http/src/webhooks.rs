@@ -3,7 +3,7 @@
 use bellwether_domain::ids::{DeliveryId, WebhookId};
 use bellwether_domain::ports::{DeliveryFilter, DeliverySort};
 use bellwether_domain::webhook::{DeliveryState, Webhook};
-use bellwether_usecases::webhooks;
+use bellwether_usecases::{limits, webhooks};
 
 use crate::call::Call;
 use crate::envelope::Reply;
@@ -24,7 +24,7 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, Fault> {
     let ctx = call.ctx();
     let work = async move {
         let _guard = guarded.guard;
-        webhooks::create(&ctx, caller, wanted, guarded.keyed).await
+        limits::create_webhook(&ctx, caller, wanted, guarded.keyed).await
     };
     reply(call.app().run(work).await?, render_new_webhook)
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bellwether_tests::client::PASSWORD;
+use bellwether_tests::client::{FAR, PASSWORD};
 use bellwether_tests::mail::wait_for_written;
 use bellwether_tests::stream::{Listener, Socket};
 use bellwether_tests::{Answer, Api, Request, User, on_each_store_with};
@@ -123,6 +123,35 @@ async fn right_passwords_are_answered_only_so_often() {
         is_limited(&change("another pass phrase").send().await, "password", "q=4;w=900");
         let bob = api.sign_up("Bob").await;
         assert_eq!(try_at(api, "192.0.2.4", &bob.email, PASSWORD).await, 200);
+    })
+    .await;
+}
+
+/// Of what is made something stays, and it costs nothing: all kinds together, and those of bots with their owner's.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_person_makes_only_so_much_in_a_day() {
+    on_each_store_with(&with(&[("LIMIT_MADE", "4/24h")]), |server| async move {
+        let (api, admin) = (server.api(), server.admin().await);
+        let (ann, bob) = (api.sign_up("Ann").await, api.sign_up("Bob").await);
+        let market = json!({ "question": "Will it rain?", "closesAt": FAR });
+        let open = |by: &User, key: &str| api.request("POST", "/markets").by(by).key(key).json(&market).send();
+        let first = open(&ann, "one").await.expect(201);
+        let bot = api.post("/users/me/bots", &ann, json!({ "displayName": "Robo" })).await.expect(201).text("/id");
+        let key = json!({ "name": "Robo's", "scopes": ["admin"], "owner": bot });
+        let made = api.post("/api-keys", &ann, key.clone()).await.expect(201);
+        api.request("DELETE", &format!("/api-keys/{}", made.text("/id"))).by(&ann).send().await.expect(204);
+        let made = api.post("/api-keys", &ann, key.clone()).await.expect(201);
+        let robo = User { id: bot, token: made.text("/key"), ..ann.clone() };
+
+        is_limited(&api.post("/api-keys", &ann, key).await, "made", "q=4;w=86400");
+        is_limited(&open(&ann, "two").await, "made", "q=4;w=86400");
+        is_limited(&open(&robo, "one").await, "made", "q=4;w=86400");
+        let again = open(&ann, "one").await;
+        assert_eq!((again.status, again.data()), (201, first.data()), "what was made before is answered again");
+        open(&bob, "one").await.expect(201);
+        for number in 0..5 {
+            open(admin, &format!("{number}")).await.expect(201);
+        }
     })
     .await;
 }

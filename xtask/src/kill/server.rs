@@ -34,7 +34,7 @@ pub(crate) struct Installation {
 }
 
 /// Settings for a load that all comes from one address, and as often as possible.
-pub(crate) const UNLIMITED: [(&str, &str); 8] = [
+pub(crate) const UNLIMITED: [(&str, &str); 9] = [
     ("BELLWETHER_LIMIT_PUBLIC", "1000000000/1m"),
     ("BELLWETHER_LIMIT_USER", "1000000000/1m"),
     ("BELLWETHER_LIMIT_LOGIN", "1000000000/1m"),
@@ -42,6 +42,7 @@ pub(crate) const UNLIMITED: [(&str, &str); 8] = [
     ("BELLWETHER_LIMIT_LOGIN_ACCOUNT", "1000000000/1m"),
     ("BELLWETHER_LIMIT_PASSWORD", "1000000000/1m"),
     ("BELLWETHER_LIMIT_PASSWORD_ADDRESS", "1000000000/1m"),
+    ("BELLWETHER_LIMIT_MADE", "1000000000/1m"),
     ("BELLWETHER_LIMIT_NEW_USERS", "1000000000/1m"),
 ];
 

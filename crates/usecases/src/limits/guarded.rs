@@ -75,8 +75,7 @@ pub async fn sign_up(
     ];
     let reserved = ctx.limiter.reserve(&*ctx.clock, &claims).await?;
     let result = users::sign_up(ctx, who, request, keyed).await;
-    let is_replay = matches!(result, Ok(Answered::Replayed(_)));
-    reserved.settle(if is_replay { Outcome::Void } else { outcome(&result) }).await;
+    reserved.settle(outcome_of_answer(&result)).await;
     result
 }
 
@@ -173,7 +172,7 @@ fn account(email: &str) -> Vec<u8> {
     Email::parse(email).map_or_else(|_| email.to_owned(), |email| email.key()).into_bytes()
 }
 
-fn subject_of(user: UserId) -> Subject {
+pub(super) fn subject_of(user: UserId) -> Subject {
     Subject::of(&[b"user", user.0.as_bytes()])
 }
 
@@ -185,8 +184,13 @@ async fn is_signed_in_at(ctx: &Context, email: &str, from: AddressBlock) -> Resu
     Ok(sessions.iter().filter_map(|session| session.device.address.as_deref()).any(is_here))
 }
 
+/// What an attempt came to whose answer may be one from before, which is nothing new.
+pub(super) fn outcome_of_answer<T>(result: &Result<Answered<T>, Error>) -> Outcome {
+    if matches!(result, Ok(Answered::Replayed(_))) { Outcome::Void } else { outcome(result) }
+}
+
 /// What an attempt told whoever made it.
-fn outcome<T>(result: &Result<T, Error>) -> Outcome {
+pub(super) fn outcome<T>(result: &Result<T, Error>) -> Outcome {
     match result {
         Ok(_) => Outcome::Succeeded,
         Err(Error::Refused(Refusal::BadCredentials | Refusal::EmailTaken | Refusal::BadMailToken)) => Outcome::Failed,

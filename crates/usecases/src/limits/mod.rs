@@ -1,8 +1,9 @@
 //! Limits on how often something may be done: the rules, who is counted together, and what comes of
-//! attempts that count only where they fail.
+//! attempts that count only where they fail, or only where they succeed.
 
 mod attempts;
 mod guarded;
+mod made;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 pub use attempts::Limiter;
 pub use guarded::*;
+pub use made::{create_api_key, create_bot, create_webhook, open_market};
 
 /// A quota and the name that clients know it by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub struct Limits {
     pub reset: Rule,
     /// Refreshes, by address.
     pub refresh: Rule,
+    /// What stays for good and costs nothing, by the person who makes it: API keys, bots, markets and webhooks together.
+    pub made: Rule,
     /// How many leading bits of an IPv6 address are one client's, up to 128.
     pub ipv6_prefix: u8,
 }
@@ -85,6 +89,7 @@ impl Default for Limits {
             new_users: Rule::new("new_users", 30, SignedDuration::from_hours(1)),
             reset: Rule::new("reset", 5, QUARTER),
             refresh: Rule::new("refresh", 60, MINUTE),
+            made: Rule::new("made", 500, SignedDuration::from_hours(24)),
             ipv6_prefix: 56,
         }
     }

@@ -4,9 +4,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bellwether_domain::api_key::{KeyLimits, KeyName, Scope};
 use bellwether_domain::audit_log::FailedSignIns;
-use bellwether_domain::ids::UserId;
+use bellwether_domain::ids::{ApiKeyId, UserId};
 use bellwether_domain::mail::{MailToken, TokenPurpose};
+use bellwether_domain::market::FeeRecipient;
+use bellwether_domain::money::FeeRate;
 use bellwether_domain::ports::{
     AnswerKey, KeptAnswer, MockPasswordHasher, MockQueries, MockStore, MockTokenSigner, OpaqueToken, PasswordError,
     PasswordHasher, StoreError, Unique,
@@ -15,12 +18,14 @@ use bellwether_domain::refusal::Refusal;
 use bellwether_domain::session::{Device, Lifetime};
 use bellwether_domain::text::{DisplayName, Email};
 use bellwether_domain::user::{PasswordHash, Role, User};
+use bellwether_usecases::api_keys::NewKey;
 use bellwether_usecases::limits::{
-    self, AddressBlock, forgot_password, log_in, refresh, reset_password, send_verification, sign_up, update_user,
-    verify_email,
+    self, AddressBlock, create_api_key, create_bot, forgot_password, log_in, open_market, refresh, reset_password,
+    send_verification, sign_up, update_user, verify_email,
 };
+use bellwether_usecases::markets::OpenMarket;
 use bellwether_usecases::users::{Password, SignUp, UserPatch};
-use bellwether_usecases::{Answered, Caller, Context, Error, Keyed, Rendered};
+use bellwether_usecases::{Answered, Caller, CallerKey, Context, Error, Keyed, Rendered};
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -62,6 +67,7 @@ impl PasswordHasher for Hasher {
 fn unit() -> Unit {
     let mut unit = Unit::default();
     unit.users.expect_lock().returning(|_| Ok(vec![user(1)]));
+    unit.users.expect_load().returning(|_| Ok(vec![user(1)]));
     unit.sessions.expect_lock_of_user().returning(|_| Ok(Vec::new()));
     unit.mail_tokens.expect_of_user().returning(|_| Ok(vec![reset_token()]));
     unit.failures.expect_count().returning(|key, at, _| Ok(FailedSignIns { key: key.clone(), count: 2, last_at: at }));
@@ -386,6 +392,68 @@ async fn the_own_password_is_checked_for_changes_only_so_often() {
     }
     assert_eq!(name_of(&change("a pass phrase", None).await), "password");
     assert_eq!(hasher.checked.load(Ordering::SeqCst), 29);
+}
+
+/// A context in which user 1 owns bot 2.
+fn making() -> Context {
+    let (mut ctx, _) = context();
+    let mut queries = MockQueries::new();
+    queries.expect_user().returning(|id| {
+        let bot = || User::bot(user_id(2), user_id(1), DisplayName::parse("Robo").unwrap(), now());
+        Ok(Some(if id == user_id(2) { bot() } else { user(1) }))
+    });
+    queries.expect_markets_by_ids().returning(|_| Ok(Vec::new()));
+    ctx.queries = Arc::new(queries);
+    ctx.policy.limits.made.quota.limit = 3;
+    ctx
+}
+
+#[tokio::test]
+async fn what_stays_is_counted_together_for_a_person_and_its_bots() {
+    let ctx = making();
+    let caller = |n, role| Caller::signed_in(user_id(n), role);
+    let name = || DisplayName::parse("Robo").unwrap();
+    let key = || NewKey {
+        owner: None,
+        name: KeyName::parse("a bot").unwrap(),
+        scopes: [Scope::Read].into_iter().collect(),
+        limits: KeyLimits::default(),
+        expires_at: None,
+    };
+    let ann = caller(1, Role::User);
+    let expired = NewKey { expires_at: Some(now()), ..key() };
+    for _ in 0..5 {
+        let refused = create_api_key(&ctx, ann, expired.clone()).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::ExpiryInThePast))), "{refused:?}");
+    }
+    assert_eq!(name_of(&create_api_key(&ctx, ann, key()).await), "done");
+    assert_eq!(name_of(&create_bot(&ctx, ann, name(), None).await), "done");
+    let scopes = Scope::ALL.into_iter().collect();
+    let id = ApiKeyId(Uuid::from_u128(1));
+    let robo = Caller { key: Some(CallerKey { id, scopes, is_limited: false }), ..caller(2, Role::User) };
+    assert_eq!(name_of(&open_market(&ctx, robo, market(), None).await), "done");
+    assert_eq!(name_of(&open_market(&ctx, robo, market(), None).await), "made");
+    assert_eq!(name_of(&create_bot(&ctx, ann, name(), None).await), "made");
+    assert_eq!(name_of(&create_api_key(&ctx, ann, key()).await), "made");
+    assert_eq!(name_of(&create_bot(&ctx, caller(7, Role::Moderator), name(), None).await), "done");
+    for _ in 0..5 {
+        assert_eq!(name_of(&create_bot(&ctx, caller(8, Role::Admin), name(), None).await), "done");
+    }
+}
+
+fn market() -> OpenMarket {
+    OpenMarket {
+        question: "A market?".to_owned(),
+        description: String::new(),
+        category: None,
+        tags: Vec::new(),
+        outcomes: ["YES", "NO"].map(str::to_owned).to_vec(),
+        closes_at: now() + SignedDuration::from_hours(1),
+        fee_rate: FeeRate::ZERO,
+        fee_recipient: FeeRecipient::House,
+        liquidity: None,
+        opening_order: None,
+    }
 }
 
 /// Beyond the limit of an account its owner gets no more mails, and nobody is told.
