@@ -32,7 +32,7 @@ pub struct HttpOptions {
     /// The most requests that are worked on at once, over all workers; more get 503.
     pub max_in_flight: usize,
     /// The most loads of answers that are to be remembered, and of others that read much, at once; more wait a moment
-    /// and get 503 then.
+    /// and get 503 then. Beside them a quarter as many, one at least, of those that sum up whatever there is.
     pub max_loads: usize,
     /// Whether all requests but those of probes are refused, since the process has other work.
     pub answers_probes_alone: bool,
@@ -94,6 +94,7 @@ pub struct App {
     redis: Option<Arc<dyn Auxiliary>>,
     request_meter: Option<Arc<dyn RequestMeter>>,
     loads: Loads,
+    sums: Loads,
     findings: Findings,
 }
 
@@ -110,6 +111,7 @@ impl App {
             sealer,
             runtime,
             loads: Loads::new(options.max_loads),
+            sums: Loads::new((options.max_loads / 4).max(1)),
             options: Arc::new(options),
             draining: Arc::default(),
             in_flight: Arc::default(),
@@ -177,6 +179,11 @@ impl App {
 
     pub(crate) fn loads(&self) -> Loads {
         self.loads.clone()
+    }
+
+    /// The turns of reads that sum up as many rows as there are, which may take seconds: no other load waits for them.
+    pub(crate) fn sums(&self) -> Loads {
+        self.sums.clone()
     }
 
     /// What was last found out of the database, the queue and Redis.

@@ -139,7 +139,7 @@ pub(crate) async fn candles(call: Call) -> Result<Reply, Fault> {
     let reply = match remembered_as {
         Some(remembered_as) => remembered(&call, remembered_as, |ctx| load(ctx, None)).await?,
         None => {
-            let load = call.app().loads().in_turn(load(call.ctx(), Some(call.lists())));
+            let load = call.app().sums().in_turn(load(call.ctx(), Some(call.lists())));
             call.app().run(load).await?.map(Answer::reply)
         }
     };

@@ -82,7 +82,8 @@ pub(crate) async fn show_2(call: Call) -> Result<Reply, Fault> {
     let view = call.query(|query| View::read(query, &fields_2(), &[]))?;
     let user = load_shown(&call, caller).await?;
     let (lists, id) = (call.lists(), user.id);
-    let statistics = call.app().run(async move { lists.statistics(id).await }).await?;
+    let sum = call.app().sums().in_turn(async move { Ok(lists.statistics(id).await?) });
+    let statistics = call.app().run(sum).await?;
     let shown = UserWire2::of(seen_by(caller, &user), &statistics);
     Ok(Reply::json(view.show(&shown)?).tagged(user.version))
 }

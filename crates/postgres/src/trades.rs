@@ -91,11 +91,49 @@ const CANDLES: &str = "\
             WHERE market_id = ? AND outcome = ? AND created_at >= ? AND created_at < ?) AS counted) AS placed \
     GROUP BY start ORDER BY start LIMIT ?";
 
-/// Candles, only for intervals with trades.
+/// The first trade in the last of so many intervals with trades, where there are as many: it goes from the first trade of
+/// one to that of the next, however many trades are in between.
+const LAST_BEGUN: &str = "\
+    WITH RECURSIVE begun (moment, number) AS (\
+        SELECT (SELECT created_at FROM trades \
+            WHERE market_id = ? AND outcome = ? AND created_at >= ? AND created_at < ? ORDER BY created_at LIMIT 1), 1::bigint \
+        UNION ALL \
+        SELECT (SELECT created_at FROM trades \
+            WHERE market_id = ? AND outcome = ? \
+                AND created_at >= to_timestamp((floor(extract(epoch FROM moment) / ?::bigint) + 1) * ?::bigint) \
+                AND created_at < ? ORDER BY created_at LIMIT 1), number + 1 \
+        FROM begun WHERE moment IS NOT NULL AND number < ?\
+    ) SELECT moment FROM begun WHERE number = ? AND moment IS NOT NULL";
+
+/// Candles, only for intervals with trades. Of a long time only what is shown is summed up.
 pub(crate) async fn candles(connection: &mut Connection, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
     let length = request.interval_s.checked_mul(1_000_000).filter(|length| *length > 0);
     let length =
         length.ok_or_else(|| StoreError::Corrupt(format!("{} s is no interval of candles", request.interval_s)))?;
+    if request.is_beyond_limit() {
+        let last = connection.read("a trade", last_begun(request), Row::time).await?.pop();
+        let shown = last.map_or(*request, |moment| request.to_end_of_interval_at(moment));
+        return summed(connection, length, &shown).await;
+    }
+    summed(connection, length, request).await
+}
+
+fn last_begun(request: &CandleRequest) -> Sql {
+    Sql::new(LAST_BEGUN)
+        .bind(request.market)
+        .bind(request.book)
+        .bind(request.from)
+        .bind(request.to)
+        .bind(request.market)
+        .bind(request.book)
+        .bind(request.interval_s)
+        .bind(request.interval_s)
+        .bind(request.to)
+        .bind(request.limit)
+        .bind(request.limit)
+}
+
+async fn summed(connection: &mut Connection, length: i64, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
     let sql = Sql::new(CANDLES)
         .bind(length)
         .bind(request.market)

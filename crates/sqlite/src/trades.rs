@@ -90,19 +90,44 @@ const CANDLES: &str = "\
         )\
     ) GROUP BY start ORDER BY start LIMIT ?6 + 0";
 
-/// Candles, only for intervals with trades.
+/// The first trade in the last of so many intervals with trades, where there are as many: it goes from the first trade of
+/// one to that of the next, however many trades are in between.
+const LAST_BEGUN: &str = "\
+    WITH RECURSIVE begun (moment, number) AS (\
+        SELECT (SELECT created_at FROM trades \
+            WHERE market_id = ?2 AND outcome = ?3 AND created_at >= ?4 AND created_at < ?5 ORDER BY created_at LIMIT 1), 1 \
+        UNION ALL \
+        SELECT (SELECT created_at FROM trades \
+            WHERE market_id = ?2 AND outcome = ?3 AND created_at >= (moment / ?1 - (moment % ?1 < 0) + 1) * ?1 \
+                AND created_at < ?5 ORDER BY created_at LIMIT 1), number + 1 \
+        FROM begun WHERE moment IS NOT NULL AND number < ?6\
+    ) SELECT moment FROM begun WHERE number = ?6 AND moment IS NOT NULL";
+
+/// Candles, only for intervals with trades. Of a long time only what is shown is summed up.
 pub(crate) fn candles(connection: &mut Connection, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
     let length = request.interval_s.checked_mul(1_000_000).filter(|length| *length > 0);
     let length =
         length.ok_or_else(|| StoreError::Corrupt(format!("{} s is no interval of candles", request.interval_s)))?;
-    let sql = Sql::new(CANDLES)
+    if request.is_beyond_limit() {
+        let last = connection.read("a trade", asking(LAST_BEGUN, length, request), Row::time)?.pop();
+        let shown = last.map_or(*request, |moment| request.to_end_of_interval_at(moment));
+        return summed(connection, length, &shown);
+    }
+    summed(connection, length, request)
+}
+
+fn asking(text: &'static str, length: i64, request: &CandleRequest) -> Sql {
+    Sql::new(text)
         .bind(length)
         .bind(request.market)
         .bind(request.book)
         .bind(request.from)
         .bind(request.to)
-        .bind(request.limit);
-    connection.read("a candle", sql, |row| {
+        .bind(request.limit)
+}
+
+fn summed(connection: &mut Connection, length: i64, request: &CandleRequest) -> Result<Vec<Candle>, StoreError> {
+    connection.read("a candle", asking(CANDLES, length, request), |row| {
         let begins = |start: i64| start.checked_mul(length).and_then(time_of);
         Ok(Candle {
             start: row.int_as("the start of an interval", begins)?,

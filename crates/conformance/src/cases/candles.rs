@@ -83,6 +83,24 @@ pub async fn candles_sum_the_trades_of_each_interval(world: World) -> anyhow::Re
     ensure!(read == [candle(start - 60, [999; 4], 7992, 1)?], "before the start: {read:#?}");
     let none = CandleRequest { book: outcome(0)?, ..request };
     ensure!(world.queries.candles(&none).await?.is_empty());
+    // Long before there was any trade, and long after: as many as are wanted, and no interval less than whole.
+    let ever = CandleRequest { from: Timestamp::UNIX_EPOCH, to: Timestamp::from_second(start + 9_999_999)?, ..request };
+    let read = world.queries.candles(&ever).await?;
+    ensure!(read.get(1..) == Some(whole.as_slice()), "of all time: {read:#?}");
+    for limit in 1..4_u32 {
+        let some = world.queries.candles(&CandleRequest { limit, ..ever }).await?;
+        ensure!(Some(some.as_slice()) == read.get(..usize::try_from(limit)?), "the first {limit}: {some:#?}");
+    }
+    let middle =
+        CandleRequest { from: Timestamp::from_second(start + 30)?, to: Timestamp::from_second(start + 205)?, ..ever };
+    let some = world.queries.candles(&CandleRequest { limit: 2, ..middle }).await?;
+    ensure!(
+        some == [candle(start, [451; 4], 2255, 1)?, candle(start + 60, [300; 4], 1800, 1)?],
+        "from within an interval: {some:#?}"
+    );
+    let last =
+        world.queries.candles(&CandleRequest { limit: 3, to: Timestamp::from_second(start + 200)?, ..ever }).await?;
+    ensure!(Some(last.as_slice()) == read.get(..3), "up to where the next begins: {last:#?}");
     let hours = world
         .queries
         .candles(&CandleRequest { interval_s: 3600, from: Timestamp::from_second(start - 3600)?, ..request })
@@ -109,6 +127,8 @@ pub async fn candles_begin_at_multiples_of_the_interval_before_1970_too(world: W
     };
     let read = world.queries.candles(&request).await?;
     ensure!(nth(&read, 0)?.start == Timestamp::from_second(-60)?, "{read:?}");
+    let one = world.queries.candles(&CandleRequest { limit: 1, ..request }).await?;
+    ensure!(one == read, "the first alone is {one:?}");
     Ok(())
 }
 

@@ -377,6 +377,8 @@ impl Reads<'_> {
         let from = to.checked_sub(SignedDuration::from_hours(2))?;
         let request = CandleRequest { market, book, interval_s: 60, from, to, limit: 120 };
         self.ask("Queries.candles", || queries.candles(&request)).await?;
+        let long = CandleRequest { limit: 20, ..request };
+        self.ask("Queries.candles beyond the limit", || queries.candles(&long)).await?;
         self.ask("Queries.due_work", || queries.due_work(to, 100)).await?;
         self.ask("Queries.statistics", || queries.statistics(places.user(3))).await?;
         let sorts = Self::each_way(&[

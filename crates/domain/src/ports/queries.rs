@@ -351,6 +351,26 @@ pub struct CandleRequest {
     pub limit: u32,
 }
 
+impl CandleRequest {
+    /// Whether there are more intervals between the two moments than candles are wanted, so that not all of it need be
+    /// summed up.
+    #[must_use]
+    pub fn is_beyond_limit(&self) -> bool {
+        self.to.duration_since(self.from).as_secs() > self.interval_s.saturating_mul(i64::from(self.limit))
+    }
+
+    /// The same to the end of the interval that a moment is in, at the latest.
+    #[must_use]
+    pub fn to_end_of_interval_at(&self, moment: Timestamp) -> Self {
+        let end = || {
+            let length = self.interval_s.checked_mul(1_000_000)?;
+            let next = moment.as_microsecond().checked_div_euclid(length)?.checked_add(1)?;
+            Timestamp::from_microsecond(next.checked_mul(length)?).ok()
+        };
+        Self { to: end().map_or(self.to, |end| end.min(self.to)), ..*self }
+    }
+}
+
 /// Work that time has made due.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DueWork {

@@ -8,7 +8,9 @@ use actix_web::test::TestRequest;
 use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::{Price, Shares};
 use bellwether_domain::order::Side;
-use bellwether_domain::ports::{BestPrices, BookLevel, Lease, Lookup, MockCache, MockQueries, Page, Start, StoreError};
+use bellwether_domain::ports::{
+    BestPrices, BookLevel, Lease, Lookup, MockCache, MockQueries, Page, Start, StoreError, UserStatistics,
+};
 use bellwether_domain::user::{Role, UserStatus};
 use bellwether_http::App;
 use bytes::Bytes;
@@ -345,6 +347,41 @@ const PAY: &str = r#"{"toUserId":"0193a5e0-0000-7000-8000-0000000000bb","amount"
 
 fn pay(body: &'static str) -> TestRequest {
     post("/api/v1/transfers", body).insert_header(("idempotency-key", "k-1"))
+}
+
+/// Whatever is summed up, and however long that takes, a book is answered.
+#[actix_web::test]
+async fn sums_wait_for_each_other_and_nobody_else_for_them() {
+    let (started, is_started) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(may_go_on);
+    let mut ports = Ports::new().with_user(Role::User);
+    ports.options.max_loads = 1;
+    ports.queries.expect_market().returning(|_| Ok(Some(market())));
+    ports.queries.expect_book().returning(|_, _, _| Ok((Vec::new(), 9)));
+    ports.queries.expect_candles().returning(move |_| {
+        let _ = started.send(());
+        let _ = gate.lock().unwrap().recv();
+        Ok(Vec::new())
+    });
+    ports.queries.expect_statistics().returning(|_| Ok(UserStatistics::default()));
+    let (app, runtime) = ports.into_app();
+    let candles = format!("{SHOW}/candles?from=1970-01-01T00:00:00Z");
+    let first = actix_web::rt::spawn({
+        let (app, candles) = (app.clone(), candles.clone());
+        async move { send(&app, get(&candles)).await.status }
+    });
+    tokio::task::spawn_blocking(move || is_started.recv().unwrap()).await.unwrap();
+    assert_eq!(send(&app, get(&format!("{SHOW}/book?depth=7"))).await.status, 200);
+    let user = || get("/api/v2/users/me").insert_header(("authorization", TOKEN));
+    for request in [get(&candles), user()] {
+        let answer = send(&app, request).await;
+        assert_eq!((answer.status, answer.code(), answer.header("retry-after")), (503, "OVERLOADED", Some("1")));
+    }
+    drop(go_on);
+    assert_eq!(first.await.unwrap(), 200);
+    assert_eq!(send(&app, user()).await.status, 200);
+    runtime.shutdown_background();
 }
 
 /// Threat 31.

@@ -15,7 +15,7 @@ use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_que
 
 /// What is read whole: what a statement makes itself, and tables of a few rows. Accounts are walked in the order
 /// of their ids, which is the table's own.
-const MADE_OR_SMALL: [&str; 15] = [
+const MADE_OR_SMALL: [&str; 16] = [
     "CONSTANT ROW",
     "(subquery",
     "few",
@@ -24,6 +24,7 @@ const MADE_OR_SMALL: [&str; 15] = [
     "kept",
     "fresh",
     "held",
+    "begun",
     "due",
     "dead",
     "heads",
