@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bellwether_domain::ids::{MarketId, OrderId};
 use bellwether_domain::market::Market;
-use bellwether_domain::ports::{CandleRequest, MarketKey, Queries, TradeFilter, TradeSort};
+use bellwether_domain::ports::{CandleRequest, MarketKey, Page, Queries, TradeFilter, TradeSort};
 use bellwether_domain::refusal::Refusal;
+use bellwether_domain::trade::Trade;
 use bellwether_usecases::caching::candles_key;
 use bellwether_usecases::candles::newest;
 use bellwether_usecases::{Context, Error, markets};
@@ -19,7 +20,7 @@ use crate::faults::Fault;
 use crate::fields::{Fields, Node};
 use crate::paging::{Paging, Wanted};
 use crate::remembered::{Answer, remembered};
-use crate::wire::trade::{CandleWire, TradeWire};
+use crate::wire::trade::{CandleWire, OwnTradeWire, TradeWire};
 
 /// `GET /markets/{id}/trades`: as the books keep them, those of a two-outcome market by its first.
 pub(crate) async fn list_of_market(call: Call) -> Result<Reply, Fault> {
@@ -29,7 +30,10 @@ pub(crate) async fn list_of_market(call: Call) -> Result<Reply, Fault> {
     let market = call.app().run::<_, Error, _>(async move { markets::get_market(&ctx, &key).await }).await?;
     let filter = TradeFilter { market: Some(market.id), ..TradeFilter::default() };
     let paging = wanted.bind("trades", &filter, call.sealer())?;
-    list_filtered(&call, filter, paging).await.map(Reply::public)
+    let (page, markets) = find(&call, filter, &paging).await?;
+    let shown: Vec<TradeWire<'_>> =
+        page.items.iter().map(|trade| TradeWire::of(trade, markets.get(&trade.market))).collect();
+    Ok(paged(&call, Reply::ok(&shown)?, &paging, &page).public())
 }
 
 /// `GET /trades`: the caller's own.
@@ -41,7 +45,11 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Fault> {
     })?;
     let filter = TradeFilter { market, user: Some(caller.user), order };
     let paging = wanted.bind("trades", &filter, call.sealer())?;
-    list_filtered(&call, filter, paging).await
+    let (page, markets) = find(&call, filter, &paging).await?;
+    let of = |trade: &Trade| OwnTradeWire::of(trade, markets.get(&trade.market), caller.user);
+    let shown: Option<Vec<OwnTradeWire<'_>>> = page.items.iter().map(of).collect();
+    let shown = shown.ok_or_else(|| Fault::internal("a trade of others is among one's own"))?;
+    Ok(paged(&call, Reply::ok(&shown)?, &paging, &page))
 }
 
 /// Reads in which market, and of which order.
@@ -51,17 +59,23 @@ pub(crate) fn narrowed(query: &Fields<'_>) -> Option<(Option<MarketId>, Option<O
     Some((market?, order?))
 }
 
-async fn list_filtered(call: &Call, filter: TradeFilter, paging: Paging<TradeSort>) -> Result<Reply, Fault> {
+/// A page of trades, with the markets that they are in.
+async fn find(
+    call: &Call,
+    filter: TradeFilter,
+    paging: &Paging<TradeSort>,
+) -> Result<(Page<Trade>, HashMap<MarketId, Market>), Fault> {
     let (lists, request) = (call.lists(), paging.request.clone());
     let work = async move {
         let page = lists.trades(&filter, &request).await?;
         let markets = markets_of(&*lists, page.items.iter().map(|trade| trade.market)).await?;
         Ok::<_, Error>((page, markets))
     };
-    let (page, markets) = call.app().run(work).await?;
-    let shown: Vec<TradeWire<'_>> =
-        page.items.iter().map(|trade| TradeWire::of(trade, markets.get(&trade.market))).collect();
-    Ok(Reply::ok(&shown)?.paged(paging.describe(&page, |trade| trade.id.0, call.sealer())))
+    call.app().run(work).await
+}
+
+fn paged(call: &Call, reply: Reply, paging: &Paging<TradeSort>, page: &Page<Trade>) -> Reply {
+    reply.paged(paging.describe(page, |trade| trade.id.0, call.sealer()))
 }
 
 /// The markets that some rows are in, each once, with one statement.

@@ -45,3 +45,4 @@ pub mod webhooks;
 pub use context::{Caller, CallerKey, Context, Policy};
 pub use error::Error;
 pub use idempotency::{Answered, Keyed, Rendered};
+pub use view::TradePart;

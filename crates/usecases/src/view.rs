@@ -1,10 +1,10 @@
-//! What is told of an event to whom: to those who follow it live, and to their webhooks.
+//! What is told of an event to whom: to those who follow it live, and to their webhooks; and of a trade to who traded.
 
 use bellwether_domain::event::{Event, TradeData};
 use bellwether_domain::ids::{MarketId, OrderId, TradeId, UserId};
 use bellwether_domain::money::{Credits, Price, Shares};
 use bellwether_domain::order::Side;
-use bellwether_domain::trade::Settlement;
+use bellwether_domain::trade::{Settlement, Trade};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -24,13 +24,14 @@ pub(crate) struct TradeView<'a> {
     taker_side: Side,
     settlement: Settlement,
     #[serde(flatten)]
-    part: Option<Part>,
+    part: Option<TradePart>,
 }
 
-/// A reader's part in a trade.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+/// A reader's part in a trade. Who was on both sides of it is told of the taker's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Part {
+#[schemars(rename = "Part")]
+pub struct TradePart {
     role: Role,
     /// Its order.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +41,7 @@ struct Part {
     fee: Option<Credits>,
 }
 
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "TradeRole")]
 enum Role {
@@ -51,7 +52,7 @@ enum Role {
 impl<'a> TradeView<'a> {
     /// As that reader sees it; none for everybody.
     pub(crate) fn of(trade: &'a TradeData, reader: Option<UserId>) -> Self {
-        let part = reader.and_then(|reader| Part::of(trade, reader));
+        let part = reader.and_then(|reader| TradePart::told(trade, reader));
         Self {
             trade_id: trade.trade_id,
             market_id: trade.market_id,
@@ -67,13 +68,30 @@ impl<'a> TradeView<'a> {
     }
 }
 
-impl Part {
-    fn of(trade: &TradeData, reader: UserId) -> Option<Self> {
-        if trade.taker_id == reader {
-            return Some(Self { role: Role::Taker, order_id: Some(trade.taker_order_id), fee: Some(trade.fee) });
+impl TradePart {
+    /// The reader's part in a trade, if it was in it.
+    #[must_use]
+    pub fn of(trade: &Trade, reader: UserId) -> Option<Self> {
+        if trade.taker == reader {
+            return Some(Self::taken(trade.taker_order, trade.fee));
         }
-        let is_maker = trade.maker_id == Some(reader);
-        is_maker.then_some(Self { role: Role::Maker, order_id: trade.maker_order_id, fee: None })
+        (trade.maker == Some(reader)).then_some(Self::made(trade.maker_order))
+    }
+
+    /// The same of a trade as it is told.
+    fn told(trade: &TradeData, reader: UserId) -> Option<Self> {
+        if trade.taker_id == reader {
+            return Some(Self::taken(trade.taker_order_id, trade.fee));
+        }
+        (trade.maker_id == Some(reader)).then_some(Self::made(trade.maker_order_id))
+    }
+
+    const fn taken(order: OrderId, fee: Credits) -> Self {
+        Self { role: Role::Taker, order_id: Some(order), fee: Some(fee) }
+    }
+
+    const fn made(order: Option<OrderId>) -> Self {
+        Self { role: Role::Maker, order_id: order, fee: None }
     }
 }
 

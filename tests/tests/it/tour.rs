@@ -35,6 +35,12 @@ async fn a_new_user_signs_up_trades_and_is_paid() {
 
         let trades = api.request("GET", &format!("/markets/{market}/trades")).send().await.expect(200);
         assert_eq!((&trades.data()[0]["price"], &trades.data()[0]["cost"]), (&json!("0.600"), &json!("48.000")));
+        let made = api.get("/trades", &ann).await.expect(200).data()[0].clone();
+        let took = api.get("/trades", &ben).await.expect(200).data()[0].clone();
+        assert_eq!((&made["role"], &made["orderId"]), (&json!("maker"), &bid.data()["order"]["id"]));
+        assert_eq!((&took["role"], &took["orderId"]), (&json!("taker"), &taken.data()["order"]["id"]));
+        assert_eq!((&took["fee"], &made["fee"]), (&json!("0.000"), &json!(null)));
+        assert_eq!((&trades.data()[0]["role"], &trades.data()[0]["orderId"]), (&json!(null), &json!(null)));
         let candles = api.request("GET", &format!("/markets/{market}/candles?interval=1h")).send().await.expect(200);
         assert_eq!((&candles.data()[0]["close"], &candles.data()[0]["trades"]), (&json!("0.600"), &json!(1)));
         assert_eq!(api.shares(&ann, &market).await, [80, 0]);

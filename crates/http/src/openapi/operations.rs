@@ -34,7 +34,7 @@ use crate::wire::market::{self, MarketWire, OpenedWire};
 use crate::wire::order::{self, BatchWire, CancelledWire, OrderWire, PlacedWire, QuoteWire};
 use crate::wire::position::PositionWire;
 use crate::wire::score::StandingWire;
-use crate::wire::trade::{CandleWire, TradeWire};
+use crate::wire::trade::{CandleWire, OwnTradeWire, TradeWire};
 use crate::wire::user::{self, UserWire, UserWire2};
 use crate::wire::view::View;
 use crate::wire::webhook::{self, DeliveryWire, SecretWire, WebhookWire};
@@ -54,6 +54,8 @@ const KEY_IS_TOLD_ONCE: &str = "The key is in this answer alone, since the serve
 
 const ALL_ENDS: &str = "With a token that was sent by mail. Whatever let others in ends: every session of the user; its API keys and those \
                         of its bots, which are revoked; and its webhooks, which are disabled until they are enabled again.";
+const OWN_PART: &str = "With one's own part in each: role, orderId and, for a taker, the fee, as trade.executed tells it on the \
+                        channel me. Outcome, price, cost and takerSide are those of the book.";
 
 struct NoPasswords;
 
@@ -306,7 +308,8 @@ fn of_orders(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Operat
         ("POST", "/order-groups/{id}/reset") => op("Count the fills of an order group anew").ok::<GroupWire>(g),
         ("GET", "/positions") => positions(op("One's own positions"), g),
         ("GET", "/trades") => {
-            op("One's own trades").paged::<TradeSort, _>(crate::trades::narrowed).page::<TradeWire<'_>>(g)
+            let own = op("One's own trades").about(OWN_PART).paged::<TradeSort, _>(crate::trades::narrowed);
+            own.page::<OwnTradeWire<'_>>(g)
         }
         _ => return None,
     })

@@ -53,6 +53,7 @@ fn what_nobody_would_expect_is_explained() {
     let about = |method: &str, path: &str| document["paths"][path][method]["description"].to_string();
     assert!(about("post", "/api/v1/api-keys").contains("Idempotency-Key"));
     assert!(about("delete", "/api/v1/users/{id}").contains("stays there"));
+    assert!(about("get", "/api/v1/trades").contains("orderId"));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Trades, candles and fills, as one outcome sees them: for the second of two outcomes everything
 //! stands mirrored.
 
-use bellwether_domain::ids::{MarketId, TradeId};
+use bellwether_domain::ids::{MarketId, TradeId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::money::{Credits, Price, Shares};
 use bellwether_domain::ports::Candle;
 use bellwether_domain::trade::Trade;
+use bellwether_usecases::TradePart;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -56,6 +57,22 @@ impl<'a> TradeWire<'a> {
             settlement: trade.settlement.as_str(),
             created_at: trade.created_at,
         }
+    }
+}
+
+/// A trade, as who was in it sees it: with its own part, as the events tell it.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct OwnTradeWire<'a> {
+    #[serde(flatten)]
+    trade: TradeWire<'a>,
+    #[serde(flatten)]
+    part: TradePart,
+}
+
+impl<'a> OwnTradeWire<'a> {
+    /// A trade as that user sees it; none where it was not in it.
+    pub(crate) fn of(trade: &Trade, market: Option<&'a Market>, user: UserId) -> Option<Self> {
+        Some(Self { trade: TradeWire::of(trade, market), part: TradePart::of(trade, user)? })
     }
 }
 
@@ -131,10 +148,50 @@ pub(crate) fn average_price(cost: Credits, filled: Shares) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_domain::ids::OrderId;
+    use bellwether_domain::market::OutcomeId;
+    use bellwether_domain::order::Side;
+    use bellwether_domain::trade::Settlement;
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn price(mills: i64) -> Price {
         Price::from_mills(mills).unwrap()
+    }
+
+    #[test]
+    fn a_trade_shows_its_own_part_to_each_and_to_strangers_nothing() {
+        let uuid = uuid::Uuid::from_u128;
+        let trade = Trade {
+            id: TradeId(uuid(10)),
+            market: MarketId(uuid(11)),
+            sequence: 7,
+            outcome: OutcomeId::FIRST,
+            price: price(500),
+            quantity: Shares::new(2),
+            cost: Credits::from_mills(1000),
+            taker_side: Side::Buy,
+            settlement: Settlement::Transfer,
+            taker_order: OrderId(uuid(21)),
+            taker: UserId(uuid(1)),
+            maker_order: Some(OrderId(uuid(22))),
+            maker: Some(UserId(uuid(2))),
+            fee: Credits::from_mills(9),
+            created_at: Timestamp::UNIX_EPOCH,
+        };
+        let public = serde_json::to_value(TradeWire::of(&trade, None)).unwrap();
+        let shown = |user| OwnTradeWire::of(&trade, None, UserId(uuid(user))).map(|own| json!(own));
+        let with = |part: Value| {
+            let mut whole = public.clone();
+            whole.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+            Some(whole)
+        };
+        let (taken, rested) = (OrderId(uuid(21)), OrderId(uuid(22)));
+        assert_eq!(shown(1), with(json!({ "role": "taker", "orderId": taken, "fee": "0.009" })));
+        assert_eq!(shown(2), with(json!({ "role": "maker", "orderId": rested })));
+        assert_eq!(shown(3), None);
+        assert!(["role", "orderId", "fee"].iter().all(|name| public.get(name).is_none()), "{public}");
     }
 
     #[test]

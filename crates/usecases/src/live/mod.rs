@@ -622,8 +622,29 @@ fn what_to_reload(topics: &Topics) -> Vec<String> {
         paths.push("/api/v1/markets".to_owned());
     }
     if let Some(user) = topics.user {
-        paths.extend(["/api/v1/orders?status=open", "/api/v1/positions"].map(str::to_owned));
+        paths.extend(["/api/v1/orders?status=open", "/api/v1/positions", "/api/v1/trades"].map(str::to_owned));
         paths.push(format!("/api/v1/accounts/{user}"));
     }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const USER: UserId = UserId(Uuid::nil());
+
+    fn me() -> Topics {
+        Topics { user: Some(USER), ..Topics::default() }
+    }
+
+    #[test]
+    fn who_has_missed_something_is_told_all_that_shows_how_its_own_things_stand() {
+        let mine = what_to_reload(&me());
+        let lists = ["/api/v1/orders?status=open", "/api/v1/positions", "/api/v1/trades"];
+        assert!(lists.iter().all(|path| mine.iter().any(|one| one == path)), "{mine:?}");
+        assert_eq!(mine.last(), Some(&format!("/api/v1/accounts/{USER}")));
+    }
 }
