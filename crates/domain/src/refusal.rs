@@ -3,6 +3,7 @@
 //! A refused command leaves no trace. Faults of the machinery are not here: see
 //! [`StoreError`](crate::ports::StoreError).
 
+use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::api_key::Scope;
@@ -65,6 +66,12 @@ pub enum Refusal {
     /// Nothing is sent to a webhook that is disabled.
     #[error("the webhook is disabled; enable it first")]
     WebhookDisabled,
+    /// The secret of a webhook was changed of late, and the one before it signs until then: it would end at once.
+    #[error(
+        "the secret was changed of late, and the one before it signs until {0}: read the new one, or name the \
+         webhook's version in If-Match to change it again and end that one at once"
+    )]
+    SecretsOverlap(Timestamp),
     /// Signed in, but not allowed.
     #[error("this needs the permission to {0}")]
     Forbidden(&'static str),

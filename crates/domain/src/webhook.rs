@@ -116,11 +116,16 @@ impl Webhook {
         Self { url, description: None, state: WebhookState::Disabled, updated_at: now, version, ..self }
     }
 
+    /// Until when the secret before the present one signs too, if it does at that moment.
+    #[must_use]
+    pub fn overlaps_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.overlap_until.filter(|until| now < *until)
+    }
+
     /// The numbers of the secrets that sign at that moment, the newest first.
     #[must_use]
     pub fn signing_numbers(&self, now: Timestamp) -> Vec<u32> {
-        let before = self.secret_number.checked_sub(1);
-        let overlapping = before.filter(|_| self.overlap_until.is_some_and(|until| now < until));
+        let overlapping = self.overlaps_until(now).and(self.secret_number.checked_sub(1));
         std::iter::once(self.secret_number).chain(overlapping).collect()
     }
 
@@ -371,6 +376,8 @@ mod tests {
         assert_eq!(rotated.signing_numbers(now()), [0]);
         rotated.rotate(now());
         assert_eq!((rotated.signing_numbers(now()), rotated.version), (vec![1, 0], 2));
+        assert_eq!(rotated.overlaps_until(now()), Some(now() + OVERLAP));
+        assert_eq!(rotated.overlaps_until(now() + OVERLAP), None);
         assert_eq!(rotated.signing_numbers(now() + OVERLAP), [1]);
     }
 

@@ -332,6 +332,7 @@ fn place(refusal: &Refusal) -> (StatusCode, &'static str) {
         R::TooManyWebhooks { .. } => (CONFLICT, "TOO_MANY_WEBHOOKS"),
         R::UrlNotCalled(_) => (INVALID, "URL_NOT_CALLED"),
         R::WebhookDisabled => (CONFLICT, "WEBHOOK_DISABLED"),
+        R::SecretsOverlap(_) => (CONFLICT, "SECRETS_OVERLAP"),
         R::JobNotFound => (NOT_FOUND, "JOB_NOT_FOUND"),
         R::JobNotRetried(_) => (CONFLICT, "JOB_NOT_RETRIED"),
         R::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
@@ -425,6 +426,7 @@ fn facts(refusal: &Refusal) -> Option<Value> {
         Refusal::ChallengeWindowRuns(until) | Refusal::ChallengeWindowOver(until) => {
             json!({ "challengeUntil": until.to_string() })
         }
+        Refusal::SecretsOverlap(until) => json!({ "until": until.to_string() }),
         Refusal::FillOrKill { fillable } => json!({ "fillable": fillable.count() }),
         Refusal::OrderGroupOfOtherMarket { market } => {
             json!({ "field": "orderGroupId", "marketId": market.to_string() })

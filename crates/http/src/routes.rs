@@ -231,7 +231,7 @@ routes! {
         delete webhooks::delete: Needs(P::ManageWebhooks), if_match required;
     }
     "/api/v1/webhooks/{id}/secret" { get webhooks::secret: Needs(P::ManageWebhooks); }
-    "/api/v1/webhooks/{id}/secret/rotate" { post webhooks::rotate: Needs(P::ManageWebhooks); }
+    "/api/v1/webhooks/{id}/secret/rotate" { post webhooks::rotate: Needs(P::ManageWebhooks), if_match optional; }
     "/api/v1/webhooks/{id}/test" { post webhooks::test: Needs(P::ManageWebhooks); }
     "/api/v1/webhooks/{id}/redeliver" { post webhooks::redeliver: Needs(P::ManageWebhooks); }
     "/api/v1/webhooks/{id}/deliveries" { get webhooks::deliveries: Needs(P::ReadWebhooks); }

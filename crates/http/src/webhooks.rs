@@ -84,13 +84,14 @@ pub(crate) async fn secret(call: Call) -> Result<Reply, Fault> {
     Reply::ok(&SecretWire::of(&secrets))
 }
 
-/// `POST /webhooks/{id}/secret/rotate`.
+/// `POST /webhooks/{id}/secret/rotate`, of the version in `If-Match` where there is one.
 pub(crate) async fn rotate(mut call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let id = call.id().map(WebhookId)?;
+    let version = call.version()?;
     call.no_body().await?;
     let ctx = call.ctx();
-    let secrets = call.app().run(async move { webhooks::rotate(&ctx, caller, id).await }).await?;
+    let secrets = call.app().run(async move { webhooks::rotate(&ctx, caller, id, version).await }).await?;
     Reply::ok(&SecretWire::of(&secrets))
 }
 

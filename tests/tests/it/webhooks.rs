@@ -197,6 +197,12 @@ async fn a_rotated_secret_overlaps_with_the_one_before() {
         let before = checker(api, &ann, &hook).await;
         let rotated = api.post(&format!("/webhooks/{hook}/secret/rotate"), &ann, json!({})).await.expect(200);
         assert!(rotated.text("/publicKey").starts_with("whpk_") && !rotated.data()["previous"].is_null());
+        // As if the answer was lost: nothing is changed by that.
+        let rotate = || api.request("POST", &format!("/webhooks/{hook}/secret/rotate")).by(&ann).json(&json!({}));
+        rotate().send().await.refused(409, "SECRETS_OVERLAP");
+        rotate().header("If-Match", "*").send().await.refused(409, "SECRETS_OVERLAP");
+        let secret = api.get(&format!("/webhooks/{hook}/secret"), &ann).await.expect(200);
+        assert_eq!(secret.data(), rotated.data());
         let after = checker(api, &ann, &hook).await;
         let test = api.post(&format!("/webhooks/{hook}/test"), &ann, json!({})).await.expect(202);
         let message = receiver.wait_for(1, of_kind("webhook.test")).await.remove(0);
@@ -206,6 +212,11 @@ async fn a_rotated_secret_overlaps_with_the_one_before() {
         after.verify(&message.body, &message.headers).unwrap();
         let shown = api.get(test.header("location").trim_start_matches("/api/v1"), &ann).await.expect(200);
         assert_eq!(shown.text("/type"), "webhook.test");
+
+        let tag = api.get(&format!("/webhooks/{hook}"), &ann).await.expect(200).header("etag").to_owned();
+        let again = rotate().header("If-Match", &tag).send().await.expect(200);
+        assert_eq!(again.data()["previous"]["secret"], rotated.data()["secret"]);
+        rotate().header("If-Match", &tag).send().await.refused(412, "PRECONDITION_FAILED");
     })
     .await;
 }

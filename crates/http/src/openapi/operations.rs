@@ -57,6 +57,10 @@ const ALL_ENDS: &str = "With a token that was sent by mail. Whatever let others 
 const OWN_PART: &str = "With one's own part in each: role, orderId and, for a taker, the fee, as trade.executed tells it on the \
                         channel me. Outcome, price, cost and takerSide are those of the book.";
 
+const OVERLAP: &str = "The secret before the new one signs for a day besides. Within that day the secret is changed again only where \
+                       If-Match names the webhook's present version: else the answer is 409 SECRETS_OVERLAP, so a request whose \
+                       answer was lost may be repeated.";
+
 struct NoPasswords;
 
 impl CommonPasswords for NoPasswords {
@@ -326,7 +330,7 @@ fn of_webhooks(method: &str, path: &str, g: &mut SchemaGenerator) -> Option<Oper
         ("PATCH", "/webhooks/{id}") => op("Change a webhook").body(webhook::patch).ok::<WebhookWire<'_>>(g).tagged(),
         ("DELETE", "/webhooks/{id}") => op("Delete a webhook"),
         ("GET", "/webhooks/{id}/secret") => op("What a receiver checks signatures with").ok::<SecretWire<'_>>(g),
-        ("POST", "/webhooks/{id}/secret/rotate") => op("Another secret").ok::<SecretWire<'_>>(g),
+        ("POST", "/webhooks/{id}/secret/rotate") => op("Another secret").about(OVERLAP).ok::<SecretWire<'_>>(g),
         ("POST", "/webhooks/{id}/test") => op("Send a test message").accepted::<DeliveryWire<'_>>(g).located(),
         ("POST", "/webhooks/{id}/redeliver") => op("Send again").body(webhook::again).accepted::<Value>(g).located(),
         ("GET", "/webhooks/{id}/deliveries") => {

@@ -32,6 +32,7 @@ fn what_a_route_may_be_refused_with_is_said() {
     for (method, path, may_be) in [
         ("put", "/api/v1/users/{id}/role", &["412", "428"][..]),
         ("put", "/api/v1/users/{id}/status", &["412", "428"]),
+        ("post", "/api/v1/webhooks/{id}/secret/rotate", &["409", "412"]),
         ("get", "/api/v1/api-keys", &["404"]),
         ("get", "/api/v1/stream", &["404"]),
         ("get", "/api/v1/ws", &["404"]),
@@ -54,6 +55,7 @@ fn what_nobody_would_expect_is_explained() {
     assert!(about("post", "/api/v1/api-keys").contains("Idempotency-Key"));
     assert!(about("delete", "/api/v1/users/{id}").contains("stays there"));
     assert!(about("get", "/api/v1/trades").contains("orderId"));
+    assert!(about("post", "/api/v1/webhooks/{id}/secret/rotate").contains("If-Match"));
 }
 
 #[test]

@@ -214,9 +214,15 @@ pub async fn delete(ctx: &Context, caller: Caller, id: WebhookId, version: Optio
     act(ctx, Act { caller, id, version, what: What::Delete }).await.map(drop)
 }
 
-/// Has a new secret sign, and the one before it too for a day.
-pub async fn rotate(ctx: &Context, caller: Caller, id: WebhookId) -> Result<(Webhook, Vec<(String, String)>), Error> {
-    act(ctx, Act { caller, id, version: None, what: What::Rotate }).await?;
+/// Has a new secret sign, and the one before it too for a day. Refused in that day, [`SecretsOverlap`](Refusal::SecretsOverlap),
+/// unless the version is named: who repeats a request whose answer was lost would end the secret that receivers still use.
+pub async fn rotate(
+    ctx: &Context,
+    caller: Caller,
+    id: WebhookId,
+    version: Option<i64>,
+) -> Result<(Webhook, Vec<(String, String)>), Error> {
+    act(ctx, Act { caller, id, version, what: What::Rotate }).await?;
     secrets(ctx, caller, id).await
 }
 
@@ -304,6 +310,11 @@ impl Script for Act {
             }
             What::Delete => changes.deleted_webhooks.push(webhook.id),
             What::Rotate => {
+                if self.version.is_none()
+                    && let Some(until) = webhook.overlaps_until(now)
+                {
+                    return Err(Refusal::SecretsOverlap(until).into());
+                }
                 webhook.rotate(now);
                 changes.webhooks.push(webhook.clone());
             }

@@ -452,6 +452,44 @@ async fn who_says_that_the_receiver_is_well_has_what_waits_tried_at_once() {
     }
 }
 
+/// Threat 52: who repeats what was not answered does not end the secret that receivers still use.
+#[tokio::test]
+async fn a_secret_is_changed_again_within_the_day_by_who_names_the_version_alone() {
+    let mut rotated = hook(1);
+    rotated.rotate(now());
+    let until = rotated.overlap_until.unwrap();
+    for (version, is_done) in [(None, false), (Some(1), false), (Some(2), true)] {
+        let found = rotated.clone();
+        let store = store(1, move |_| {
+            let mut unit = Unit::default();
+            let found = found.clone();
+            unit.webhooks.expect_lock().returning(move |_| Ok(Some(found.clone())));
+            if !is_done {
+                return unit.rolls_back();
+            }
+            unit.unit
+                .expect_write()
+                .times(1)
+                .withf(|changes| changes.webhooks[0].secret_number == 2)
+                .returning(|_| Ok(()));
+            unit.commits()
+        });
+        let (mut log, mut signer, found) = (MockWebhookLog::new(), MockWebhookSigner::new(), rotated.clone());
+        log.expect_webhook().returning(move |_| Ok(Some(found.clone())));
+        signer.expect_secret().returning(|_, _| String::new());
+        signer.expect_public_key().returning(|_, _| String::new());
+        let mut ctx = Context { webhooks: no_webhooks(), ..context(store) };
+        (ctx.webhooks.log, ctx.webhooks.signer) = (Arc::new(log), Arc::new(signer));
+        let done = webhooks::rotate(&ctx, caller(), hook(1).id, version).await;
+        match (version, done) {
+            (None, Err(Error::Refused(refused))) => assert_eq!(refused, Refusal::SecretsOverlap(until)),
+            (Some(1), Err(Error::Refused(refused))) => assert_eq!(refused, Refusal::StaleVersion { current: 2 }),
+            (Some(2), Ok(_)) => {}
+            (version, done) => panic!("with version {version:?}: {done:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_user_has_a_bounded_number_of_webhooks() {
     let store = store(1, |_| {
