@@ -4,6 +4,7 @@
 //! ten prices. Who follows does: a book is read whole once, and every later change of it is an event.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bellwether_domain::event::{BookData, LevelData};
 use bellwether_domain::ids::MarketId;
@@ -11,8 +12,9 @@ use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::Price;
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::BookLevel;
+use jiff::Timestamp;
 
-use super::message::{BookChecksum, BookSnapshot, Snapshot};
+use super::message::{BookChecksum, BookSnapshot, Message, SNAPSHOT, Snapshot};
 
 /// A checksum is over so many prices of each side.
 const CHECKED: usize = 10;
@@ -30,8 +32,9 @@ pub(super) struct Book {
 enum Known {
     /// They are being read; what has changed meanwhile, and who waits for them.
     Loading { load: u64, changes: Vec<BookData>, waiting: Vec<u64> },
-    /// Whole, by the place of their outcome.
-    Whole(BTreeMap<u8, Book>),
+    /// Whole, by the place of their outcome; and what is told of them as they are, where somebody has asked since the last
+    /// change: many follow the same market, and come back at once.
+    Whole { books: BTreeMap<u8, Book>, told: Option<Arc<Message>> },
 }
 
 /// What is to be done for who wants a market's books.
@@ -41,7 +44,7 @@ pub(super) enum Wanted {
     /// Somebody else reads them; one is told when they are there.
     Wait,
     /// Here they are.
-    Here(Snapshot),
+    Here(Arc<Message>),
 }
 
 /// The books of markets that are followed.
@@ -107,8 +110,9 @@ impl Book {
     }
 }
 
-fn snapshot(market_id: MarketId, books: &BTreeMap<u8, Book>) -> Snapshot {
-    Snapshot { market_id, books: books.iter().map(|(number, book)| book.snapshot(*number)).collect() }
+fn snapshot(market_id: MarketId, books: &BTreeMap<u8, Book>, now: Timestamp) -> Arc<Message> {
+    let books = books.iter().map(|(number, book)| book.snapshot(*number)).collect();
+    Message::notice(SNAPSHOT, now, Snapshot { market_id, books })
 }
 
 /// Applies a change to the books that it is newer than; the checksums of those that it changed. What was read
@@ -129,9 +133,11 @@ fn apply(books: &mut BTreeMap<u8, Book>, change: &BookData) -> Vec<BookChecksum>
 
 impl Books {
     /// Somebody wants the books of a market.
-    pub(super) fn want(&mut self, market: MarketId, who: u64) -> Wanted {
+    pub(super) fn want(&mut self, market: MarketId, who: u64, now: Timestamp) -> Wanted {
         match self.known.get_mut(&market) {
-            Some(Known::Whole(books)) => Wanted::Here(snapshot(market, books)),
+            Some(Known::Whole { books, told }) => {
+                Wanted::Here(Arc::clone(told.get_or_insert_with(|| snapshot(market, books, now))))
+            }
             Some(Known::Loading { waiting, .. }) => {
                 waiting.push(who);
                 Wanted::Wait
@@ -157,7 +163,8 @@ impl Books {
         market: MarketId,
         number: u64,
         mut books: BTreeMap<u8, Book>,
-    ) -> Option<(Snapshot, Vec<u64>)> {
+        now: Timestamp,
+    ) -> Option<(Arc<Message>, Vec<u64>)> {
         if !self.is_loading(market, number) {
             return None;
         }
@@ -165,9 +172,9 @@ impl Books {
         for change in &changes {
             apply(&mut books, change);
         }
-        let told = snapshot(market, &books);
-        self.known.insert(market, Known::Whole(books));
-        Some((told, waiting))
+        let snapshot = snapshot(market, &books, now);
+        self.known.insert(market, Known::Whole { books, told: Some(Arc::clone(&snapshot)) });
+        Some((snapshot, waiting))
     }
 
     /// One who waits for the books of a market wants them no longer.
@@ -190,7 +197,10 @@ impl Books {
     /// Hears of a change; the checksums after it, where the books are known and were not ahead of it.
     pub(super) fn hear(&mut self, change: &BookData) -> Vec<BookChecksum> {
         match self.known.get_mut(&change.market_id) {
-            Some(Known::Whole(books)) => apply(books, change),
+            Some(Known::Whole { books, told }) => {
+                *told = None;
+                apply(books, change)
+            }
             Some(Known::Loading { changes, .. }) => {
                 changes.push(change.clone());
                 Vec::new()
@@ -209,6 +219,7 @@ pub(super) fn numbers(outcomes: usize) -> impl Iterator<Item = OutcomeId> {
 #[cfg(test)]
 mod tests {
     use bellwether_domain::money::Shares;
+    use serde_json::Value;
     use uuid::Uuid;
 
     use super::*;
@@ -223,6 +234,18 @@ mod tests {
         BookData { market_id: MARKET, sequence, levels }
     }
 
+    fn now() -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    /// The sequence and the checksum of the first book in a snapshot.
+    fn first_of(snapshot: &Message) -> (i64, u32) {
+        let told: Value = serde_json::from_str(&snapshot.json).unwrap();
+        let book = &told["data"]["books"][0];
+        let checksum = book["checksum"].as_u64().and_then(|sum| u32::try_from(sum).ok());
+        (book["sequence"].as_i64().unwrap(), checksum.unwrap())
+    }
+
     fn read(side: Side, mills: i64, count: i64) -> BookLevel {
         let price = Price::from_mills(mills).unwrap();
         BookLevel { book: OutcomeId::FIRST, side, price, quantity: Shares::new(count), orders: 1 }
@@ -231,16 +254,15 @@ mod tests {
     #[test]
     fn a_book_that_was_read_ahead_of_events_is_changed_by_later_ones_alone() {
         let mut books = Books::default();
-        assert!(matches!(books.want(MARKET, 1), Wanted::Load(1)));
-        assert!(matches!(books.want(MARKET, 2), Wanted::Wait));
+        assert!(matches!(books.want(MARKET, 1, now()), Wanted::Load(1)));
+        assert!(matches!(books.want(MARKET, 2, now()), Wanted::Wait));
         assert_eq!(books.hear(&change(5, vec![level(Side::Buy, 400, 7, 1)])), []);
         assert_eq!(books.hear(&change(9, vec![level(Side::Buy, 400, -2, 0)])), []);
         // Read at 6: the first change is in it, the second is not.
         let read = Book::of(&[read(Side::Buy, 400, 7), read(Side::Sell, 450, 1)], 6);
-        let (snapshot, waiting) = books.loaded(MARKET, 1, BTreeMap::from([(0, read)])).unwrap();
+        let (snapshot, waiting) = books.loaded(MARKET, 1, BTreeMap::from([(0, read)]), now()).unwrap();
         assert_eq!(waiting, [1, 2]);
-        assert_eq!(snapshot.books[0].sequence, 9);
-        assert_eq!(snapshot.books[0].checksum, crc32fast::hash(b"bid:0.400:5;ask:0.450:1;"));
+        assert_eq!(first_of(&snapshot), (9, crc32fast::hash(b"bid:0.400:5;ask:0.450:1;")));
         let sums = books.hear(&change(12, vec![level(Side::Buy, 400, -5, -1), level(Side::Buy, 390, 1, 1)]));
         assert_eq!(sums, [BookChecksum { book: 0, checksum: crc32fast::hash(b"bid:0.390:1;ask:0.450:1;") }]);
         assert_eq!(books.hear(&change(12, vec![level(Side::Buy, 390, 1, 1)])), [], "it was heard of before");
@@ -249,15 +271,32 @@ mod tests {
     #[test]
     fn a_load_that_was_given_up_is_not_taken_for_the_next_one_of_the_same_stream() {
         let mut books = Books::default();
-        assert!(matches!(books.want(MARKET, 7), Wanted::Load(1)));
+        assert!(matches!(books.want(MARKET, 7, now()), Wanted::Load(1)));
         books.forget(MARKET);
         // Nobody follows it now, so that this is heard by nobody.
         assert_eq!(books.hear(&change(5, vec![level(Side::Buy, 400, 7, 1)])), []);
-        assert!(matches!(books.want(MARKET, 7), Wanted::Load(2)));
+        assert!(matches!(books.want(MARKET, 7, now()), Wanted::Load(2)));
         assert!(!books.is_loading(MARKET, 1));
-        assert!(books.loaded(MARKET, 1, BTreeMap::from([(0, Book::of(&[], 4))])).is_none());
+        assert!(books.loaded(MARKET, 1, BTreeMap::from([(0, Book::of(&[], 4))]), now()).is_none());
         let read = Book::of(&[read(Side::Buy, 400, 7)], 5);
-        let (snapshot, waiting) = books.loaded(MARKET, 2, BTreeMap::from([(0, read)])).unwrap();
-        assert_eq!((snapshot.books[0].sequence, waiting), (5, vec![7]));
+        let (snapshot, waiting) = books.loaded(MARKET, 2, BTreeMap::from([(0, read)]), now()).unwrap();
+        assert_eq!((first_of(&snapshot).0, waiting), (5, vec![7]));
+    }
+
+    #[test]
+    fn all_who_come_between_two_changes_are_told_of_a_book_by_one_message_and_who_comes_later_by_another() {
+        let mut books = Books::default();
+        let here = |books: &mut Books, who| match books.want(MARKET, who, now()) {
+            Wanted::Here(snapshot) => snapshot,
+            Wanted::Load(_) | Wanted::Wait => panic!("the books are not there"),
+        };
+        assert!(matches!(books.want(MARKET, 1, now()), Wanted::Load(1)));
+        let read = Book::of(&[read(Side::Buy, 400, 7)], 5);
+        let (first, _) = books.loaded(MARKET, 1, BTreeMap::from([(0, read)]), now()).unwrap();
+        assert!(Arc::ptr_eq(&first, &here(&mut books, 2)) && Arc::ptr_eq(&first, &here(&mut books, 3)));
+        books.hear(&change(9, vec![level(Side::Buy, 400, -2, 0)]));
+        let second = here(&mut books, 4);
+        assert_eq!(first_of(&second), (9, crc32fast::hash(b"bid:0.400:5;")));
+        assert!(Arc::ptr_eq(&second, &here(&mut books, 5)));
     }
 }

@@ -34,7 +34,7 @@ use crate::events::read;
 use crate::limits::AddressBlock;
 use crate::{Context, Error};
 use books::{Book, Books, Wanted};
-use message::{Gap, Nothing, SNAPSHOT};
+use message::{Gap, Nothing};
 use stream::Missed;
 use subscribers::{Queue, Subscribers, message_for};
 
@@ -363,9 +363,9 @@ impl Live {
     fn give_books(&self, number: u64, market: MarketId, outcomes: usize) {
         let now = self.ctx.clock.now();
         let mut state = self.lock();
-        match state.books.want(market, number) {
+        match state.books.want(market, number, now) {
             Wanted::Wait => {}
-            Wanted::Here(snapshot) => state.send(number, Message::notice(SNAPSHOT, now, snapshot)),
+            Wanted::Here(snapshot) => state.send(number, snapshot),
             Wanted::Load(load) => drop(tokio::spawn(self.clone().load_books(load, market, outcomes))),
         }
     }
@@ -388,9 +388,8 @@ impl Live {
         };
         let now = self.ctx.clock.now();
         let mut state = self.lock();
-        if let Some((snapshot, waiting)) = state.books.loaded(market, load, books) {
-            let message = Message::notice(SNAPSHOT, now, snapshot);
-            waiting.into_iter().for_each(|number| state.send(number, Arc::clone(&message)));
+        if let Some((snapshot, waiting)) = state.books.loaded(market, load, books, now) {
+            waiting.into_iter().for_each(|number| state.send(number, Arc::clone(&snapshot)));
         }
     }
 
