@@ -170,9 +170,9 @@ struct State {
     is_stopped: bool,
     /// Everything up to this batch was told.
     position: i64,
-    /// The last events that were told: all of those after batch `recent_from`.
+    /// The last events that were told: all of those after the sequence `forgotten`.
     recent: VecDeque<Recorded>,
-    recent_from: i64,
+    forgotten: i64,
     subscribers: Subscribers,
     books: Books,
     counts: HashMap<Counted, usize>,
@@ -193,8 +193,8 @@ pub struct Figures {
 
 /// How somebody begins.
 enum Begun {
-    /// With everything after this, which it has missed.
-    After { asked: i64, messages: Vec<Arc<Message>> },
+    /// With everything after this, which it has missed: in these messages there is what came up to the sequence `looked_at`.
+    After { asked: i64, looked_at: i64, messages: Vec<Arc<Message>> },
     /// With what comes from now on, since what it asks for is not there.
     Gap { asked: i64 },
     /// With what comes from now on.
@@ -278,15 +278,11 @@ impl Live {
         let missed = match begun {
             Begun::Now => only(Message::standing("hello", told, now, Nothing {})),
             Begun::Gap { asked } => gap(asked),
-            Begun::After { asked, mut messages } => {
-                let had = messages.last().and_then(|message| message.sequence)?;
-                if EventBatch::position_of(had) < state.recent_from || asked > told {
+            Begun::After { asked, looked_at, messages } => {
+                if asked > told {
                     return None;
                 }
-                // What the outbox has and was not told yet comes with what is told.
-                messages.retain(|message| message.sequence.is_none_or(|sequence| sequence <= told));
-                let after = state.recent.iter().filter(|recorded| recorded.sequence > had);
-                messages.extend(after.filter_map(|recorded| message_for(topics, recorded)));
+                let messages = state.missed_after(topics, looked_at, messages)?;
                 let bytes = bytes_of(&messages);
                 if state.missed_bytes.saturating_add(bytes) > MOST_AT_HAND {
                     gap(asked)
@@ -313,33 +309,34 @@ impl Live {
         let mut messages = vec![Message::standing("resumed", asked, now, Nothing {})];
         let mut position = had.saturating_sub(1);
         // Messages are only for some events; where those end that were looked at is told apart.
-        let (mut looked_at, mut bytes) = (asked, 0_usize);
+        let (mut last_seen, mut looked_at, mut bytes) = (asked, asked, 0_usize);
         let _turn = if self.has_at_hand(position) { None } else { Some(self.turn().await?) };
         while !self.has_at_hand(position) {
             let batches = self.ctx.outbox.after(position, READ_AT_ONCE).await?;
             let Some(last) = batches.last() else { break };
             position = last.position;
+            looked_at = last_sequence_of(position);
             for batch in &batches {
                 for recorded in read(batch)?.iter().filter(|recorded| recorded.sequence > asked) {
                     let message = message_for(topics, recorded);
                     bytes = bytes.saturating_add(message.as_ref().map_or(0, |message| message.json.len()));
                     messages.extend(message);
-                    looked_at = recorded.sequence;
+                    last_seen = recorded.sequence;
                 }
                 if messages.len() > MOST_MISSED || bytes > MOST_MISSED_BYTES {
                     return Ok(Begun::Gap { asked });
                 }
             }
         }
-        if messages.last().and_then(|message| message.sequence) != Some(looked_at) {
-            messages.push(Message::standing("resumed", looked_at, now, Nothing {}));
+        if messages.last().and_then(|message| message.sequence) != Some(last_seen) {
+            messages.push(Message::standing("resumed", last_seen, now, Nothing {}));
         }
-        Ok(Begun::After { asked, messages })
+        Ok(Begun::After { asked, looked_at, messages })
     }
 
     /// Whether everything after that batch is among the last events.
     fn has_at_hand(&self, position: i64) -> bool {
-        self.lock().recent_from <= position
+        self.lock().has_all_after(last_sequence_of(position))
     }
 
     /// Waits until the outbox may be read for one who comes back: not for long, then it is asked to come later.
@@ -430,9 +427,10 @@ impl Live {
         if is_running {
             return Ok(());
         }
-        let newest = self.ctx.outbox.span().await?.map_or(0, |span| span.newest);
+        let newest = self.ctx.outbox.span().await?.map(|span| span.newest);
         let mut state = self.lock();
-        (state.is_running, state.position, state.recent_from) = (true, newest, newest);
+        (state.is_running, state.position) = (true, newest.unwrap_or_default());
+        state.forgotten = newest.map_or(0, last_sequence_of);
         state.recent.clear();
         state.books.clear();
         tokio::spawn(self.clone().run());
@@ -526,8 +524,31 @@ impl Live {
 impl State {
     /// Everything up to that sequence was told.
     fn told(&self) -> i64 {
-        let batch = EventBatch { position: self.position, at: Timestamp::UNIX_EPOCH, payload: String::new() };
-        batch.first_sequence().saturating_add(EVENTS_PER_BATCH - 1)
+        last_sequence_of(self.position)
+    }
+
+    /// Whether all that was told after that sequence is at hand.
+    const fn has_all_after(&self, sequence: i64) -> bool {
+        self.forgotten <= sequence
+    }
+
+    /// These messages of what one who follows these topics has missed up to the sequence `looked_at`, and those of what was told
+    /// after it. None where some of that was forgotten meanwhile.
+    fn missed_after(
+        &self,
+        topics: &Topics,
+        looked_at: i64,
+        mut messages: Vec<Arc<Message>>,
+    ) -> Option<Vec<Arc<Message>>> {
+        if !self.has_all_after(looked_at) {
+            return None;
+        }
+        let told = self.told();
+        // What the outbox has and was not told yet comes with what is told.
+        messages.retain(|message| message.sequence.is_none_or(|sequence| sequence <= told));
+        let after = self.recent.iter().filter(|recorded| recorded.sequence > looked_at);
+        messages.extend(after.filter_map(|recorded| message_for(topics, recorded)));
+        Some(messages)
     }
 
     /// Ends the following of the outbox, unless somebody has come.
@@ -556,7 +577,7 @@ impl State {
         if self.recent.len() > RECENT
             && let Some(forgotten) = self.recent.pop_front()
         {
-            self.recent_from = EventBatch::position_of(forgotten.sequence);
+            self.forgotten = forgotten.sequence;
         }
     }
 
@@ -610,6 +631,11 @@ impl State {
     }
 }
 
+/// The last sequence that an event of the batch at that position can have.
+const fn last_sequence_of(position: i64) -> i64 {
+    position.saturating_mul(EVENTS_PER_BATCH).saturating_add(EVENTS_PER_BATCH - 1)
+}
+
 fn bytes_of(messages: &[Arc<Message>]) -> usize {
     messages.iter().map(|message| message.json.len()).sum()
 }
@@ -629,6 +655,8 @@ fn what_to_reload(topics: &Topics) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_domain::event::BalanceData;
+    use bellwether_domain::money::Credits;
     use uuid::Uuid;
 
     use super::*;
@@ -637,6 +665,27 @@ mod tests {
 
     fn me() -> Topics {
         Topics { user: Some(USER), ..Topics::default() }
+    }
+
+    fn told(state: &mut State, sequence: i64) {
+        let (balance, held, available) = (Credits::ZERO, Credits::ZERO, Credits::ZERO);
+        let event = Event::BalanceChanged(Box::new(BalanceData { user_id: USER, balance, held, available }));
+        state.tell(Recorded { sequence, at: Timestamp::UNIX_EPOCH, event });
+        state.position = EventBatch::position_of(sequence);
+    }
+
+    /// What was at hand when it was looked for may be forgotten when the stream is put among the others.
+    #[test]
+    fn who_has_had_a_part_of_a_batch_misses_nothing_of_the_rest_that_is_forgotten_meanwhile() {
+        let mut state = State::default();
+        let (first, count) = (EVENTS_PER_BATCH, i64::try_from(RECENT).unwrap());
+        (first..first + count).for_each(|sequence| told(&mut state, sequence));
+        let after = |state: &State| state.missed_after(&me(), first, Vec::new()).map(|messages| messages.len());
+        assert_eq!(after(&state), Some(RECENT - 1));
+        told(&mut state, first + count);
+        assert_eq!(after(&state), Some(RECENT), "it has had what was forgotten");
+        told(&mut state, first + count + 1);
+        assert_eq!(after(&state), None, "of the same batch it has not had all that was forgotten");
     }
 
     #[test]
