@@ -187,15 +187,16 @@ async fn trade(
     let outcome = OutcomeId::new(outcome).context("an outcome")?;
     // Who sells gives shares; who has none pays for the rest of a set.
     for backing in [None, Some(Backing::Cash)] {
-        if submit(trading, order(market.id, user, outcome, side, terms, backing)).await? {
+        if submit(trading, user, order(market.id, user, outcome, side, terms, backing)).await? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-async fn submit(trading: &Trading, command: Command) -> anyhow::Result<bool> {
-    let answered = trading.submit(Request { commands: vec![command], keyed: None, key: None }).await?;
+async fn submit(trading: &Trading, user: &User, command: Command) -> anyhow::Result<bool> {
+    let request = Request { commands: vec![command], keyed: None, key: None, person: user.id };
+    let answered = trading.submit(request).await?;
     Ok(matches!(answered, Answered::Fresh(outcomes) if outcomes.iter().all(Result::is_ok)))
 }
 

@@ -56,10 +56,10 @@ async fn submit(
     keyed: Option<Keyed<[Outcome]>>,
     guard: Option<RunningKey>,
 ) -> Result<Answered<Vec<Outcome>>, Fault> {
-    let (trading, key) = (call.app().trading().clone(), caller.limited_key());
+    let (trading, key, person) = (call.app().trading().clone(), caller.limited_key(), caller.person());
     let work = async move {
         let _guard = guard;
-        trading.submit(Request { commands, keyed, key }).await
+        trading.submit(Request { commands, keyed, key, person }).await
     };
     call.app().run(work).await
 }

@@ -21,7 +21,8 @@ pub(crate) async fn pay(mut call: Call) -> Result<Reply, Fault> {
     let body = call.body().await?;
     let guarded = call.guard::<Transfer>(Need::Required, caller, &body, render_transfer)?;
     let TransferBody { to, amount, memo } = read(&body.json, Place::Body, TransferBody::of_transfer)?;
-    let request = Pay { from: caller.user, to, amount, memo, key: caller.limited_key() };
+    let (key, person) = (caller.limited_key(), caller.person());
+    let request = Pay { from: caller.user, to, amount, memo, key, person };
     let payments = call.app().payments().clone();
     let work = async move {
         let _guard = guarded.guard;

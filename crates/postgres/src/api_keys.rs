@@ -68,7 +68,7 @@ fn read_of_user(row: &mut Row) -> Result<KeyOfUser, StoreError> {
         key: read(row)?,
         role: row.text_as("a role", Role::from_name)?,
         status: row.text_as("a user's status", UserStatus::from_name)?,
-        owner_status: row.opt_text_as("a user's status", UserStatus::from_name)?,
+        owner: row.opt_id()?.map(UserId).zip(row.opt_text_as("a user's status", UserStatus::from_name)?),
     })
 }
 
@@ -85,11 +85,11 @@ fn columns() -> String {
     columns.join(", ")
 }
 
-/// The query for a key, what its user may do now, and the status of the user's owner.
+/// The query for a key, what its user may do now, and the user's owner with its status.
 fn wanted_of_hash(hash: [u8; 32]) -> Sql {
     let text = format!(
-        "SELECT {}, users.role, users.status, owners.status FROM api_keys JOIN users ON users.id = user_id \
-         LEFT JOIN users AS owners ON owners.id = users.owner_id WHERE hash = ?",
+        "SELECT {}, users.role, users.status, owners.id, owners.status FROM api_keys \
+         JOIN users ON users.id = user_id LEFT JOIN users AS owners ON owners.id = users.owner_id WHERE hash = ?",
         columns()
     );
     Sql::new(text).bind(hash)

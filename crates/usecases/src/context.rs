@@ -165,6 +165,8 @@ pub struct Caller {
 pub struct CallerKey {
     /// The key.
     pub id: ApiKeyId,
+    /// Whose the user is, where that is a bot.
+    pub owner: Option<UserId>,
     /// For what it is good.
     pub scopes: Scopes,
     /// Whether it has limits, which are then looked at where it trades or pays.
@@ -176,6 +178,12 @@ impl Caller {
     #[must_use]
     pub const fn signed_in(user: UserId, role: Role) -> Self {
         Self { user, role, key: None }
+    }
+
+    /// The person for whom it acts: a bot's owner, else the user itself.
+    #[must_use]
+    pub fn person(self) -> UserId {
+        self.key.and_then(|key| key.owner).unwrap_or(self.user)
     }
 
     /// Whether it has the permission, given whether the thing is its own.

@@ -5,8 +5,8 @@
 //!
 //! Requests are taken in the order in which they came. Where several groups run at a time, a request
 //! waits for those before it that touch the same markets, so that the order holds within a market.
-//! What a stranger can make wait is bounded: in all, and for each user, so that none of them fills
-//! the queue for everybody.
+//! What a stranger can make wait is bounded: in all, and for each person with all of its bots, so that none of
+//! them fills the queue for everybody.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,9 +21,10 @@ use tokio::time::Instant;
 
 use crate::{Context, Error};
 
-/// How many requests may wait before more are turned away.
-const MOST_WAITING: usize = 1024;
-/// How many requests of one user may wait.
+/// How many requests may wait before more are turned away. Those of orders and of payments together are fewer than
+/// a server works on at once, unless it is told otherwise: however many wait, others can read.
+const MOST_WAITING: usize = 480;
+/// How many commands of one person may wait, besides a request that waits alone: a batch counts for all that is in it.
 const MOST_WAITING_OF_ONE: usize = 256;
 
 /// A request that can be executed together with others of its kind.
@@ -33,8 +34,8 @@ pub(crate) trait Grouped: Clone + Send + Sync + 'static {
     const OF: GroupOf;
     /// What it comes to.
     type Answer: Send;
-    /// Whose request it is.
-    fn user(&self) -> UserId;
+    /// For whom it waits: a bot's request for the bot's owner.
+    fn person(&self) -> UserId;
     /// How many commands it is made of.
     fn size(&self) -> usize;
     /// The markets in which the order of arrival must hold.
@@ -57,8 +58,8 @@ pub(crate) struct Groups<R: Grouped> {
 
 struct State<R: Grouped> {
     waiting: VecDeque<Waiting<R>>,
-    /// How many requests of each user wait.
-    of_user: HashMap<UserId, usize>,
+    /// How many commands of each person wait.
+    of_person: HashMap<UserId, usize>,
     /// The markets of the groups that run.
     busy: HashSet<MarketId>,
     /// How many groups run.
@@ -73,7 +74,7 @@ struct Waiting<R: Grouped> {
 impl<R: Grouped> Groups<R> {
     /// Groups on these ports, as many at a time and as large as the policy says.
     pub(crate) fn new(ctx: Context) -> Arc<Self> {
-        let state = State { waiting: VecDeque::new(), of_user: HashMap::new(), busy: HashSet::new(), running: 0 };
+        let state = State { waiting: VecDeque::new(), of_person: HashMap::new(), busy: HashSet::new(), running: 0 };
         Arc::new(Self { state: Mutex::new(state), ctx })
     }
 
@@ -98,14 +99,16 @@ impl<R: Grouped> Groups<R> {
     fn enter(&self, request: R) -> Result<oneshot::Receiver<Result<R::Answer, Error>>, Error> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
-        let of_user = state.of_user.get(&request.user()).copied().unwrap_or(0);
+        let person = request.person();
+        let before = state.of_person.get(&person).copied();
+        let after = before.unwrap_or(0).saturating_add(request.size());
         if state.waiting.len() >= MOST_WAITING {
             return Err(StoreError::Unavailable("too many requests are waiting".into()).into());
         }
-        if of_user >= MOST_WAITING_OF_ONE {
-            return Err(StoreError::Unavailable("too many requests of one user are waiting".into()).into());
+        if before.is_some() && after > MOST_WAITING_OF_ONE {
+            return Err(StoreError::Unavailable("too many commands of one person are waiting".into()).into());
         }
-        state.of_user.insert(request.user(), of_user.saturating_add(1));
+        state.of_person.insert(person, after);
         state.waiting.push_back(Waiting { request, answer: sender });
         Ok(receiver)
     }
@@ -135,7 +138,7 @@ impl<R: Grouped> Groups<R> {
             }
             commands = commands.saturating_add(next.request.size());
             markets.extend(of_next);
-            state.left(next.request.user());
+            state.left(&next.request);
             requests.push(next);
         }
         stay.append(&mut state.waiting);
@@ -154,12 +157,13 @@ impl<R: Grouped> Groups<R> {
 }
 
 impl<R: Grouped> State<R> {
-    /// One request of the user waits no more.
-    fn left(&mut self, user: UserId) {
-        if let Some(count) = self.of_user.get_mut(&user) {
-            *count = count.saturating_sub(1);
+    /// A request waits no more.
+    fn left(&mut self, request: &R) {
+        let person = request.person();
+        if let Some(count) = self.of_person.get_mut(&person) {
+            *count = count.saturating_sub(request.size());
             if *count == 0 {
-                self.of_user.remove(&user);
+                self.of_person.remove(&person);
             }
         }
     }

@@ -34,6 +34,8 @@ pub struct Pay {
     pub memo: Option<String>,
     /// The API key that sent it, if that has limits.
     pub key: Option<ApiKeyId>,
+    /// The person for whom it waits ([`Caller::person`]).
+    pub person: UserId,
 }
 
 /// One request to pay, and the key that came with it.
@@ -143,8 +145,8 @@ impl Grouped for Payment {
     const OF: GroupOf = GroupOf::Payments;
     type Answer = Answered<Transfer>;
 
-    fn user(&self) -> UserId {
-        self.request.from
+    fn person(&self) -> UserId {
+        self.request.person
     }
 
     fn size(&self) -> usize {
@@ -232,7 +234,7 @@ impl Till {
         ids: &mut FreshIds,
         now: Timestamp,
     ) -> Result<Transfer, Error> {
-        let Pay { from, to, amount, memo, key } = request.clone();
+        let Pay { from, to, amount, memo, key, person: _ } = request.clone();
         let usage = key.map(|key| self.use_key(key, amount, now)).transpose()?;
         if self.status.get(&from) != Some(&UserStatus::Active) {
             return Err(Refusal::UserInactive.into());

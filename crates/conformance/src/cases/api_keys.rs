@@ -65,7 +65,7 @@ pub async fn api_keys_round_trip(world: World) -> anyhow::Result<()> {
     let mut keys = vec![full, key(&world, user.id)?];
     write(&world, &keys).await?;
     for key in &keys {
-        let expected = KeyOfUser { key: key.clone(), role: Role::User, status: UserStatus::Active, owner_status: None };
+        let expected = KeyOfUser { key: key.clone(), role: Role::User, status: UserStatus::Active, owner: None };
         ensure!(world.queries.api_key(key.hash).await? == Some(expected));
     }
     let uses =
@@ -95,12 +95,12 @@ pub async fn an_api_key_comes_with_the_role_and_the_status_of_its_user(world: Wo
         (user.role, user.status) = (role, status);
         world.write(&Changes { users: vec![user], ..Changes::default() }).await?;
         let found = world.queries.api_key(key.hash).await?.context("the key is gone")?;
-        ensure!((found.role, found.status, found.owner_status) == (role, status, None), "{found:?} was found");
+        ensure!((found.role, found.status, found.owner) == (role, status, None), "{found:?} was found");
     }
     Ok(())
 }
 
-/// A bot's key comes with the status of its owner besides; the bots of a user are those that are left.
+/// A bot's key comes with its owner and that one's status besides; the bots of a user are those that are left.
 pub async fn bots_come_with_the_status_of_their_owner(world: World) -> anyhow::Result<()> {
     let mut owner = fixtures::trader(&world).await?;
     let mut bots = Vec::new();
@@ -116,7 +116,8 @@ pub async fn bots_come_with_the_status_of_their_owner(world: World) -> anyhow::R
         owner.status = status;
         world.write(&Changes { users: vec![owner.clone()], ..Changes::default() }).await?;
         let found = world.queries.api_key(key.hash).await?.context("the key is gone")?;
-        ensure!((found.status, found.owner_status) == (UserStatus::Active, Some(status)), "{found:?} was found");
+        let expected = (UserStatus::Active, Some((owner.id, status)));
+        ensure!((found.status, found.owner) == expected, "{found:?} was found");
     }
     let mut gone = bots.remove(1);
     gone.deactivate(at(2)?);

@@ -274,8 +274,8 @@ pub struct KeyOfUser {
     pub role: Role,
     /// Its user's status.
     pub status: UserStatus,
-    /// The status of its user's owner, where the user is a bot.
-    pub owner_status: Option<UserStatus>,
+    /// Its user's owner and that one's status, where the user is a bot.
+    pub owner: Option<(UserId, UserStatus)>,
 }
 
 /// A market by its id or its slug.

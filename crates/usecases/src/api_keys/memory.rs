@@ -23,6 +23,8 @@ const MOST_USES: usize = 100_000;
 pub(crate) struct LiveKey {
     pub(crate) id: ApiKeyId,
     pub(crate) user: UserId,
+    /// Whose the user is, where that is a bot.
+    pub(crate) owner: Option<UserId>,
     pub(crate) role: Role,
     pub(crate) scopes: Scopes,
     pub(crate) is_limited: bool,
@@ -31,13 +33,15 @@ pub(crate) struct LiveKey {
 
 impl LiveKey {
     fn of(found: KeyOfUser) -> Option<Self> {
-        let KeyOfUser { key, role, status, owner_status } = found;
+        let KeyOfUser { key, role, status, owner } = found;
+        let (owner, owner_status) = owner.unzip();
         let may_act = [Some(status), owner_status].into_iter().flatten().all(|status| status == UserStatus::Active);
         let is_good = key.revoked_at.is_none() && may_act;
         let is_limited = !key.limits.is_empty();
         is_good.then_some(Self {
             id: key.id,
             user: key.user,
+            owner,
             role,
             scopes: key.scopes,
             is_limited,

@@ -166,7 +166,7 @@ fn caller(ctx: &Context, key: Option<LiveKey>) -> Option<Caller> {
     let key = key.filter(|key| key.expires_at.is_none_or(|at| now < at))?;
     ctx.key_memory.note_use(key.id, now);
     let role = if key.scopes.contains(Scope::Admin) { key.role } else { Role::User };
-    let with = CallerKey { id: key.id, scopes: key.scopes, is_limited: key.is_limited };
+    let with = CallerKey { id: key.id, owner: key.owner, scopes: key.scopes, is_limited: key.is_limited };
     Some(Caller { user: key.user, role, key: Some(with) })
 }
 

@@ -5,7 +5,6 @@ use bellwether_domain::exchange::{Limits, Moment, State, Stop};
 use bellwether_domain::ids::{ApiKeyId, FreshIds, MarketId, UserId};
 use bellwether_domain::ports::{AnswerKey, Decided, GroupOf, KeptAnswer, StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
-use uuid::Uuid;
 
 use super::load::{self, Depths, First};
 use super::{Command, Outcome, Placed, Request};
@@ -110,8 +109,8 @@ impl Grouped for Request {
     const OF: GroupOf = GroupOf::Orders;
     type Answer = Answered<Vec<Outcome>>;
 
-    fn user(&self) -> UserId {
-        self.commands.first().map_or(UserId(Uuid::nil()), load::user_of)
+    fn person(&self) -> UserId {
+        self.person
     }
 
     fn size(&self) -> usize {

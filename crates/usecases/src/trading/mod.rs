@@ -81,6 +81,8 @@ pub struct Request {
     pub keyed: Option<Keyed<[Outcome]>>,
     /// The API key that sent it, if that has limits.
     pub key: Option<ApiKeyId>,
+    /// The person for whom it waits ([`Caller::person`]).
+    pub person: UserId,
 }
 
 /// What an order would do.
@@ -159,7 +161,9 @@ impl Trading {
             if commands.is_empty() {
                 return Ok(());
             }
-            let Answered::Fresh(outcomes) = self.submit(Request { commands, keyed: None, key }).await? else {
+            let Answered::Fresh(outcomes) =
+                self.submit(Request { commands, keyed: None, key, person: caller.person() }).await?
+            else {
                 return Ok(());
             };
             if let Some(Err(refusal)) = outcomes.first()

@@ -141,7 +141,7 @@ async fn a_key_is_good_while_it_lives_and_its_user_may_act() {
         (good.clone(), UserStatus::Suspended, false),
         (good, UserStatus::Deactivated, false),
     ] {
-        let ctx = asking(MockStore::new(), Some(KeyOfUser { key, role: Role::User, status, owner_status: None }));
+        let ctx = asking(MockStore::new(), Some(KeyOfUser { key, role: Role::User, status, owner: None }));
         assert_eq!(recall(&ctx, &token()).await, None, "nothing is known yet");
         let caller = authenticate(&ctx, &token()).await.unwrap();
         assert_eq!(caller.map(|caller| caller.user), is_good.then_some(user_id(1)), "{status:?}");
@@ -174,9 +174,19 @@ async fn a_key_may_what_its_scopes_and_its_users_role_allow_together() {
         (Role::Admin, &all, Permission::WriteUser, true, false),
         (Role::Admin, &all, Permission::EndSessions, true, false),
     ] {
-        let found = KeyOfUser { key: key(1, user_id(1), scopes), role, status: UserStatus::Active, owner_status: None };
+        let found = KeyOfUser { key: key(1, user_id(1), scopes), role, status: UserStatus::Active, owner: None };
         let caller = authenticate(&asking(MockStore::new(), Some(found)), &token()).await.unwrap().unwrap();
         assert_eq!(caller.may(permission, is_own), may, "{role:?} {scopes:?} {permission:?} {is_own}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_with_the_key_of_a_bot_acts_for_its_owner() {
+    for (owner, person) in [(None, user_id(1)), (Some((user_id(7), UserStatus::Active)), user_id(7))] {
+        let key = key(1, user_id(1), &[Scope::Trade]);
+        let found = KeyOfUser { key, role: Role::User, status: UserStatus::Active, owner };
+        let caller = authenticate(&asking(MockStore::new(), Some(found)), &token()).await.unwrap().unwrap();
+        assert_eq!((caller.user, caller.person()), (user_id(1), person));
     }
 }
 
@@ -186,7 +196,7 @@ async fn a_key_that_was_revoked_here_is_good_for_nothing_at_once() {
         key: key(1, user_id(1), &[Scope::Read]),
         role: Role::User,
         status: UserStatus::Active,
-        owner_status: None,
+        owner: None,
     };
     let store = store(1, |_| {
         let mut unit = Unit::default();
@@ -232,7 +242,7 @@ async fn a_use_is_written_later_and_once() {
         key: key(1, user_id(1), &[Scope::Read]),
         role: Role::User,
         status: UserStatus::Active,
-        owner_status: None,
+        owner: None,
     };
     let store = store(1, |_| {
         let mut unit = Unit::default();
@@ -314,6 +324,7 @@ async fn payments_by_a_key_stop_where_its_day_is_spent() {
         amount: Credits::from_mills(mills),
         memo: None,
         key: Some(key(1, user_id(1), &[]).id),
+        person: user_id(1),
     };
     let payments = Payments::new(ctx);
     let (limit, required, available) = (Credits::from_mills(1000), Credits::from_mills(501), Credits::from_mills(500));

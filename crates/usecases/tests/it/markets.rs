@@ -174,7 +174,7 @@ async fn a_key_without_the_scope_to_trade_places_no_opening_order() {
         opening_order: Some(order),
     };
     let scopes = [Scope::Read, Scope::Admin].into_iter().collect();
-    let key = CallerKey { id: ApiKeyId(Uuid::from_u128(1)), scopes, is_limited: false };
+    let key = CallerKey { id: ApiKeyId(Uuid::from_u128(1)), owner: None, scopes, is_limited: false };
     let caller = Caller { key: Some(key), ..creator() };
     let refused = open_market(&context(MockStore::new()), caller, request, None).await.map(drop);
     assert!(matches!(refused, Err(Error::Refused(Refusal::OutOfScope(Some(Scope::Trade))))), "{refused:?}");

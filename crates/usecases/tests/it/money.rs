@@ -20,6 +20,7 @@ fn request(mills: i64) -> Pay {
         amount: Credits::from_mills(mills),
         memo: Some("lunch".to_owned()),
         key: None,
+        person: user_id(1),
     }
 }
 

@@ -62,7 +62,7 @@ async fn a_user_has_a_bounded_number_of_groups() {
 async fn a_group_that_was_made_is_told_again_before_anything_refuses_it() {
     let id = ApiKeyId(Uuid::from_u128(6));
     let scopes = [Scope::Trade].into_iter().collect();
-    let elsewhere = Caller { key: Some(CallerKey { id, scopes, is_limited: true }), ..caller() };
+    let elsewhere = Caller { key: Some(CallerKey { id, owner: None, scopes, is_limited: true }), ..caller() };
     for is_kept in [true, false] {
         let mut ctx = context(store(1, move |_| {
             let mut unit = Unit::default();

@@ -10,11 +10,12 @@ use bellwether_domain::order::{
     Backing, Life, Order, OrderStatus, OrderType, OutcomeSpec, PlaceOrder, SelfTradePrevention, Side, Terms,
     TimeInForce,
 };
-use bellwether_domain::ports::{BookRequest, MockQueries, Page};
+use bellwether_domain::ports::{BookRequest, MockQueries, MockStore, Page, StoreError};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::{Role, UserStatus};
 use bellwether_usecases::trading::{Command, Outcome, Request, Trading};
 use bellwether_usecases::{Answered, Caller, Error};
+use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use crate::mocks::{Unit, account, context, market, market_id, now, statuses, store, user, user_id, yielding};
@@ -104,7 +105,7 @@ pub fn unit_with(bids: Vec<Order>, status: MarketStatus) -> Unit {
 }
 
 pub async fn submit(trading: &Trading, commands: Vec<Command>) -> Vec<Outcome> {
-    match trading.submit(Request { commands, keyed: None, key: None }).await.unwrap() {
+    match trading.submit(Request { commands, keyed: None, key: None, person: user_id(1) }).await.unwrap() {
         Answered::Fresh(outcomes) => outcomes,
         Answered::Replayed(_) => panic!("nothing was kept"),
     }
@@ -292,7 +293,7 @@ async fn groups_that_run_at_the_same_time_are_for_different_markets() {
     let order = |n: u128| {
         let Command::Place(mut place) = buy(1, "YES", 500, 1) else { unreachable!() };
         place.market = market_id(n);
-        Request { commands: vec![Command::Place(place)], keyed: None, key: None }
+        Request { commands: vec![Command::Place(place)], keyed: None, key: None, person: user_id(1) }
     };
     let (_first, _waits, _other) =
         tokio::join!(trading.submit(order(1)), trading.submit(order(1)), trading.submit(order(2)));
@@ -315,7 +316,7 @@ async fn the_next_group_runs_while_the_one_before_waits_for_the_disk() {
     }));
     ctx.policy.group_limit = 1;
     let trading = Trading::new(ctx);
-    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None, key: None };
+    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None, key: None, person: user_id(1) };
     let second = async {
         let answer = trading.submit(request()).await;
         durable.notify_one();
@@ -326,10 +327,51 @@ async fn the_next_group_runs_while_the_one_before_waits_for_the_disk() {
     assert!(first.is_ok() && second.is_ok());
 }
 
+/// Trading where the first request is at work for ever, so that all that come later wait.
+fn busy_trading() -> Trading {
+    let trading = Trading::new(context(MockStore::new()));
+    assert_eq!(room_for(&trading, (9, 1), 1), None);
+    trading
+}
+
+/// Asks for a person's batch of so many orders: none where it waits, else why not.
+fn room_for(trading: &Trading, (user, person): (u128, u128), orders: usize) -> Option<String> {
+    let commands = vec![buy(user, "YES", 500, 1); orders];
+    let request = Request { commands, keyed: None, key: None, person: user_id(person) };
+    match trading.submit(request).now_or_never()? {
+        Err(Error::Store(StoreError::Unavailable(why))) => Some(why.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A batch counts for all of its orders, and what the bots of a person send counts as the person's.
+#[tokio::test]
+async fn one_person_with_bots_cannot_fill_the_queue() {
+    let trading = busy_trading();
+    let refused = Some("too many commands of one person are waiting".to_owned());
+    for bot in 1..=5 {
+        assert_eq!(room_for(&trading, (bot, 1), 50), None, "250 commands fit");
+    }
+    assert_eq!(room_for(&trading, (6, 1), 50), refused);
+    assert_eq!(room_for(&trading, (6, 1), 6), None, "256 commands fit");
+    assert_eq!(room_for(&trading, (7, 1), 1), refused);
+    assert_eq!(room_for(&trading, (8, 2), 300), None, "whatever waits alone fits");
+    assert_eq!(room_for(&trading, (8, 2), 1), refused);
+}
+
+/// All the requests that may wait leave the server room for others (`max_in_flight` is 1024).
+#[tokio::test]
+async fn many_people_together_cannot_fill_the_server() {
+    let trading = busy_trading();
+    for person in 1..=480 {
+        assert_eq!(room_for(&trading, (person, person), 1), None);
+    }
+    assert_eq!(room_for(&trading, (1000, 1000), 1), Some("too many requests are waiting".to_owned()));
+}
+
 /// A group that fails for the fault of one is executed again, each request by itself.
 #[tokio::test]
 async fn a_request_that_spoils_its_group_does_not_spoil_its_neighbours() {
-    use bellwether_domain::ports::StoreError;
     let ctx = yielding(store(4, |run| {
         let mut unit = unit_with(Vec::new(), MarketStatus::Open);
         if run == 1 || run == 2 {
@@ -340,7 +382,7 @@ async fn a_request_that_spoils_its_group_does_not_spoil_its_neighbours() {
         unit.commits()
     }));
     let trading = Trading::new(ctx);
-    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None, key: None };
+    let request = || Request { commands: vec![buy(1, "YES", 500, 1)], keyed: None, key: None, person: user_id(1) };
     let (first, second, third) =
         tokio::join!(trading.submit(request()), trading.submit(request()), trading.submit(request()));
     assert!(first.is_ok() && second.is_err() && third.is_ok());
@@ -349,7 +391,6 @@ async fn a_request_that_spoils_its_group_does_not_spoil_its_neighbours() {
 /// Each request of a group that failed is executed by itself, and all of them before those that came later.
 #[tokio::test]
 async fn a_group_that_failed_keeps_its_turn_until_it_is_answered() {
-    use bellwether_domain::ports::StoreError;
     let written = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let log = std::sync::Arc::clone(&written);
     let mut ctx = yielding(store(7, move |run| {
@@ -368,7 +409,9 @@ async fn a_group_that_failed_keeps_its_turn_until_it_is_answered() {
     ctx.policy.group_limit = 4;
     let trading = Trading::new(ctx);
     // The first is a group of its own; the next four are the one that fails; the last one waits for these.
-    let submit = |n| trading.submit(Request { commands: vec![buy(1, "YES", 500, n)], keyed: None, key: None });
+    let submit = |n| {
+        trading.submit(Request { commands: vec![buy(1, "YES", 500, n)], keyed: None, key: None, person: user_id(1) })
+    };
     let answers = futures_util::future::join_all((1..=6).map(submit)).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(*written.lock().unwrap(), [1, 2, 3, 4, 5, 6]);

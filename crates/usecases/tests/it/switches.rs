@@ -98,7 +98,7 @@ async fn what_is_off_can_be_switched_off_and_a_key_that_may_only_read_cannot_set
     let ctx = context(store(1, |_| unit_with(Vec::new()).commits()));
     set_timer(&ctx, caller(), None).await.unwrap();
     let scopes: Scopes = [Scope::Read].into_iter().collect();
-    let reader = Caller { key: Some(CallerKey { id: key(), scopes, is_limited: false }), ..caller() };
+    let reader = Caller { key: Some(CallerKey { id: key(), owner: None, scopes, is_limited: false }), ..caller() };
     let refused = set_timer(&context(MockStore::new()), reader, Some(60)).await;
     assert!(matches!(refused, Err(Error::Refused(Refusal::OutOfScope(_)))), "{refused:?}");
     let mut queries = MockQueries::new();
@@ -214,7 +214,7 @@ async fn the_last_stream_of_a_trader_fires_when_it_ends_and_one_that_ends_with_t
     bell.heard(JobKind::CancelOrders).await;
     assert!(fires(&written.lock().unwrap()[3]));
     let refused = holds.hold(Caller {
-        key: Some(CallerKey { id: key(), scopes: [Scope::Read].into_iter().collect(), is_limited: false }),
+        key: Some(CallerKey { id: key(), owner: None, scopes: [Scope::Read].into_iter().collect(), is_limited: false }),
         ..caller()
     });
     assert!(matches!(refused.await, Err(Error::Refused(Refusal::OutOfScope(_)))));

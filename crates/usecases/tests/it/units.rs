@@ -8,7 +8,14 @@ use bellwether_usecases::transfers::{Pay, Payments};
 use crate::mocks::{Unit, account, conflict, context, statuses, store, user, user_id};
 
 fn request() -> Pay {
-    Pay { from: user_id(1), to: user_id(2), amount: Credits::from_mills(500), memo: None, key: None }
+    Pay {
+        from: user_id(1),
+        to: user_id(2),
+        amount: Credits::from_mills(500),
+        memo: None,
+        key: None,
+        person: user_id(1),
+    }
 }
 
 /// A unit in which a payment can be made.
