@@ -13,10 +13,9 @@ use bellwether_domain::job::JobKind;
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::{EndReason, Order, OrderStatus};
 use bellwether_domain::ports::{
-    Changes, Direction, OrderFilter, OrderSort, PageRequest, Start, StoreError, UnitOfWork,
+    Changes, Direction, OrderFilter, OrderSort, PageRequest, SortValue, Start, StoreError, UnitOfWork,
 };
 use bellwether_domain::position::Position;
-use bellwether_domain::refusal::Refusal;
 use bellwether_domain::score::Counting;
 use bellwether_domain::settlement::{self, Accounts};
 use jiff::Timestamp;
@@ -29,6 +28,8 @@ use crate::{Context, Error, scoring};
 pub(crate) const BATCH: u32 = 500;
 /// How many batches a request does itself before it leaves the rest to the ticks.
 const SOON: u32 = 4;
+/// How many orders of a user are listed at a time.
+const PAGE: u32 = 100;
 /// How many things of each sort one tick does.
 const PER_TICK: u32 = 100;
 
@@ -54,29 +55,36 @@ pub async fn tick(ctx: &Context) -> Result<Ticked, Error> {
     let due = ctx.queries.due_work(ctx.clock.now(), PER_TICK).await?;
     let mut ticked = Ticked::default();
     let mut failure = None;
-    let mut count = |result: Result<bool, Error>, counter: &mut usize| match result {
-        Ok(done) => *counter += usize::from(done),
+    let mut count = |result: Result<usize, Error>, counter: &mut usize| match result {
+        Ok(done) => *counter += done,
         Err(error) => {
             failure.get_or_insert(error);
         }
     };
     for id in &due.markets_to_close {
-        count(atomically(ctx, TimedChange { id: *id, change: Timed::Close }).await, &mut ticked.closed);
+        count(
+            atomically(ctx, TimedChange { id: *id, change: Timed::Close }).await.map(usize::from),
+            &mut ticked.closed,
+        );
     }
-    for id in &due.orders_to_expire {
-        count(atomically(ctx, EndOne { id: *id, reason: EndReason::Expired }).await, &mut ticked.ended_orders);
-    }
-    for id in &due.orders_of_deactivated {
-        count(atomically(ctx, EndOne { id: *id, reason: EndReason::UserDeactivated }).await, &mut ticked.ended_orders);
+    for (orders, reason) in
+        [(&due.orders_to_expire, EndReason::Expired), (&due.orders_of_deactivated, EndReason::UserDeactivated)]
+    {
+        for ends in by_market(orders, reason) {
+            count(atomically(ctx, ends).await, &mut ticked.ended_orders);
+        }
     }
     for id in &due.proposals_to_decide {
-        count(atomically(ctx, TimedChange { id: *id, change: Timed::Decide }).await, &mut ticked.decided);
+        count(
+            atomically(ctx, TimedChange { id: *id, change: Timed::Decide }).await.map(usize::from),
+            &mut ticked.decided,
+        );
     }
     let mut unfinished = false;
     for id in due.markets_to_settle.iter().chain(&due.markets_to_close).chain(&due.proposals_to_decide) {
         let done = settle_some(ctx, *id).await;
         unfinished |= matches!(done, Ok(false));
-        count(done, &mut ticked.settled);
+        count(done.map(usize::from), &mut ticked.settled);
     }
     let is_full = |length: usize| u32::try_from(length).is_ok_and(|l| l >= PER_TICK);
     ticked.more = unfinished
@@ -114,20 +122,27 @@ async fn settle_some(ctx: &Context, market: MarketId) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Ends the open orders of a user that was deactivated.
-pub(crate) async fn end_orders_of_deactivated(ctx: &Context, user: UserId) -> Result<(), Error> {
+/// Ends open orders of a user that was deactivated: a few pages of them, the oldest first. A market that fails
+/// is logged and left to the next tick, as is what lies beyond.
+pub(crate) async fn end_orders_soon(ctx: &Context, user: UserId) -> Result<(), Error> {
     let filter = OrderFilter { user: Some(user), status: Some(OrderStatus::Open), ..OrderFilter::default() };
-    let page =
-        PageRequest { sort: vec![(OrderSort::CreatedAt, Direction::Ascending)], start: Start::First, limit: 100 };
-    loop {
-        let open = ctx.queries.orders(&filter, &page).await?.items;
-        if open.is_empty() {
-            return Ok(());
+    let sort = vec![(OrderSort::CreatedAt, Direction::Ascending)];
+    let mut start = Start::First;
+    for _ in 0..SOON {
+        let page = ctx.queries.orders(&filter, &PageRequest { sort: sort.clone(), start, limit: PAGE }).await?;
+        let open: Vec<(MarketId, OrderId)> = page.items.iter().map(|order| (order.market, order.id)).collect();
+        for ends in by_market(&open, EndReason::UserDeactivated) {
+            let market = ends.market;
+            if let Err(error) = atomically(ctx, ends).await {
+                tracing::warn!(%error, %user, %market, "open orders of a deactivated user are left to the next tick");
+            }
         }
-        for order in open {
-            atomically(ctx, EndOne { id: order.id, reason: EndReason::UserDeactivated }).await?;
+        match page.items.last().filter(|_| page.has_more) {
+            Some(last) => start = Start::After(vec![SortValue::Int(last.created_at.as_microsecond())], last.id.0),
+            None => break,
         }
     }
+    Ok(())
 }
 
 /// Ends open orders of locked markets and frees what they hold: what to write.
@@ -288,31 +303,39 @@ impl Script for TimedChange {
     }
 }
 
-/// Ends one order that time or its owner's departure has made due.
-struct EndOne {
-    id: OrderId,
+/// Ends open orders of one market that time or their owner's departure has made due. How many still were.
+struct EndDue {
+    market: MarketId,
+    orders: Vec<OrderId>,
     reason: EndReason,
 }
 
-#[async_trait]
-impl Script for EndOne {
-    type Output = bool;
+/// The ends of due orders: those of one market in one unit of work, so that one that fails stops no other.
+fn by_market(due: &[(MarketId, OrderId)], reason: EndReason) -> impl Iterator<Item = EndDue> + use<> {
+    let mut of_markets: BTreeMap<MarketId, Vec<OrderId>> = BTreeMap::new();
+    for (market, order) in due {
+        of_markets.entry(*market).or_default().push(*order);
+    }
+    of_markets.into_iter().map(move |(market, orders)| EndDue { market, orders, reason })
+}
 
-    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<bool>, Error> {
+#[async_trait]
+impl Script for EndDue {
+    type Output = usize;
+
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<usize>, Error> {
+        let markets = unit.markets().lock(&[self.market]).await?;
+        // They may have been filled, cancelled or given another date until their market was locked.
+        let mut orders = unit.orders().load(&self.orders).await?;
         let now = ctx.clock.now();
-        let Some(order) = unit.orders().load(&[self.id]).await?.into_iter().next() else {
-            return Ok(Step::Discard(false));
-        };
-        let markets = unit.markets().lock(&[order.market]).await?;
-        // It may have been filled or cancelled until its market was locked.
-        let order = unit.orders().load(&[self.id]).await?.into_iter().next().ok_or(Refusal::OrderNotFound)?;
-        let is_due = self.reason != EndReason::Expired || order.is_past_its_date(now);
-        if !order.is_open() || !is_due {
-            return Ok(Step::Discard(false));
+        orders.retain(|order| order.is_open() && (self.reason != EndReason::Expired || order.is_past_its_date(now)));
+        let count = orders.len();
+        if count == 0 {
+            return Ok(Step::Discard(0));
         }
         let status = if self.reason == EndReason::Expired { OrderStatus::Expired } else { OrderStatus::Cancelled };
-        let changes = end_orders(unit, markets, vec![order], status, self.reason, now).await?;
+        let changes = end_orders(unit, markets, orders, status, self.reason, now).await?;
         unit.write(&changes).await?;
-        Ok(Step::Commit(true))
+        Ok(Step::Commit(count))
     }
 }

@@ -283,7 +283,7 @@ pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version:
     let changed = change(ctx, ChangeUser { by, id, version, change: Change::Deactivate }).await?;
     // They can no longer place orders. What is not cancelled here, the next tick cancels.
     for id in std::iter::once(id).chain(changed.bots) {
-        if let Err(error) = crate::settling::end_orders_of_deactivated(ctx, id).await {
+        if let Err(error) = crate::settling::end_orders_soon(ctx, id).await {
             tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
         }
     }

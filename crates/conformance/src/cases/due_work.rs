@@ -78,10 +78,10 @@ pub async fn due_work_is_all_that_is_due_and_nothing_else(world: World) -> anyho
     let ids = |markets: &[Market]| -> Vec<MarketId> { markets.iter().map(|m| m.id).collect() };
     let wanted = DueWork {
         markets_to_close: sorted(ids(&to_close)),
-        orders_to_expire: vec![expired.id],
+        orders_to_expire: vec![(expired.market, expired.id)],
         proposals_to_decide: ids(&to_decide),
         markets_to_settle: sorted([ids(&to_pay), ids(&still_open_orders)].concat()),
-        orders_of_deactivated: vec![orphan.id],
+        orders_of_deactivated: vec![(orphan.market, orphan.id)],
     };
     let new_markets = [
         vec![live, settled],
@@ -125,7 +125,7 @@ pub async fn due_orders_come_in_batches(world: World) -> anyhow::Result<()> {
         let due = world.queries.due_work(at(0)?, 3).await?.orders_to_expire;
         ensure!(due.len() == batch, "{} orders are due where {batch} should be", due.len());
         let mut changed = Vec::new();
-        for id in due {
+        for (_, id) in due {
             let mut order = orders.iter().find(|o| o.id == id).context("an unknown order is due")?.clone();
             order.end(OrderStatus::Expired, Some(EndReason::Expired), at(0)?);
             changed.push(order);

@@ -376,14 +376,14 @@ impl CandleRequest {
 pub struct DueWork {
     /// Markets that are open or halted past their closing time.
     pub markets_to_close: Vec<MarketId>,
-    /// Good-till-date orders past their date.
-    pub orders_to_expire: Vec<OrderId>,
+    /// Good-till-date orders past their date, each with its market.
+    pub orders_to_expire: Vec<(MarketId, OrderId)>,
     /// Proposals past their challenge window.
     pub proposals_to_decide: Vec<MarketId>,
     /// Markets that no longer trade but have open orders, or are decided but not settled.
     pub markets_to_settle: Vec<MarketId>,
-    /// Open orders of users that were deactivated.
-    pub orders_of_deactivated: Vec<OrderId>,
+    /// Open orders of users that were deactivated, each with its market.
+    pub orders_of_deactivated: Vec<(MarketId, OrderId)>,
 }
 
 /// How a user has traded.

@@ -5,13 +5,18 @@ use bellwether_domain::job::JobKind;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::{Market, MarketStatus, OutcomeId, Resolution, Weights};
 use bellwether_domain::money::{Credits, Shares};
-use bellwether_domain::ports::{DueWork, MockPasswordHasher, MockQueries, MockTokenSigner, StoreError};
+use bellwether_domain::order::{EndReason, Order, OrderStatus};
+use bellwether_domain::ports::{Changes, DueWork, MockPasswordHasher, MockQueries, MockTokenSigner, Page, StoreError};
 use bellwether_domain::position::Position;
 use bellwether_domain::score::Counting;
-use bellwether_usecases::Error;
+use bellwether_domain::user::Role;
 use bellwether_usecases::settling::{settle_market, tick};
+use bellwether_usecases::users::deactivate_user;
+use bellwether_usecases::{Caller, Error};
+use jiff::SignedDuration;
 
-use crate::mocks::{Unit, account, context, context_with, market, market_id, now, store, user_id};
+use crate::mocks::{Unit, account, context, context_with, market, market_id, now, store, user, user_id};
+use crate::orders::resting;
 
 /// Five complete sets: user 1 has the YES shares, user 2 the NO shares.
 fn decided() -> (Market, Vec<Position>, Account) {
@@ -129,4 +134,83 @@ async fn a_tick_does_everything_that_it_can_and_reports_the_first_failure() {
     let error = tick(&ctx).await.unwrap_err();
     assert!(matches!(error, Error::Store(StoreError::Unavailable(_))), "{error:?}");
     assert_eq!(AccountId::of_market(market_id(1)).0, market_id(1).0);
+}
+
+/// Open orders of user 2 in market 2, past their date, as they were when they were found to be due.
+fn expired(count: u128) -> Vec<Order> {
+    let order = |n| Order { market: market_id(2), expires_at: Some(now()), ..resting(n, 60, 1) };
+    (1..=count).map(order).collect()
+}
+
+/// A unit that finds these orders in market 2 when it has locked it.
+fn unit_with(orders: Vec<Order>) -> Unit {
+    let mut unit = Unit::default();
+    unit.markets
+        .expect_lock()
+        .withf(|ids| ids == [market_id(2)])
+        .returning(|_| Ok(vec![market(2, MarketStatus::Open)]));
+    unit.orders.expect_load().returning(move |_| Ok(orders.clone()));
+    unit.accounts.expect_lock().returning(|_| {
+        let mut account = account(2, 100_000);
+        account.held = Credits::from_mills(10_000);
+        Ok(vec![account])
+    });
+    unit.positions.expect_load().returning(|_| Ok(Vec::new()));
+    unit
+}
+
+/// What expires at the same time is ended in one unit of work for each market: what is due still when the market is locked.
+#[tokio::test]
+async fn orders_expire_together_and_a_market_that_fails_keeps_no_other() {
+    let mut queries = MockQueries::new();
+    queries.expect_due_work().returning(|_, _| {
+        let due = expired(5).into_iter().map(|order| (order.market, order.id));
+        let orders_to_expire = [(market_id(1), resting(9, 60, 1).id)].into_iter().chain(due).collect();
+        Ok(DueWork { orders_to_expire, ..DueWork::default() })
+    });
+    let store = store(2, |run| {
+        if run == 0 {
+            let mut unit = Unit::default();
+            unit.markets.expect_lock().returning(|_| Err(StoreError::Unavailable("gone".into())));
+            return unit.rolls_back();
+        }
+        let mut found = expired(5);
+        found[0].end(OrderStatus::Filled, None, now());
+        found[1].expires_at = Some(now() + SignedDuration::from_secs(1));
+        let mut unit = unit_with(found);
+        let all_expired =
+            |c: &Changes| c.orders.len() == 3 && c.orders.iter().all(|o| o.status == OrderStatus::Expired);
+        unit.unit.expect_write().times(1).withf(all_expired).returning(|_| Ok(()));
+        unit.commits()
+    });
+    let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
+    let error = tick(&ctx).await.unwrap_err();
+    assert!(matches!(error, Error::Store(StoreError::Unavailable(_))), "{error:?}");
+}
+
+/// Whoever deletes an account waits for a few pages of its orders alone.
+#[tokio::test]
+async fn a_request_ends_a_few_pages_of_the_orders_of_who_is_deleted() {
+    let mut queries = MockQueries::new();
+    let page = || Page { items: expired(100), total: None, has_more: true };
+    queries.expect_orders().times(4).returning(move |_, _| Ok(page()));
+    let store = store(5, |run| {
+        if run > 0 {
+            let mut unit = unit_with(expired(100));
+            let all_ended = |c: &Changes| {
+                c.orders.len() == 100 && c.orders.iter().all(|o| o.end_reason == Some(EndReason::UserDeactivated))
+            };
+            unit.unit.expect_write().times(1).withf(all_ended).returning(|_| Ok(()));
+            return unit.commits();
+        }
+        let mut unit = Unit::default();
+        unit.users.expect_lock().returning(|_| Ok(vec![user(2)]));
+        unit.users.expect_lock_admins().returning(|| Ok(Vec::new()));
+        unit.sessions.expect_lock_of_user().returning(|_| Ok(Vec::new()));
+        unit.mail_tokens.expect_of_user().returning(|_| Ok(Vec::new()));
+        unit.unit.expect_write().times(1).returning(|_| Ok(()));
+        unit.commits()
+    });
+    let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
+    deactivate_user(&ctx, Caller::signed_in(user_id(2), Role::User), user_id(2), None).await.unwrap();
 }
