@@ -1,12 +1,13 @@
 //! The background tasks: one does what time has made due, one watches the dead-man switches, another writes down what this process has counted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_usecases::api_keys::write_last_uses;
-use bellwether_usecases::settling::tick;
+use bellwether_usecases::settling::{Turns, tick};
 use bellwether_usecases::switches::Watch;
 use bellwether_usecases::{Context, Error};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::pause::goes_on_after;
 
@@ -18,10 +19,10 @@ const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// Ticks until `stop` turns true; a tick that has begun is finished. Failures are logged and tried
 /// again, less and less often.
 pub(crate) async fn run(ctx: Context, interval: Duration, mut stop: watch::Receiver<bool>) {
-    let mut pause = interval;
+    let (mut pause, turns) = (interval, Arc::new(Mutex::new(Turns::default())));
     while !*stop.borrow() {
-        let ticking = ctx.clone();
-        let wait = match guarded(async move { tick(&ticking).await }).await {
+        let (ticking, turns) = (ctx.clone(), Arc::clone(&turns));
+        let wait = match guarded(async move { tick(&ticking, &mut *turns.lock().await).await }).await {
             Ok(ticked) => {
                 pause = interval;
                 if ticked.more { Duration::ZERO } else { interval }
@@ -79,7 +80,6 @@ async fn guarded<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use bellwether_domain::ports::Clock;
@@ -110,7 +110,8 @@ mod tests {
         let mut ctx = wiring::command_context(&config, &Backend::open(&config).await.unwrap()).unwrap();
         let (tell, mut told) = mpsc::unbounded_channel();
         ctx.clock = Arc::new(BrokenAtFirst(AtomicU32::new(0), tell));
-        assert!(tick(&Context { clock: Arc::new(bellwether_security::SystemClock), ..ctx.clone() }).await.is_err());
+        let in_time = Context { clock: Arc::new(bellwether_security::SystemClock), ..ctx.clone() };
+        assert!(tick(&in_time, &mut Turns::default()).await.is_err());
 
         let (stop, stopped) = watch::channel(false);
         let ticking = tokio::spawn(run(ctx, Duration::from_millis(1), stopped));

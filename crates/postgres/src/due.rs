@@ -1,52 +1,97 @@
-//! Work that time makes due.
+//! Work that time makes due. Each question goes by an index that holds only what can be due.
 
-use bellwether_domain::ids::{MarketId, OrderId};
-use bellwether_domain::ports::{DueWork, StoreError};
+use bellwether_domain::ids::{MarketId, OrderId, UserId};
+use bellwether_domain::ports::{Look, StoreError};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::connection::Connection;
 use crate::sql::Sql;
 
-const TO_CLOSE: &str =
-    "SELECT id FROM markets WHERE status IN ('open', 'halted') AND closes_at <= ? ORDER BY closes_at, id LIMIT ?";
-const TO_EXPIRE: &str = "SELECT market_id, id FROM orders WHERE status = 'open' AND expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at, id LIMIT ?";
-const TO_DECIDE: &str =
-    "SELECT id FROM markets WHERE status = 'proposed' AND challenge_until <= ? ORDER BY challenge_until, id LIMIT ?";
-/// Each side is asked for by itself, since the index of open orders is one for each.
-const TO_SETTLE: &str = "SELECT id FROM markets WHERE settled_at IS NULL AND status NOT IN ('open', 'halted') \
-                         AND (status IN ('resolved', 'voided') \
-                              OR EXISTS (SELECT 1 FROM orders WHERE market_id = markets.id AND status = 'open' \
-                                         AND book_side = 'buy') \
-                              OR EXISTS (SELECT 1 FROM orders WHERE market_id = markets.id AND status = 'open' \
-                                         AND book_side = 'sell')) \
-                         ORDER BY id LIMIT ?";
-/// Each deactivated user is asked for open orders: they are few beside the open orders of all, and seldom have any.
-const OF_DEACTIVATED: &str = "SELECT held.market_id, held.id FROM users, \
-                              LATERAL (SELECT market_id, id FROM orders WHERE user_id = users.id AND status = 'open' OFFSET 0) \
-                              AS held \
-                              WHERE users.status = 'deactivated' AND users.status <> 'active' LIMIT ?";
+const TO_CLOSE: &str = "SELECT id FROM markets WHERE status IN ('open', 'halted') AND closes_at <= ? \
+                        ORDER BY closes_at, id LIMIT ?";
+const TO_EXPIRE: &str = "SELECT market_id, id FROM orders WHERE status = 'open' AND expires_at IS NOT NULL AND expires_at <= ? \
+                         ORDER BY expires_at, id LIMIT ?";
+const TO_DECIDE: &str = "SELECT id FROM markets WHERE status = 'proposed' AND challenge_until <= ? \
+                         ORDER BY challenge_until, id LIMIT ?";
+const TO_PAY: &str = "SELECT id FROM markets WHERE settled_at IS NULL AND status IN ('resolved', 'voided') \
+                      ORDER BY id LIMIT ?";
+/// Each market with an open order of it, if there is one. Each side is asked for by itself, since the index of open
+/// orders is one for each.
+const CLOSED: &str = "SELECT id, coalesce(\
+                        (SELECT id FROM orders WHERE market_id = few.id AND status = 'open' AND book_side = 'buy' LIMIT 1), \
+                        (SELECT id FROM orders WHERE market_id = few.id AND status = 'open' AND book_side = 'sell' LIMIT 1)) \
+                      FROM (SELECT id FROM markets WHERE settled_at IS NULL \
+                            AND status NOT IN ('open', 'halted') AND id > ? ORDER BY id LIMIT ?) AS few";
+/// Each deactivated user with an open order of it, if there is one.
+const DEACTIVATED: &str = "SELECT id, (SELECT id FROM orders WHERE user_id = few.id AND status = 'open' LIMIT 1) \
+                           FROM (SELECT id FROM users WHERE status = 'deactivated' AND id > ? \
+                                 ORDER BY id LIMIT ?) AS few";
 
-/// Work that is due at `now`, at most `limit` of each sort.
-pub(crate) async fn work(connection: &mut Connection, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
-    Ok(DueWork {
-        markets_to_close: ids(connection, Sql::new(TO_CLOSE).bind(now), limit).await?.map(MarketId).collect(),
-        orders_to_expire: orders(connection, Sql::new(TO_EXPIRE).bind(now), limit).await?,
-        proposals_to_decide: ids(connection, Sql::new(TO_DECIDE).bind(now), limit).await?.map(MarketId).collect(),
-        markets_to_settle: ids(connection, Sql::new(TO_SETTLE), limit).await?.map(MarketId).collect(),
-        orders_of_deactivated: orders(connection, Sql::new(OF_DEACTIVATED), limit).await?,
-    })
-}
-
-async fn ids(
+/// Markets past their closing time.
+pub(crate) async fn to_close(
     connection: &mut Connection,
-    sql: Sql,
+    now: Timestamp,
     limit: u32,
-) -> Result<impl Iterator<Item = Uuid> + use<>, StoreError> {
-    Ok(connection.read("due work", sql.bind(limit), |row| row.id()).await?.into_iter())
+) -> Result<Vec<MarketId>, StoreError> {
+    markets(connection, Sql::new(TO_CLOSE).bind(now), limit).await
 }
 
-/// Orders with their markets.
-async fn orders(connection: &mut Connection, sql: Sql, limit: u32) -> Result<Vec<(MarketId, OrderId)>, StoreError> {
-    connection.read("due work", sql.bind(limit), |row| Ok((MarketId(row.id()?), OrderId(row.id()?)))).await
+/// Orders past their date, with their markets.
+pub(crate) async fn to_expire(
+    connection: &mut Connection,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<(MarketId, OrderId)>, StoreError> {
+    let sql = Sql::new(TO_EXPIRE).bind(now).bind(limit);
+    connection.read("due work", sql, |row| Ok((MarketId(row.id()?), OrderId(row.id()?)))).await
+}
+
+/// Proposals past their challenge window.
+pub(crate) async fn to_decide(
+    connection: &mut Connection,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<MarketId>, StoreError> {
+    markets(connection, Sql::new(TO_DECIDE).bind(now), limit).await
+}
+
+/// Decided markets that are not settled.
+pub(crate) async fn to_pay(connection: &mut Connection, limit: u32) -> Result<Vec<MarketId>, StoreError> {
+    markets(connection, Sql::new(TO_PAY), limit).await
+}
+
+/// Markets with open orders, of the next that no longer trade.
+pub(crate) async fn closed_with_orders(
+    connection: &mut Connection,
+    after: Option<MarketId>,
+    limit: u32,
+) -> Result<Look<MarketId>, StoreError> {
+    look(connection, CLOSED, after.map(|market| market.0), limit, MarketId).await
+}
+
+/// Users with open orders, of the next that were deactivated.
+pub(crate) async fn deactivated_with_orders(
+    connection: &mut Connection,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Look<UserId>, StoreError> {
+    look(connection, DEACTIVATED, after.map(|user| user.0), limit, UserId).await
+}
+
+async fn markets(connection: &mut Connection, sql: Sql, limit: u32) -> Result<Vec<MarketId>, StoreError> {
+    connection.read("due work", sql.bind(limit), |row| Ok(MarketId(row.id()?))).await
+}
+
+async fn look<T: Copy + Ord>(
+    connection: &mut Connection,
+    text: &'static str,
+    after: Option<Uuid>,
+    limit: u32,
+    id: fn(Uuid) -> T,
+) -> Result<Look<T>, StoreError> {
+    let sql = Sql::new(text).bind(after.unwrap_or(Uuid::nil())).bind(limit);
+    let mut looked = connection.read("due work", sql, |row| Ok((id(row.id()?), row.opt_id()?.is_some()))).await?;
+    looked.sort_unstable();
+    Ok(Look::at(&looked, limit))
 }

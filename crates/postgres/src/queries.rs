@@ -11,7 +11,7 @@ use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::order_group::OrderGroup;
 use bellwether_domain::ports::{
-    AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, Link, MarketFilter,
+    AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, KeyOfUser, Link, Look, MarketFilter,
     MarketKey, MarketSort, OrderFilter, OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort,
     Queries, SessionOfUser, StandingSort, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter,
     UserSort, UserStatistics, Violation,
@@ -145,8 +145,28 @@ impl Queries for PgStore {
         positions::list(&mut self.connection().await?, filter, page).await
     }
 
-    async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
-        due::work(&mut self.connection().await?, now, limit).await
+    async fn markets_to_close(&self, now: Timestamp, limit: u32) -> Result<Vec<MarketId>, StoreError> {
+        due::to_close(&mut self.connection().await?, now, limit).await
+    }
+
+    async fn orders_to_expire(&self, now: Timestamp, limit: u32) -> Result<Vec<(MarketId, OrderId)>, StoreError> {
+        due::to_expire(&mut self.connection().await?, now, limit).await
+    }
+
+    async fn proposals_to_decide(&self, now: Timestamp, limit: u32) -> Result<Vec<MarketId>, StoreError> {
+        due::to_decide(&mut self.connection().await?, now, limit).await
+    }
+
+    async fn markets_to_pay(&self, limit: u32) -> Result<Vec<MarketId>, StoreError> {
+        due::to_pay(&mut self.connection().await?, limit).await
+    }
+
+    async fn closed_with_orders(&self, after: Option<MarketId>, limit: u32) -> Result<Look<MarketId>, StoreError> {
+        due::closed_with_orders(&mut self.connection().await?, after, limit).await
+    }
+
+    async fn deactivated_with_orders(&self, after: Option<UserId>, limit: u32) -> Result<Look<UserId>, StoreError> {
+        due::deactivated_with_orders(&mut self.connection().await?, after, limit).await
     }
 
     async fn order_group(&self, id: OrderGroupId) -> Result<Option<OrderGroup>, StoreError> {

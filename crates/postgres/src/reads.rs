@@ -14,7 +14,7 @@ use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::order_group::OrderGroup;
 use bellwether_domain::ports::{
-    AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, Link, MarketFilter,
+    AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, KeyOfUser, Link, Look, MarketFilter,
     MarketKey, MarketSort, OrderFilter, OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort,
     Queries, SessionOfUser, StandingSort, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter,
     UserSort, UserStatistics, Violation,
@@ -98,7 +98,12 @@ reads! {
     replica candles(request: &CandleRequest) -> Vec<Candle>;
     primary position(user: UserId, market: MarketId) -> Option<Position>;
     replica positions(filter: &PositionFilter, page: &PageRequest<PositionSort>) -> Page<PositionInMarket>;
-    primary due_work(now: Timestamp, limit: u32) -> DueWork;
+    primary markets_to_close(now: Timestamp, limit: u32) -> Vec<MarketId>;
+    primary orders_to_expire(now: Timestamp, limit: u32) -> Vec<(MarketId, OrderId)>;
+    primary proposals_to_decide(now: Timestamp, limit: u32) -> Vec<MarketId>;
+    primary markets_to_pay(limit: u32) -> Vec<MarketId>;
+    primary closed_with_orders(after: Option<MarketId>, limit: u32) -> Look<MarketId>;
+    primary deactivated_with_orders(after: Option<UserId>, limit: u32) -> Look<UserId>;
     primary order_group(id: OrderGroupId) -> Option<OrderGroup>;
     primary order_groups_of(user: UserId) -> Vec<OrderGroup>;
     primary cancel_switches_of(sender: Sender) -> Vec<CancelSwitch>;

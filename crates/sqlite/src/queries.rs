@@ -11,7 +11,7 @@ use bellwether_domain::market::{Market, OutcomeId};
 use bellwether_domain::order::Order;
 use bellwether_domain::order_group::OrderGroup;
 use bellwether_domain::ports::{
-    AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, DueWork, KeyOfUser, Link, MarketFilter,
+    AuditFilter, AuditSort, BestPrices, BookLevel, Candle, CandleRequest, KeyOfUser, Link, Look, MarketFilter,
     MarketKey, MarketSort, OrderFilter, OrderSort, Page, PageRequest, PositionFilter, PositionInMarket, PositionSort,
     Queries, SessionOfUser, StandingSort, StoreError, TradeFilter, TradeSort, TransferFilter, TransferSort, UserFilter,
     UserSort, UserStatistics, Violation,
@@ -153,8 +153,28 @@ impl Queries for SqliteStore {
         self.readers.read(move |connection| positions::list(connection, &filter, &page)).await
     }
 
-    async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError> {
-        self.readers.read(move |connection| connection.snapshot(|connection| due::work(connection, now, limit))).await
+    async fn markets_to_close(&self, now: Timestamp, limit: u32) -> Result<Vec<MarketId>, StoreError> {
+        self.readers.read(move |connection| due::to_close(connection, now, limit)).await
+    }
+
+    async fn orders_to_expire(&self, now: Timestamp, limit: u32) -> Result<Vec<(MarketId, OrderId)>, StoreError> {
+        self.readers.read(move |connection| due::to_expire(connection, now, limit)).await
+    }
+
+    async fn proposals_to_decide(&self, now: Timestamp, limit: u32) -> Result<Vec<MarketId>, StoreError> {
+        self.readers.read(move |connection| due::to_decide(connection, now, limit)).await
+    }
+
+    async fn markets_to_pay(&self, limit: u32) -> Result<Vec<MarketId>, StoreError> {
+        self.readers.read(move |connection| due::to_pay(connection, limit)).await
+    }
+
+    async fn closed_with_orders(&self, after: Option<MarketId>, limit: u32) -> Result<Look<MarketId>, StoreError> {
+        self.readers.read(move |connection| due::closed_with_orders(connection, after, limit)).await
+    }
+
+    async fn deactivated_with_orders(&self, after: Option<UserId>, limit: u32) -> Result<Look<UserId>, StoreError> {
+        self.readers.read(move |connection| due::deactivated_with_orders(connection, after, limit)).await
     }
 
     async fn order_group(&self, id: OrderGroupId) -> Result<Option<OrderGroup>, StoreError> {

@@ -13,7 +13,7 @@ use bellwether_domain::job::JobKind;
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::{EndReason, Order, OrderStatus};
 use bellwether_domain::ports::{
-    Changes, Direction, OrderFilter, OrderSort, PageRequest, SortValue, Start, StoreError, UnitOfWork,
+    Changes, Direction, Look, OrderFilter, OrderSort, PageRequest, SortValue, Start, StoreError, UnitOfWork,
 };
 use bellwether_domain::position::Position;
 use bellwether_domain::score::Counting;
@@ -30,8 +30,12 @@ pub(crate) const BATCH: u32 = 500;
 const SOON: u32 = 4;
 /// How many orders of a user are listed at a time.
 const PAGE: u32 = 100;
-/// How many things of each sort one tick does.
+/// How many things of each sort one tick does, but for orders, of which it ends a batch.
 const PER_TICK: u32 = 100;
+/// How many of those that a look found one tick goes on with.
+const FOUND: usize = 100;
+/// How many markets that no longer trade, and how many users that are gone, one tick looks at.
+const LOOKED_AT: u32 = 1000;
 
 /// What one tick did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,52 +52,137 @@ pub struct Ticked {
     pub more: bool,
 }
 
+/// What the ticks of a process know of each other: where the next looks go on, and what was not finished. Nothing is lost
+/// with it, since a look that begins anew comes to everything in time.
+#[derive(Debug, Default)]
+pub struct Turns {
+    markets: Turn<MarketId>,
+    users: Turn<UserId>,
+}
+
+/// Things of which most have nothing to be done, looked at by turns.
+#[derive(Debug)]
+struct Turn<T> {
+    after: Option<T>,
+    unfinished: BTreeSet<T>,
+}
+
+impl<T> Default for Turn<T> {
+    fn default() -> Self {
+        Self { after: None, unfinished: BTreeSet::new() }
+    }
+}
+
+impl<T: Copy + Ord> Turn<T> {
+    /// What is to be done: what was not finished, and what a look found, of which some may be left to the next.
+    fn take(&mut self, look: Option<Look<T>>) -> BTreeSet<T> {
+        let mut due = std::mem::take(&mut self.unfinished);
+        if let Some(Look { mut found, next }) = look {
+            let is_too_much = found.len() > FOUND;
+            found.truncate(FOUND);
+            self.after = if is_too_much { found.last().copied() } else { next };
+            due.extend(found);
+        }
+        due
+    }
+}
+
 /// Does what is due now, a bounded amount at a time. Each step is a unit of work of its own, so a
 /// crash anywhere loses nothing and pays nobody twice; several instances may tick at once. One
-/// thing that fails does not keep the others from being done: the first error is returned at the end.
-pub async fn tick(ctx: &Context) -> Result<Ticked, Error> {
-    let due = ctx.queries.due_work(ctx.clock.now(), PER_TICK).await?;
-    let mut ticked = Ticked::default();
-    let mut failure = None;
-    let mut count = |result: Result<usize, Error>, counter: &mut usize| match result {
-        Ok(done) => *counter += done,
-        Err(error) => {
-            failure.get_or_insert(error);
+/// thing that fails does not keep the others from being done, nor does a question that fails keep those from being asked
+/// that are left: the first error is returned at the end.
+///
+/// Closed markets and users that are gone have open orders only where something was left, and there may be any number of
+/// them: each tick looks at some, after those that the one before it looked at.
+pub async fn tick(ctx: &Context, turns: &mut Turns) -> Result<Ticked, Error> {
+    let mut tick = Tick { ctx, ticked: Ticked::default(), failure: None };
+    let now = ctx.clock.now();
+    let closed = tick.close(now).await;
+    tick.expire(now).await;
+    let decided = tick.decide(now).await;
+    tick.settle(&mut turns.markets, closed.into_iter().chain(decided)).await;
+    tick.end_orders_of_deactivated(&mut turns.users).await;
+    tick.failure.map_or(Ok(tick.ticked), Err)
+}
+
+/// A tick: what it did so far, and the first thing that failed.
+struct Tick<'a> {
+    ctx: &'a Context,
+    ticked: Ticked,
+    failure: Option<Error>,
+}
+
+impl Tick<'_> {
+    /// What came of a step; none where it failed.
+    fn done<T>(&mut self, result: Result<T, impl Into<Error>>) -> Option<T> {
+        result.map_err(|error| self.failure.get_or_insert(error.into())).ok()
+    }
+
+    /// What is due, at most so much; nothing where the question failed.
+    fn due<T>(&mut self, found: Result<Vec<T>, StoreError>, limit: u32) -> Vec<T> {
+        let found = self.done(found).unwrap_or_default();
+        self.ticked.more |= u32::try_from(found.len()).is_ok_and(|length| length >= limit);
+        found
+    }
+
+    async fn close(&mut self, now: Timestamp) -> Vec<MarketId> {
+        let due = self.ctx.queries.markets_to_close(now, PER_TICK).await;
+        let due = self.due(due, PER_TICK);
+        for id in &due {
+            let closed = atomically(self.ctx, TimedChange { id: *id, change: Timed::Close }).await;
+            self.ticked.closed += usize::from(self.done(closed).unwrap_or_default());
         }
-    };
-    for id in &due.markets_to_close {
-        count(
-            atomically(ctx, TimedChange { id: *id, change: Timed::Close }).await.map(usize::from),
-            &mut ticked.closed,
-        );
+        due
     }
-    for (orders, reason) in
-        [(&due.orders_to_expire, EndReason::Expired), (&due.orders_of_deactivated, EndReason::UserDeactivated)]
-    {
-        for ends in by_market(orders, reason) {
-            count(atomically(ctx, ends).await, &mut ticked.ended_orders);
+
+    async fn expire(&mut self, now: Timestamp) {
+        let due = self.ctx.queries.orders_to_expire(now, BATCH).await;
+        for ends in by_market(&self.due(due, BATCH), EndReason::Expired) {
+            let ended = atomically(self.ctx, ends).await;
+            self.ticked.ended_orders += self.done(ended).unwrap_or_default();
         }
     }
-    for id in &due.proposals_to_decide {
-        count(
-            atomically(ctx, TimedChange { id: *id, change: Timed::Decide }).await.map(usize::from),
-            &mut ticked.decided,
-        );
+
+    async fn decide(&mut self, now: Timestamp) -> Vec<MarketId> {
+        let due = self.ctx.queries.proposals_to_decide(now, PER_TICK).await;
+        let due = self.due(due, PER_TICK);
+        for id in &due {
+            let decided = atomically(self.ctx, TimedChange { id: *id, change: Timed::Decide }).await;
+            self.ticked.decided += usize::from(self.done(decided).unwrap_or_default());
+        }
+        due
     }
-    let mut unfinished = false;
-    for id in due.markets_to_settle.iter().chain(&due.markets_to_close).chain(&due.proposals_to_decide) {
-        let done = settle_some(ctx, *id).await;
-        unfinished |= matches!(done, Ok(false));
-        count(done.map(usize::from), &mut ticked.settled);
+
+    /// Goes on with the markets that are decided, that have just changed, and that were left with open orders.
+    async fn settle(&mut self, turn: &mut Turn<MarketId>, changed: impl Iterator<Item = MarketId>) {
+        let to_pay = self.ctx.queries.markets_to_pay(PER_TICK).await;
+        let to_pay = self.due(to_pay, PER_TICK);
+        let look = self.ctx.queries.closed_with_orders(turn.after, LOOKED_AT).await;
+        let mut due = turn.take(self.done(look));
+        due.extend(changed.chain(to_pay));
+        for id in due {
+            let settled = settle_some(self.ctx, id).await;
+            let settled = self.done(settled);
+            if settled == Some(false) {
+                turn.unfinished.insert(id);
+                self.ticked.more = true;
+            }
+            self.ticked.settled += usize::from(settled.unwrap_or_default());
+        }
     }
-    let is_full = |length: usize| u32::try_from(length).is_ok_and(|l| l >= PER_TICK);
-    ticked.more = unfinished
-        || is_full(due.markets_to_close.len())
-        || is_full(due.orders_to_expire.len())
-        || is_full(due.orders_of_deactivated.len())
-        || is_full(due.proposals_to_decide.len())
-        || is_full(due.markets_to_settle.len());
-    failure.map_or(Ok(ticked), Err)
+
+    async fn end_orders_of_deactivated(&mut self, turn: &mut Turn<UserId>) {
+        let look = self.ctx.queries.deactivated_with_orders(turn.after, LOOKED_AT).await;
+        for id in turn.take(self.done(look)) {
+            let ended = end_some_orders(self.ctx, id).await;
+            let Some((count, is_all)) = self.done(ended) else { continue };
+            if !is_all {
+                turn.unfinished.insert(id);
+                self.ticked.more = true;
+            }
+            self.ticked.ended_orders += count;
+        }
+    }
 }
 
 /// Works a market that no longer trades to its end: cancels what is open, and, once decided, pays
@@ -122,27 +211,38 @@ async fn settle_some(ctx: &Context, market: MarketId) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Ends open orders of a user that was deactivated: a few pages of them, the oldest first. A market that fails
-/// is logged and left to the next tick, as is what lies beyond.
-pub(crate) async fn end_orders_soon(ctx: &Context, user: UserId) -> Result<(), Error> {
+/// A few pages of the open orders of a user, right after the request that deactivated it. A failure is logged and left to
+/// the ticks: the request itself was carried out.
+pub(crate) async fn end_orders_soon(ctx: &Context, user: UserId) {
+    if let Err(error) = end_some_orders(ctx, user).await {
+        tracing::warn!(%error, %user, "open orders of a deactivated user are left to the next ticks");
+    }
+}
+
+/// Ends open orders of a user that was deactivated, a few pages of them, the oldest first: how many, and whether that was
+/// all. A market that fails keeps no other: the first error is returned at the end.
+async fn end_some_orders(ctx: &Context, user: UserId) -> Result<(usize, bool), Error> {
     let filter = OrderFilter { user: Some(user), status: Some(OrderStatus::Open), ..OrderFilter::default() };
     let sort = vec![(OrderSort::CreatedAt, Direction::Ascending)];
-    let mut start = Start::First;
+    let (mut start, mut ended, mut failure, mut is_all) = (Start::First, 0, None, false);
     for _ in 0..SOON {
         let page = ctx.queries.orders(&filter, &PageRequest { sort: sort.clone(), start, limit: PAGE }).await?;
         let open: Vec<(MarketId, OrderId)> = page.items.iter().map(|order| (order.market, order.id)).collect();
         for ends in by_market(&open, EndReason::UserDeactivated) {
-            let market = ends.market;
-            if let Err(error) = atomically(ctx, ends).await {
-                tracing::warn!(%error, %user, %market, "open orders of a deactivated user are left to the next tick");
+            match atomically(ctx, ends).await {
+                Ok(count) => ended += count,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
             }
         }
-        match page.items.last().filter(|_| page.has_more) {
-            Some(last) => start = Start::After(vec![SortValue::Int(last.created_at.as_microsecond())], last.id.0),
-            None => break,
-        }
+        let Some(last) = page.items.last().filter(|_| page.has_more) else {
+            is_all = true;
+            break;
+        };
+        start = Start::After(vec![SortValue::Int(last.created_at.as_microsecond())], last.id.0);
     }
-    Ok(())
+    failure.map_or(Ok((ended, is_all)), Err)
 }
 
 /// Ends open orders of locked markets and frees what they hold: what to write.

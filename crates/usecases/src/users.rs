@@ -281,11 +281,9 @@ pub async fn deactivate_user(ctx: &Context, caller: Caller, id: UserId, version:
     require_over(ctx, caller, Permission::DeleteUser, id).await?;
     let by = Actor::User(caller.user);
     let changed = change(ctx, ChangeUser { by, id, version, change: Change::Deactivate }).await?;
-    // They can no longer place orders. What is not cancelled here, the next tick cancels.
+    // They can no longer place orders. What is not cancelled here, the ticks cancel.
     for id in std::iter::once(id).chain(changed.bots) {
-        if let Err(error) = crate::settling::end_orders_soon(ctx, id).await {
-            tracing::warn!(%error, user = %id, "open orders of a deactivated user are left to the next tick");
-        }
+        crate::settling::end_orders_soon(ctx, id).await;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::market::{Market, MarketStatus, Proposal, Resolution, Weights};
 use bellwether_domain::order::{EndReason, Order, OrderStatus, Side, TimeInForce};
-use bellwether_domain::ports::{Changes, DueWork};
+use bellwether_domain::ports::{Changes, Look};
 
 use crate::fixtures::{self, at};
 use crate::world::World;
@@ -76,37 +76,73 @@ pub async fn due_work_is_all_that_is_due_and_nothing_else(world: World) -> anyho
     orders.extend([expired.clone(), not_yet, ended, orphan.clone(), ended_orphan, plain]);
 
     let ids = |markets: &[Market]| -> Vec<MarketId> { markets.iter().map(|m| m.id).collect() };
-    let wanted = DueWork {
-        markets_to_close: sorted(ids(&to_close)),
-        orders_to_expire: vec![(expired.market, expired.id)],
-        proposals_to_decide: ids(&to_decide),
-        markets_to_settle: sorted([ids(&to_pay), ids(&still_open_orders)].concat()),
-        orders_of_deactivated: vec![(orphan.market, orphan.id)],
-    };
     let new_markets = [
         vec![live, settled],
-        to_close.into(),
+        to_close.to_vec(),
         later.into(),
-        to_decide.into(),
+        to_decide.to_vec(),
         undecided.into(),
-        to_pay.into(),
-        still_open_orders.into(),
+        to_pay.to_vec(),
+        still_open_orders.to_vec(),
     ]
     .concat();
     world.write(&Changes { new_markets, ..Changes::default() }).await?;
     world.write(&Changes { new_orders: orders, ..Changes::default() }).await?;
 
-    let found = world.queries.due_work(at(0)?, 100).await?;
-    let found = DueWork {
-        markets_to_close: sorted(found.markets_to_close),
-        orders_to_expire: sorted(found.orders_to_expire),
-        proposals_to_decide: sorted(found.proposals_to_decide),
-        markets_to_settle: sorted(found.markets_to_settle),
-        orders_of_deactivated: sorted(found.orders_of_deactivated),
-    };
-    ensure!(found == wanted, "{found:#?} where {wanted:#?} was right");
-    let one = world.queries.due_work(at(0)?, 1).await?;
-    ensure!(one.markets_to_close.len() == 1 && one.markets_to_settle.len() == 1, "with a limit of 1: {one:?}");
+    let (queries, now) = (&world.queries, at(0)?);
+    ensure!(sorted(queries.markets_to_close(now, 100).await?) == sorted(ids(&to_close)));
+    ensure!(queries.orders_to_expire(now, 100).await? == [(expired.market, expired.id)]);
+    ensure!(queries.proposals_to_decide(now, 100).await? == ids(&to_decide));
+    ensure!(sorted(queries.markets_to_pay(100).await?) == sorted(ids(&to_pay)));
+    let closed = queries.closed_with_orders(None, 100).await?;
+    ensure!(closed == Look { found: sorted(ids(&still_open_orders)), next: None }, "{closed:?}");
+    let deactivated = queries.deactivated_with_orders(None, 100).await?;
+    ensure!(deactivated == Look { found: vec![gone.id], next: None }, "{deactivated:?}");
+    ensure!(queries.markets_to_close(now, 1).await?.len() == 1 && queries.markets_to_pay(1).await?.len() == 1);
+    Ok(())
+}
+
+/// However many have nothing to be done, looks that go on where the last one ended come to the one that has, and then
+/// to the end.
+pub async fn looks_by_turns_miss_nothing(world: World) -> anyhow::Result<()> {
+    let creator = fixtures::trader(&world).await?;
+    let mut closed = Vec::new();
+    let mut gone = Vec::new();
+    for _ in 0..7 {
+        closed.push(due_market(&world, creator.id, MarketStatus::Closed, -10)?);
+        let mut user = fixtures::user(&world)?;
+        user.deactivate(at(0)?);
+        gone.push(user);
+    }
+    closed.sort_unstable_by_key(|market| market.id);
+    gone.sort_unstable_by_key(|user| user.id);
+    let mut live = due_market(&world, creator.id, MarketStatus::Open, 1000)?;
+    let left = closed.get_mut(4).context("a market")?;
+    let (market, user) = (left.id, gone.get(4).context("a user")?.id);
+    let orders = vec![
+        fixtures::order(&world, left, creator.id, (0, Side::Sell, 5, 1))?,
+        fixtures::order(&world, &mut live, user, (0, Side::Buy, 5, 1))?,
+    ];
+    closed.push(live);
+    world.write(&Changes { new_users: gone, new_markets: closed, ..Changes::default() }).await?;
+    world.write(&Changes { new_orders: orders, ..Changes::default() }).await?;
+
+    let (mut after, mut found) = (None, Vec::new());
+    for goes_on in [true, true, true, false] {
+        let look = world.queries.closed_with_orders(after, 2).await?;
+        ensure!(look.next.is_some() == goes_on, "{look:?} of markets");
+        after = look.next;
+        found.push(look.found);
+    }
+    ensure!(found == [vec![], vec![], vec![market], vec![]], "{found:?}");
+    let (mut after, mut found) = (None, Vec::new());
+    for goes_on in [true, true, true, false] {
+        let look = world.queries.deactivated_with_orders(after, 2).await?;
+        ensure!(look.next.is_some() == goes_on, "{look:?} of users");
+        after = look.next;
+        found.push(look.found);
+    }
+    ensure!(found == [vec![], vec![], vec![user], vec![]], "{found:?}");
     Ok(())
 }
 
@@ -122,7 +158,7 @@ pub async fn due_orders_come_in_batches(world: World) -> anyhow::Result<()> {
     world.write(&Changes { new_orders: orders.clone(), ..Changes::default() }).await?;
     let mut done: Vec<OrderId> = Vec::new();
     for batch in [3, 3, 1, 0] {
-        let due = world.queries.due_work(at(0)?, 3).await?.orders_to_expire;
+        let due = world.queries.orders_to_expire(at(0)?, 3).await?;
         ensure!(due.len() == batch, "{} orders are due where {batch} should be", due.len());
         let mut changed = Vec::new();
         for (_, id) in due {

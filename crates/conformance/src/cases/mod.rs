@@ -224,6 +224,7 @@ macro_rules! each_case {
             }
             due_work {
                 due_work_is_all_that_is_due_and_nothing_else,
+                looks_by_turns_miss_nothing,
                 due_orders_come_in_batches,
             }
             audit {

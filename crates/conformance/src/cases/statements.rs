@@ -378,7 +378,12 @@ const READS: [&str; 15] = [
     "candles",
     "positions of a user",
     "positions of a market",
-    "due_work",
+    "markets_to_close",
+    "orders_to_expire",
+    "proposals_to_decide",
+    "markets_to_pay",
+    "closed_with_orders",
+    "deactivated_with_orders",
     "chains",
     "accounts_after",
 ];
@@ -414,7 +419,12 @@ async fn read(world: &World, what: &str, loads: &Loads, place: &Place) -> anyhow
         "positions of a market" => {
             drop(queries.positions(&PositionFilter { user: None, market: Some(place.market) }, &page(limit)).await?)
         }
-        "due_work" => drop(queries.due_work(at(1_000_000)?, limit).await?),
+        "markets_to_close" => drop(queries.markets_to_close(at(1_000_000)?, limit).await?),
+        "orders_to_expire" => drop(queries.orders_to_expire(at(1_000_000)?, limit).await?),
+        "proposals_to_decide" => drop(queries.proposals_to_decide(at(1_000_000)?, limit).await?),
+        "markets_to_pay" => drop(queries.markets_to_pay(limit).await?),
+        "closed_with_orders" => drop(queries.closed_with_orders(None, limit).await?),
+        "deactivated_with_orders" => drop(queries.deactivated_with_orders(None, limit).await?),
         "chains" => drop(queries.chains(None, limit).await?),
         _ => drop(queries.accounts_after(None, limit).await?),
     }

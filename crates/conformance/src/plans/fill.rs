@@ -327,7 +327,7 @@ fn markets(sql: Dialect, rows: u64) -> Vec<String> {
         (
             "status",
             "CASE i % 10 WHEN 1 THEN 'halted' WHEN 2 THEN CASE i % 1000 WHEN 2 THEN 'proposed' ELSE 'open' END \
-             WHEN 3 THEN 'resolved' WHEN 4 THEN 'voided' WHEN 5 THEN 'resolved' ELSE 'open' END"
+             WHEN 3 THEN 'resolved' WHEN 4 THEN 'voided' WHEN 5 THEN 'resolved' WHEN 6 THEN 'closed' ELSE 'open' END"
                 .to_owned(),
         ),
         // In another order than they were opened in.

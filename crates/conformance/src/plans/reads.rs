@@ -379,7 +379,13 @@ impl Reads<'_> {
         self.ask("Queries.candles", || queries.candles(&request)).await?;
         let long = CandleRequest { limit: 20, ..request };
         self.ask("Queries.candles beyond the limit", || queries.candles(&long)).await?;
-        self.ask("Queries.due_work", || queries.due_work(to, 100)).await?;
+        self.ask("Queries.markets_to_close", || queries.markets_to_close(to, 100)).await?;
+        self.ask("Queries.orders_to_expire", || queries.orders_to_expire(to, 100)).await?;
+        self.ask("Queries.proposals_to_decide", || queries.proposals_to_decide(to, 100)).await?;
+        self.ask("Queries.markets_to_pay", || queries.markets_to_pay(100)).await?;
+        let (market, user) = (Some(places.market(500)), Some(places.user(500)));
+        self.ask("Queries.closed_with_orders", || queries.closed_with_orders(market, 1000)).await?;
+        self.ask("Queries.deactivated_with_orders", || queries.deactivated_with_orders(user, 1000)).await?;
         self.ask("Queries.statistics", || queries.statistics(places.user(3))).await?;
         let sorts = Self::each_way(&[
             (StandingSort::Profit, "profit", SortValue::Int(0)),

@@ -371,19 +371,25 @@ impl CandleRequest {
     }
 }
 
-/// Work that time has made due.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DueWork {
-    /// Markets that are open or halted past their closing time.
-    pub markets_to_close: Vec<MarketId>,
-    /// Good-till-date orders past their date, each with its market.
-    pub orders_to_expire: Vec<(MarketId, OrderId)>,
-    /// Proposals past their challenge window.
-    pub proposals_to_decide: Vec<MarketId>,
-    /// Markets that no longer trade but have open orders, or are decided but not settled.
-    pub markets_to_settle: Vec<MarketId>,
-    /// Open orders of users that were deactivated, each with its market.
-    pub orders_of_deactivated: Vec<(MarketId, OrderId)>,
+/// What a look at a bounded part of many things found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look<T> {
+    /// Those that were looked for, in id order.
+    pub found: Vec<T>,
+    /// After which the next look goes on; none where there was nothing left to look at, and it begins anew.
+    pub next: Option<T>,
+}
+
+impl<T: Copy> Look<T> {
+    /// A look at most at `limit` things: those that it came to, in id order, each with whether it is looked for.
+    #[must_use]
+    pub fn at(things: &[(T, bool)], limit: u32) -> Self {
+        let is_full = u32::try_from(things.len()).map_or(true, |count| count >= limit);
+        Self {
+            found: things.iter().filter(|(_, is_wanted)| *is_wanted).map(|(id, _)| *id).collect(),
+            next: things.last().filter(|_| is_full).map(|(id, _)| *id),
+        }
+    }
 }
 
 /// How a user has traded.
@@ -499,8 +505,19 @@ pub trait Queries: Send + Sync {
         page: &PageRequest<PositionSort>,
     ) -> Result<Page<PositionInMarket>, StoreError>;
 
-    /// Work that is due at `now`, at most `limit` of each sort.
-    async fn due_work(&self, now: Timestamp, limit: u32) -> Result<DueWork, StoreError>;
+    /// Markets that are open or halted past their closing time at `now`, at most `limit`.
+    async fn markets_to_close(&self, now: Timestamp, limit: u32) -> Result<Vec<MarketId>, StoreError>;
+    /// Good-till-date orders past their date at `now`, each with its market, at most `limit`.
+    async fn orders_to_expire(&self, now: Timestamp, limit: u32) -> Result<Vec<(MarketId, OrderId)>, StoreError>;
+    /// Markets whose proposals are past their challenge window at `now`, at most `limit`.
+    async fn proposals_to_decide(&self, now: Timestamp, limit: u32) -> Result<Vec<MarketId>, StoreError>;
+    /// Markets that are decided but not settled, at most `limit`.
+    async fn markets_to_pay(&self, limit: u32) -> Result<Vec<MarketId>, StoreError>;
+    /// Looks at the next `limit` markets in id order after that one that no longer trade and are not settled, for those
+    /// with open orders.
+    async fn closed_with_orders(&self, after: Option<MarketId>, limit: u32) -> Result<Look<MarketId>, StoreError>;
+    /// Looks at the next `limit` deactivated users in id order after that one, for those with open orders.
+    async fn deactivated_with_orders(&self, after: Option<UserId>, limit: u32) -> Result<Look<UserId>, StoreError>;
 
     /// A group of orders.
     async fn order_group(&self, id: OrderGroupId) -> Result<Option<OrderGroup>, StoreError>;

@@ -384,3 +384,13 @@ fn forgetful() -> MockCache {
     cache.expect_invalidate().returning(|_| Ok(()));
     cache
 }
+
+/// Nothing is due but what a test has said before.
+pub fn nothing_else_due(queries: &mut MockQueries) {
+    queries.expect_markets_to_close().returning(|_, _| Ok(Vec::new()));
+    queries.expect_orders_to_expire().returning(|_, _| Ok(Vec::new()));
+    queries.expect_proposals_to_decide().returning(|_, _| Ok(Vec::new()));
+    queries.expect_markets_to_pay().returning(|_| Ok(Vec::new()));
+    queries.expect_closed_with_orders().returning(|_, _| Ok(Look { found: Vec::new(), next: None }));
+    queries.expect_deactivated_with_orders().returning(|_, _| Ok(Look { found: Vec::new(), next: None }));
+}

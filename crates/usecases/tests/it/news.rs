@@ -2,13 +2,13 @@
 
 use bellwether_domain::event;
 use bellwether_domain::market::{MarketStatus, OutcomeId, Proposal, Weights};
-use bellwether_domain::ports::{DueWork, MockPasswordHasher, MockQueries, MockTokenSigner};
+use bellwether_domain::ports::{MockPasswordHasher, MockQueries, MockTokenSigner};
 use bellwether_domain::user::Role;
-use bellwether_usecases::settling::tick;
+use bellwether_usecases::settling::{Turns, tick};
 use bellwether_usecases::{Caller, markets, users};
 use jiff::SignedDuration;
 
-use crate::mocks::{Unit, context, context_with, market, market_id, now, store, user, user_id};
+use crate::mocks::{Unit, context, context_with, market, market_id, nothing_else_due, now, store, user, user_id};
 
 /// The kinds of the events of a write.
 fn kinds(changes: &bellwether_domain::ports::Changes) -> Vec<&'static str> {
@@ -49,11 +49,10 @@ async fn a_moderators_change_of_a_market_is_told_by_its_kind() {
 async fn what_time_does_to_a_market_is_told() {
     for (status, kind) in [(MarketStatus::Open, "market.closed"), (MarketStatus::Proposed, "market.resolved")] {
         let mut queries = MockQueries::new();
-        queries.expect_due_work().returning(move |_, _| {
-            let (id, is_open) = (market_id(1), status == MarketStatus::Open);
-            let (close, decide) = if is_open { (vec![id], Vec::new()) } else { (Vec::new(), vec![id]) };
-            Ok(DueWork { markets_to_close: close, proposals_to_decide: decide, ..DueWork::default() })
-        });
+        let due = |is_due: bool| move |_, _| Ok(if is_due { vec![market_id(1)] } else { Vec::new() });
+        queries.expect_markets_to_close().returning(due(status == MarketStatus::Open));
+        queries.expect_proposals_to_decide().returning(due(status == MarketStatus::Proposed));
+        nothing_else_due(&mut queries);
         let store = store(2, move |run| match run {
             0 => changes_market(status, kind),
             // Its settlement, of which there is nothing to do.
@@ -64,7 +63,7 @@ async fn what_time_does_to_a_market_is_told() {
             }
         });
         let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
-        tick(&ctx).await.unwrap();
+        tick(&ctx, &mut Turns::default()).await.unwrap();
     }
 }
 

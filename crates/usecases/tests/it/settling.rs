@@ -1,21 +1,23 @@
 //! What time makes due.
 
-use bellwether_domain::ids::{AccountId, MarketId};
+use bellwether_domain::ids::{AccountId, MarketId, UserId};
 use bellwether_domain::job::JobKind;
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::{Market, MarketStatus, OutcomeId, Resolution, Weights};
 use bellwether_domain::money::{Credits, Shares};
 use bellwether_domain::order::{EndReason, Order, OrderStatus};
-use bellwether_domain::ports::{Changes, DueWork, MockPasswordHasher, MockQueries, MockTokenSigner, Page, StoreError};
+use bellwether_domain::ports::{Changes, Look, MockPasswordHasher, MockQueries, MockTokenSigner, Page, StoreError};
 use bellwether_domain::position::Position;
 use bellwether_domain::score::Counting;
 use bellwether_domain::user::Role;
-use bellwether_usecases::settling::{settle_market, tick};
+use bellwether_usecases::settling::{Turns, settle_market, tick};
 use bellwether_usecases::users::deactivate_user;
 use bellwether_usecases::{Caller, Error};
 use jiff::SignedDuration;
 
-use crate::mocks::{Unit, account, context, context_with, market, market_id, now, store, user, user_id};
+use crate::mocks::{
+    Unit, account, context, context_with, market, market_id, nothing_else_due, now, store, user, user_id,
+};
 use crate::orders::resting;
 
 /// Five complete sets: user 1 has the YES shares, user 2 the NO shares.
@@ -98,14 +100,13 @@ async fn a_market_that_trades_is_not_settled() {
     assert!(settle_market(&ctx, market_id(1)).await.unwrap());
 }
 
-/// One market that cannot be closed does not keep the others open.
+/// One market that cannot be closed does not keep the others open, nor does a question that fails.
 #[tokio::test]
 async fn a_tick_does_everything_that_it_can_and_reports_the_first_failure() {
     let mut queries = MockQueries::new();
-    let due: Vec<MarketId> = vec![market_id(1), market_id(2)];
-    queries
-        .expect_due_work()
-        .returning(move |_, _| Ok(DueWork { markets_to_close: due.clone(), ..DueWork::default() }));
+    queries.expect_markets_to_close().returning(|_, _| Ok(vec![market_id(1), market_id(2)]));
+    queries.expect_orders_to_expire().returning(|_, _| Err(StoreError::Corrupt("too late to be the first".to_owned())));
+    nothing_else_due(&mut queries);
     let store = store(4, |run| {
         let mut unit = Unit::default();
         let mut row = market(u128::from(run) + 1, MarketStatus::Open);
@@ -131,7 +132,7 @@ async fn a_tick_does_everything_that_it_can_and_reports_the_first_failure() {
         }
     });
     let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
-    let error = tick(&ctx).await.unwrap_err();
+    let error = tick(&ctx, &mut Turns::default()).await.unwrap_err();
     assert!(matches!(error, Error::Store(StoreError::Unavailable(_))), "{error:?}");
     assert_eq!(AccountId::of_market(market_id(1)).0, market_id(1).0);
 }
@@ -143,12 +144,9 @@ fn expired(count: u128) -> Vec<Order> {
 }
 
 /// A unit that finds these orders in market 2 when it has locked it.
-fn unit_with(orders: Vec<Order>) -> Unit {
+fn unit_with(orders: Vec<Order>, status: MarketStatus) -> Unit {
     let mut unit = Unit::default();
-    unit.markets
-        .expect_lock()
-        .withf(|ids| ids == [market_id(2)])
-        .returning(|_| Ok(vec![market(2, MarketStatus::Open)]));
+    unit.markets.expect_lock().withf(|ids| ids == [market_id(2)]).returning(move |_| Ok(vec![market(2, status)]));
     unit.orders.expect_load().returning(move |_| Ok(orders.clone()));
     unit.accounts.expect_lock().returning(|_| {
         let mut account = account(2, 100_000);
@@ -163,11 +161,11 @@ fn unit_with(orders: Vec<Order>) -> Unit {
 #[tokio::test]
 async fn orders_expire_together_and_a_market_that_fails_keeps_no_other() {
     let mut queries = MockQueries::new();
-    queries.expect_due_work().returning(|_, _| {
+    queries.expect_orders_to_expire().returning(|_, _| {
         let due = expired(5).into_iter().map(|order| (order.market, order.id));
-        let orders_to_expire = [(market_id(1), resting(9, 60, 1).id)].into_iter().chain(due).collect();
-        Ok(DueWork { orders_to_expire, ..DueWork::default() })
+        Ok([(market_id(1), resting(9, 60, 1).id)].into_iter().chain(due).collect())
     });
+    nothing_else_due(&mut queries);
     let store = store(2, |run| {
         if run == 0 {
             let mut unit = Unit::default();
@@ -177,14 +175,14 @@ async fn orders_expire_together_and_a_market_that_fails_keeps_no_other() {
         let mut found = expired(5);
         found[0].end(OrderStatus::Filled, None, now());
         found[1].expires_at = Some(now() + SignedDuration::from_secs(1));
-        let mut unit = unit_with(found);
+        let mut unit = unit_with(found, MarketStatus::Open);
         let all_expired =
             |c: &Changes| c.orders.len() == 3 && c.orders.iter().all(|o| o.status == OrderStatus::Expired);
         unit.unit.expect_write().times(1).withf(all_expired).returning(|_| Ok(()));
         unit.commits()
     });
     let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
-    let error = tick(&ctx).await.unwrap_err();
+    let error = tick(&ctx, &mut Turns::default()).await.unwrap_err();
     assert!(matches!(error, Error::Store(StoreError::Unavailable(_))), "{error:?}");
 }
 
@@ -196,7 +194,7 @@ async fn a_request_ends_a_few_pages_of_the_orders_of_who_is_deleted() {
     queries.expect_orders().times(4).returning(move |_, _| Ok(page()));
     let store = store(5, |run| {
         if run > 0 {
-            let mut unit = unit_with(expired(100));
+            let mut unit = unit_with(expired(100), MarketStatus::Open);
             let all_ended = |c: &Changes| {
                 c.orders.len() == 100 && c.orders.iter().all(|o| o.end_reason == Some(EndReason::UserDeactivated))
             };
@@ -213,4 +211,95 @@ async fn a_request_ends_a_few_pages_of_the_orders_of_who_is_deleted() {
     });
     let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
     deactivate_user(&ctx, Caller::signed_in(user_id(2), Role::User), user_id(2), None).await.unwrap();
+}
+
+/// A unit that finds market 7 as it is, with nothing open.
+fn unit_of_closed() -> Unit {
+    let mut unit = Unit::default();
+    unit.markets
+        .expect_lock()
+        .withf(|ids| ids == [market_id(7)])
+        .returning(|_| Ok(vec![market(7, MarketStatus::Closed)]));
+    unit.orders.expect_open_in_market().returning(|_, _| Ok(Vec::new()));
+    unit.rolls_back()
+}
+
+/// Each look goes on where the one before it ended, and begins anew at the end; one that fails is repeated, and keeps nothing
+/// else from being done.
+#[tokio::test]
+async fn ticks_look_at_closed_markets_and_deactivated_users_by_turns() {
+    let mut queries = MockQueries::new();
+    let look = |found: &[u128], next: Option<u128>| Look {
+        found: found.iter().map(|n| market_id(*n)).collect(),
+        next: next.map(market_id),
+    };
+    for (after, answer) in [
+        (None, Ok(look(&[], Some(5)))),
+        (Some(5), Err(StoreError::Unavailable("too slow".into()))),
+        (Some(5), Ok(look(&[7], None))),
+        (None, Ok(look(&[], None))),
+    ] {
+        let is_meant = move |asked: &Option<MarketId>, _: &u32| *asked == after.map(market_id);
+        queries.expect_closed_with_orders().withf(is_meant).times(1).return_once(|_, _| answer);
+    }
+    for (after, next) in [(None, Some(3)), (Some(3), Some(6)), (Some(6), None), (None, None)] {
+        let is_meant = move |asked: &Option<UserId>, _: &u32| *asked == after.map(user_id);
+        let look = Look { found: Vec::new(), next: next.map(user_id) };
+        queries.expect_deactivated_with_orders().withf(is_meant).times(1).return_once(|_, _| Ok(look));
+    }
+    nothing_else_due(&mut queries);
+    let store = store(1, |_| unit_of_closed());
+    let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
+    let mut turns = Turns::default();
+    for settled in [Some(0), None, Some(1), Some(0)] {
+        let ticked = tick(&ctx, &mut turns).await;
+        assert_eq!(ticked.ok().map(|ticked| ticked.settled), settled);
+    }
+}
+
+/// Where a look finds more than a tick does, the next one comes to the rest.
+#[tokio::test]
+async fn what_a_look_finds_beyond_a_ticks_work_is_found_again() {
+    let mut queries = MockQueries::new();
+    let found: Vec<MarketId> = (1..=150).map(market_id).collect();
+    queries.expect_closed_with_orders().times(2).returning(move |after, _| {
+        let left = found.iter().copied().filter(|id| after.is_none_or(|after| *id > after)).collect();
+        Ok(Look { found: left, next: None })
+    });
+    nothing_else_due(&mut queries);
+    let gone = |_| {
+        let mut unit = Unit::default();
+        unit.markets.expect_lock().returning(|_| Ok(Vec::new()));
+        unit.rolls_back()
+    };
+    let ctx = context_with(store(150, gone), queries, MockPasswordHasher::new(), MockTokenSigner::new());
+    let mut turns = Turns::default();
+    for settled in [100, 50] {
+        assert_eq!(tick(&ctx, &mut turns).await.unwrap().settled, settled);
+    }
+}
+
+/// A closed market with more open orders than one tick ends is gone on with at the next, wherever the looks are.
+#[tokio::test]
+async fn what_a_tick_did_not_finish_the_next_one_goes_on_with() {
+    let mut queries = MockQueries::new();
+    queries.expect_closed_with_orders().times(1).returning(|_, _| Ok(Look { found: vec![market_id(2)], next: None }));
+    nothing_else_due(&mut queries);
+    let store = store(5, |run| {
+        if run == 4 {
+            let mut unit = unit_with(Vec::new(), MarketStatus::Closed);
+            unit.orders.expect_open_in_market().returning(|_, _| Ok(Vec::new()));
+            return unit.rolls_back();
+        }
+        let mut unit = unit_with(Vec::new(), MarketStatus::Closed);
+        unit.orders.expect_open_in_market().returning(|_, _| Ok(expired(2)));
+        unit.unit.expect_write().times(1).withf(|c| c.orders.len() == 2).returning(|_| Ok(()));
+        unit.commits()
+    });
+    let ctx = context_with(store, queries, MockPasswordHasher::new(), MockTokenSigner::new());
+    let mut turns = Turns::default();
+    for (settled, more) in [(0, true), (1, false)] {
+        let ticked = tick(&ctx, &mut turns).await.unwrap();
+        assert_eq!((ticked.settled, ticked.more), (settled, more));
+    }
 }

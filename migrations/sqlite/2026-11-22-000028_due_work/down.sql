@@ -1,0 +1,2 @@
+DROP INDEX users_deactivated;
+DROP INDEX markets_to_pay;
