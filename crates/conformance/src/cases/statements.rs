@@ -365,7 +365,7 @@ fn page<K>(limit: u32) -> PageRequest<K> {
     PageRequest { sort: Vec::new(), start: Start::First, limit }
 }
 
-const READS: [&str; 15] = [
+const READS: [&str; 20] = [
     "users",
     "users_by_ids",
     "transfers",

@@ -16,7 +16,7 @@ use crate::api_keys::{self, NewKey};
 use crate::idempotency::answered_before;
 use crate::markets::{self, OpenMarket, Opened};
 use crate::webhooks::{self, NewWebhook};
-use crate::{Answered, Caller, Context, Error, Keyed, bots, users};
+use crate::{Answered, Caller, Context, Error, Keyed, bots};
 
 /// [`api_keys::create`], counted.
 pub async fn create_api_key(ctx: &Context, caller: Caller, wanted: NewKey) -> Result<(ApiKey, OpaqueToken), Error> {
@@ -79,9 +79,7 @@ async fn counted<T>(
 async fn reserve(ctx: &Context, caller: Caller) -> Result<Reserved, Error> {
     let mut claims = Vec::new();
     if caller.role != Role::Admin {
-        // Bots act by API keys alone.
-        let owner = if caller.key.is_some() { users::get_user(ctx, caller.user).await?.owner } else { None };
-        let person = subject_of(owner.unwrap_or(caller.user));
+        let person = subject_of(caller.person());
         claims.push(Claim::new(ctx.policy.limits.made, &person, Counts::Succeeded));
     }
     ctx.limiter.reserve(&*ctx.clock, &claims).await

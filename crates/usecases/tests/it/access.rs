@@ -73,7 +73,7 @@ async fn ctx(store: MockStore) -> Context {
         key: key(1, user_id(1), &[Scope::Admin]),
         role: Role::User,
         status: UserStatus::Active,
-        owner_status: None,
+        owner: None,
     };
     queries.expect_api_key().times(1).returning(move |_| Ok(Some(found.clone())));
     let mut hasher = MockPasswordHasher::new();

@@ -289,7 +289,7 @@ async fn a_key_is_told_the_same_of_anothers_order_as_of_none() {
         Command::Cancel { order: own_id, user },
     ];
     let key = Some(key(1, user_id(1), &[]).id);
-    let answered = Trading::new(ctx).submit(Request { commands, keyed: None, key }).await.unwrap();
+    let answered = Trading::new(ctx).submit(Request { commands, keyed: None, key, person: user }).await.unwrap();
     let Answered::Fresh(outcomes) = answered else { panic!("nothing was kept") };
     let refusals: Vec<Refusal> = outcomes.into_iter().filter_map(Result::err).collect();
     let not_found = Refusal::OrderNotFound;

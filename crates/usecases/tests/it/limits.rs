@@ -430,7 +430,10 @@ async fn what_stays_is_counted_together_for_a_person_and_its_bots() {
     assert_eq!(name_of(&create_bot(&ctx, ann, name(), None).await), "done");
     let scopes = Scope::ALL.into_iter().collect();
     let id = ApiKeyId(Uuid::from_u128(1));
-    let robo = Caller { key: Some(CallerKey { id, scopes, is_limited: false }), ..caller(2, Role::User) };
+    let robo = Caller {
+        key: Some(CallerKey { id, scopes, is_limited: false, owner: Some(ann.user) }),
+        ..caller(2, Role::User)
+    };
     assert_eq!(name_of(&open_market(&ctx, robo, market(), None).await), "done");
     assert_eq!(name_of(&open_market(&ctx, robo, market(), None).await), "made");
     assert_eq!(name_of(&create_bot(&ctx, ann, name(), None).await), "made");
