@@ -197,10 +197,10 @@ impl Cache for RedisCache {
 
     async fn put(&self, lease: Lease, value: Cached, ttl: Duration) {
         let key = lease.key();
-        let ttl = ttl.mul_f64(rand::random_range(0.9..=1.0));
-        let longest = millis(self.longest_life.unwrap_or_default());
-        let args =
-            vec![token_text(lease.token()).into(), encode(key, &value).into(), millis(ttl), millis(LEASE), longest];
+        // Both, since whichever is shorter counts.
+        let jitter = rand::random_range(0.9..=1.0);
+        let [ttl, longest] = [ttl, self.longest_life.unwrap_or_default()].map(|life| millis(life.mul_f64(jitter)));
+        let args = vec![token_text(lease.token()).into(), encode(key, &value).into(), ttl, millis(LEASE), longest];
         let answer = self.link.try_run(&self.put, self.keys(key).to_vec(), args).await;
         self.see_to(&lease, answer);
     }

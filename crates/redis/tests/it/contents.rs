@@ -96,6 +96,23 @@ async fn a_lease_that_is_not_ours_does_not_stand_in_the_way_for_ever() {
     }
 }
 
+/// Else all that was loaded when a server came up would end at the same moment, again and again.
+#[tokio::test]
+async fn what_lives_no_longer_than_it_may_does_not_all_end_together() {
+    let Some((options, client)) = subject().await else { return };
+    let link = connected(options.clone()).await.expect("a link");
+    let cache = RedisCache::new(link).with_longest_life(Duration::from_secs(50));
+    let mut lives = Vec::new();
+    for number in 0..32 {
+        let key = CacheKey::new(CacheKind::Market, &number);
+        fill(&cache, &key, "value").await;
+        let name = format!("{}:c:{{market:{number}}}", options.prefix);
+        lives.push(client.pttl::<i64, _>(name).await.expect("the server answers"));
+    }
+    assert!(lives.iter().all(|life| (1..=50_000).contains(life)), "{lives:?}");
+    assert!(lives.iter().any(|life| *life < 49_000), "{lives:?}");
+}
+
 /// As after the clock of Redis was set back: what should have ended stands for as much longer.
 #[tokio::test]
 async fn what_has_longer_to_live_than_it_was_given_is_not_shown_and_not_waited_for() {
