@@ -107,7 +107,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "resolver_may_hold",
         "true",
-        "`false` keeps whoever holds shares in a market, in person or by a bot, from naming or deciding its outcome",
+        "`false` keeps whoever holds shares in a market, in person, by a bot or by the market maker that it endowed, from naming or deciding its outcome",
     ),
     setting(
         "resolve_alone_up_to",

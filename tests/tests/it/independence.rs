@@ -47,6 +47,15 @@ async fn who_holds_shares_neither_names_nor_decides_the_outcome() {
         let other = api.open_market(&eve, json!({})).await;
         trade(api, &other, &ann, &bob, 10).await;
         api.resolve(&other, &eve, "NO").await;
+
+        // What the market maker has left comes back to her who endowed it, and that depends on the outcome.
+        let market = api.open_market(&eve, json!({ "liquidity": { "subsidy": "50" } })).await;
+        api.post("/orders", &bob, limit(&market, "YES", "buy", "0.60", 10)).await.expect(201);
+        lead(api, &market, &eve, "close", json!({})).await.expect(200);
+        let no = json!({ "outcome": "NO" });
+        lead(api, &market, &eve, "resolve", no.clone()).await.refused(403, "RESOLVER_HOLDS_POSITION");
+        lead(api, &market, server.admin().await, "resolve", no).await.expect(200);
+        api.settled(&market).await;
     })
     .await;
 }

@@ -13,7 +13,8 @@ use crate::{Caller, Error};
 /// The house's rules on who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Independence {
-    /// Whether who names or decides an outcome may hold shares in the market, in person or by a bot.
+    /// Whether who names or decides an outcome may hold shares in the market, in person, by a bot or by the market maker that it
+    /// endowed.
     pub may_hold: bool,
     /// Up to which volume who opened a market, or named its outcome, in person or by a bot, may decide it without
     /// anybody else; none for any.
@@ -50,7 +51,7 @@ impl Independence {
             return Ok(());
         }
         let person = person_behind(unit, caller.user).await?;
-        if !self.may_hold && holds_shares(unit, person, market.id).await? {
+        if !self.may_hold && holds_shares(unit, person, market).await? {
             return Err(Refusal::ResolverHoldsPosition.into());
         }
         if let Some(limit) = exceeded
@@ -69,10 +70,17 @@ async fn person_behind(unit: &mut dyn UnitOfWork, user: UserId) -> Result<UserId
 }
 
 /// Whether a person has shares of a market, or one of its bots has. From a bot that was deleted nobody gains anything.
-async fn holds_shares(unit: &mut dyn UnitOfWork, person: UserId, market: MarketId) -> Result<bool, StoreError> {
+/// What the market maker has is its funder's in the end.
+async fn holds_shares(unit: &mut dyn UnitOfWork, person: UserId, market: &Market) -> Result<bool, StoreError> {
     let bots = unit.users().lock_bots_of(person).await?;
-    let users = bots.iter().map(|bot| bot.id).chain([person]);
-    let pairs: Vec<(UserId, MarketId)> = users.map(|user| (user, market)).collect();
+    let users: Vec<UserId> = bots.iter().map(|bot| bot.id).chain([person]).collect();
+    let makers = market.maker.iter().filter(|maker| users.contains(&maker.funder));
+    let mut kept =
+        makers.flat_map(|maker| (0..market.outcomes.len()).filter_map(|outcome| maker.lmsr.holdings(outcome)));
+    if kept.any(|shares| shares > 0) {
+        return Ok(true);
+    }
+    let pairs: Vec<(UserId, MarketId)> = users.into_iter().map(|user| (user, market.id)).collect();
     let positions = unit.positions().load(&pairs).await?;
     Ok(positions.iter().flat_map(|position| &position.holdings).any(|h| h.quantity > Shares::ZERO))
 }
