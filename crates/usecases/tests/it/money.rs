@@ -152,7 +152,7 @@ async fn a_user_with_very_many_payments_waiting_is_turned_away_and_nobody_else()
     }
     // One is executed, and so many wait.
     assert_eq!(turned_away, 300 - 257);
-    let other = Pay { from: user_id(3), ..request(1) };
+    let other = Pay { from: user_id(3), person: user_id(3), ..request(1) };
     let mut other = Box::pin(payments.pay(other, None));
     assert!(futures_util::FutureExt::now_or_never(&mut other).is_none(), "another user waits as usual");
 }
