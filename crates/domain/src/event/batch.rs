@@ -69,6 +69,12 @@ impl EventBatch {
         self.position.saturating_mul(EVENTS_PER_BATCH)
     }
 
+    /// The last sequence that an event of the batch at that position can have.
+    #[must_use]
+    pub const fn last_sequence_of(position: i64) -> i64 {
+        position.saturating_mul(EVENTS_PER_BATCH).saturating_add(EVENTS_PER_BATCH - 1)
+    }
+
     /// The position of the batch that the event of that sequence is in.
     #[must_use]
     pub const fn position_of(sequence: i64) -> i64 {

@@ -94,6 +94,23 @@ impl Adapters {
         }
     }
 
+    /// Connected to the server, and waiting for its answers for longer than it stops.
+    async fn patient(server: &OwnServer) -> Self {
+        let mut options = server.options();
+        options.timeout = PATIENT;
+        Self::connected(options).await
+    }
+
+    /// Asks for what nobody has put until it is given the lease. Somebody else's would stand for three seconds, of which each
+    /// waits for half a second in vain.
+    async fn is_soon_given_the_lease_of(&self, key: &CacheKey) {
+        let mut in_vain = 0;
+        while self.cache.get(key).await == Lookup::Miss(None) {
+            in_vain += 1;
+        }
+        assert!(in_vain <= 2, "{in_vain} readers waited in vain");
+    }
+
     /// When everything is connected.
     async fn connected(options: RedisOptions) -> Self {
         let adapters = Self::open(options);
@@ -270,9 +287,7 @@ async fn one_that_lets_nobody_in_is_done_without_until_it_does() {
 async fn a_lease_that_nobody_heard_of_is_in_nobodys_way() {
     let Some(server) = OwnServer::start(&[]) else { return };
     let adapters = Adapters::connected(server.options()).await;
-    let mut options = server.options();
-    options.timeout = PATIENT;
-    let next = Adapters::connected(options).await;
+    let next = Adapters::patient(&server).await;
     // So that Redis knows the script, and is not asked twice.
     fill(&next.cache, &market("another"), "value").await;
     for round in 0..4 {
@@ -285,12 +300,7 @@ async fn a_lease_that_nobody_heard_of_is_in_nobodys_way() {
             assert_eq!(found, Lookup::Miss(None));
         }
         server.go_on();
-        // Each waits for half a second in vain, or else is given the lease: it would stand for three.
-        let mut in_vain = 0;
-        while next.cache.get(&key).await == Lookup::Miss(None) {
-            in_vain += 1;
-        }
-        assert!(in_vain <= 2, "{in_vain} readers waited in vain");
+        next.is_soon_given_the_lease_of(&key).await;
     }
 }
 
@@ -299,9 +309,7 @@ async fn a_lease_that_nobody_heard_of_is_in_nobodys_way() {
 async fn a_lease_that_could_not_be_given_back_is_in_nobodys_way() {
     let Some(server) = OwnServer::start(&[]) else { return };
     let adapters = Adapters::connected(server.options()).await;
-    let mut options = server.options();
-    options.timeout = PATIENT;
-    let next = Adapters::connected(options).await;
+    let next = Adapters::patient(&server).await;
     fill(&next.cache, &market("another"), "value").await;
     for is_put in [true, false] {
         adapters.recover().await;
@@ -322,11 +330,7 @@ async fn a_lease_that_could_not_be_given_back_is_in_nobodys_way() {
             false => adapters.cache.release(lease).await,
         }
         server.go_on();
-        let mut in_vain = 0;
-        while next.cache.get(&key).await == Lookup::Miss(None) {
-            in_vain += 1;
-        }
-        assert!(in_vain <= 2, "{in_vain} readers waited in vain");
+        next.is_soon_given_the_lease_of(&key).await;
     }
 }
 
@@ -406,9 +410,7 @@ async fn while_it_is_away_limits_are_kept_in_the_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_it_is_full_what_is_there_is_read_and_the_rest_is_done_without() {
     let Some(server) = OwnServer::start(&[]) else { return };
-    let mut options = server.options();
-    options.timeout = PATIENT;
-    let adapters = Adapters::connected(options).await;
+    let adapters = Adapters::patient(&server).await;
     fill(&adapters.cache, &market("early"), "early").await;
     let Lookup::Miss(Some(lease)) = adapters.cache.get(&market("late")).await else { unreachable!("nobody put it") };
     server.set("maxmemory", "1").await;

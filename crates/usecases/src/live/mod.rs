@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bellwether_domain::event::{EVENTS_PER_BATCH, Event, EventBatch, Recorded};
+use bellwether_domain::event::{Event, EventBatch, Recorded};
 use bellwether_domain::ids::{ApiKeyId, MarketId, SessionId, UserId};
 use bellwether_domain::ports::{Span, StoreError};
 use bellwether_domain::refusal::Refusal;
@@ -315,7 +315,7 @@ impl Live {
             let batches = self.ctx.outbox.after(position, READ_AT_ONCE).await?;
             let Some(last) = batches.last() else { break };
             position = last.position;
-            looked_at = last_sequence_of(position);
+            looked_at = EventBatch::last_sequence_of(position);
             for batch in &batches {
                 for recorded in read(batch)?.iter().filter(|recorded| recorded.sequence > asked) {
                     let message = message_for(topics, recorded);
@@ -336,7 +336,7 @@ impl Live {
 
     /// Whether everything after that batch is among the last events.
     fn has_at_hand(&self, position: i64) -> bool {
-        self.lock().has_all_after(last_sequence_of(position))
+        self.lock().has_all_after(EventBatch::last_sequence_of(position))
     }
 
     /// Waits until the outbox may be read for one who comes back: not for long, then it is asked to come later.
@@ -430,7 +430,7 @@ impl Live {
         let newest = self.ctx.outbox.span().await?.map(|span| span.newest);
         let mut state = self.lock();
         (state.is_running, state.position) = (true, newest.unwrap_or_default());
-        state.forgotten = newest.map_or(0, last_sequence_of);
+        state.forgotten = newest.map_or(0, EventBatch::last_sequence_of);
         state.recent.clear();
         state.books.clear();
         tokio::spawn(self.clone().run());
@@ -524,7 +524,7 @@ impl Live {
 impl State {
     /// Everything up to that sequence was told.
     fn told(&self) -> i64 {
-        last_sequence_of(self.position)
+        EventBatch::last_sequence_of(self.position)
     }
 
     /// Whether all that was told after that sequence is at hand.
@@ -631,11 +631,6 @@ impl State {
     }
 }
 
-/// The last sequence that an event of the batch at that position can have.
-const fn last_sequence_of(position: i64) -> i64 {
-    position.saturating_mul(EVENTS_PER_BATCH).saturating_add(EVENTS_PER_BATCH - 1)
-}
-
 fn bytes_of(messages: &[Arc<Message>]) -> usize {
     messages.iter().map(|message| message.json.len()).sum()
 }
@@ -655,7 +650,7 @@ fn what_to_reload(topics: &Topics) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use bellwether_domain::event::BalanceData;
+    use bellwether_domain::event::{BalanceData, EVENTS_PER_BATCH};
     use bellwether_domain::money::Credits;
     use uuid::Uuid;
 

@@ -50,7 +50,7 @@ impl Independence {
         if self.may_hold && exceeded.is_none() {
             return Ok(());
         }
-        let person = person_behind(unit, caller.user).await?;
+        let person = caller.person();
         if !self.may_hold && holds_shares(unit, person, market).await? {
             return Err(Refusal::ResolverHoldsPosition.into());
         }
@@ -61,12 +61,6 @@ impl Independence {
         }
         Ok(())
     }
-}
-
-/// Who acts when a user does: its owner where it is a bot.
-async fn person_behind(unit: &mut dyn UnitOfWork, user: UserId) -> Result<UserId, StoreError> {
-    let found = unit.users().load(&[user]).await?.pop();
-    Ok(found.and_then(|found| found.owner).unwrap_or(user))
 }
 
 /// Whether a person has shares of a market, or one of its bots has. From a bot that was deleted nobody gains anything.
