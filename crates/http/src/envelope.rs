@@ -12,6 +12,7 @@ use bellwether_domain::ports::KeptAnswer;
 use bellwether_usecases::Rendered;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::etag::Etag;
@@ -149,6 +150,11 @@ impl Reply {
         Self { caching: Caching::Revalidate, ..self }
     }
 
+    /// For who asks alone: on its way nobody may keep it.
+    pub(crate) fn private(self) -> Self {
+        Self { caching: Caching::NoStore, ..self }
+    }
+
     /// Without the envelope: what it is, a standard says.
     pub(crate) fn bare(self) -> Self {
         Self { is_bare: true, ..self }
@@ -157,6 +163,11 @@ impl Reply {
     /// In a shape that is deprecated; there is another at that path.
     pub(crate) fn superseded_by(self, path: String) -> Self {
         Self { successor: Some(path), ..self }
+    }
+
+    /// What a type takes of its data.
+    pub(crate) fn read_data<T: DeserializeOwned>(&self) -> Result<T, Fault> {
+        serde_json::from_str(self.data.as_deref().unwrap_or_default()).map_err(Fault::internal)
     }
 
     /// The tag as the client sent it, where the client has this very answer already.

@@ -6,9 +6,11 @@ use bellwether_domain::ports::{CommonPasswords, UserFilter, UserSort};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::text::Lines;
 use bellwether_domain::user::{Role, User, UserStatus};
+use bellwether_usecases::caching::user_key;
 use bellwether_usecases::limits;
 use bellwether_usecases::users::{self, UserPatch};
-use bellwether_usecases::{Caller, Error};
+use bellwether_usecases::{Caller, Context, Error};
+use serde::Deserialize;
 
 use crate::call::Call;
 use crate::envelope::Reply;
@@ -16,6 +18,7 @@ use crate::faults::{Detail, Fault};
 use crate::fields::{Fields, Node, Place, read};
 use crate::idempotency::reply;
 use crate::paging::Wanted;
+use crate::remembered::{Answer, remembered};
 use crate::wire::user::{FIELDS, UserWire, UserWire2, fields_2, render_new_user};
 use crate::wire::user_body;
 use crate::wire::view::View;
@@ -72,8 +75,42 @@ pub(crate) fn filter(query: &Fields<'_>) -> Option<UserFilter> {
 pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let view = call.query(|query| View::read(query, FIELDS, &[]))?;
-    let user = load_shown(&call, caller).await?;
-    Ok(answer(caller, &user, &view)?.superseded_by(format!("/api/v2/users/{}", user.id)))
+    let id = call.user_id(caller)?;
+    let reply = match as_others_see(&call, caller, id, &view).await? {
+        Some(reply) => reply,
+        None => answer(caller, &load_shown(&call, caller).await?, &view)?,
+    };
+    Ok(reply.superseded_by(format!("/api/v2/users/{id}")))
+}
+
+/// What is remembered of a user; none for whom it is not, since more is shown to them.
+async fn as_others_see(call: &Call, caller: Caller, id: UserId, view: &View) -> Result<Option<Reply>, Fault> {
+    if !view.is_plain() || caller.may(Permission::ReadUser, id == caller.user) {
+        return Ok(None);
+    }
+    let reply = remembered(call, user_key(id), |ctx| plain(ctx, id)).await?;
+    let reply = reply.ok_or(Refusal::UserNotFound)?.private();
+    let OwnerWire { owner_id } = reply.read_data()?;
+    Ok(Some(reply).filter(|_| owner_id != Some(caller.user)))
+}
+
+/// Of what is remembered of a user, whose bot it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnerWire {
+    owner_id: Option<UserId>,
+}
+
+/// A user as others see it.
+async fn plain(ctx: Context, id: UserId) -> Result<Option<Answer>, Fault> {
+    let user = ctx.queries.user(id).await?.filter(|user| is_shown(user, &ctx));
+    let answer = |user: &User| Ok(Answer::of(user.version, View::default().show(&UserWire::public(user))?));
+    user.as_ref().map(answer).transpose()
+}
+
+/// Whether others may know of a user: else a sign-up that did something could be told from one that was answered as if it did.
+fn is_shown(user: &User, ctx: &Context) -> bool {
+    user.email_verified || user.owner.is_some() || !ctx.policy.conceal_existing_accounts
 }
 
 /// `GET /users/{id}` of version 2: with how the user has traded.
@@ -92,9 +129,7 @@ pub(crate) async fn show_2(call: Call) -> Result<Reply, Fault> {
 async fn load_shown(call: &Call, caller: Caller) -> Result<User, Fault> {
     let id = call.user_id(caller)?;
     let user = load(call, id).await?;
-    let is_shown = user.email_verified || user.owner.is_some() || !call.app().ctx().policy.conceal_existing_accounts;
-    if !is_shown && !caller.may(Permission::ReadUser, id == caller.user) {
-        // Else a sign-up that did something could be told from one that was answered as if it did.
+    if !is_shown(&user, call.app().ctx()) && !caller.may(Permission::ReadUser, id == caller.user) {
         return Err(Refusal::UserNotFound.into());
     }
     Ok(user)

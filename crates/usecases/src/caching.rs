@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bellwether_domain::ids::MarketId;
+use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, Cache, CacheKey, CacheKind, CacheUnreachable, CancelSwitches, Changes, Decided,
@@ -74,6 +74,12 @@ pub fn leaderboard_key(by: StandingSort) -> CacheKey {
         StandingSort::Brier => "brier",
     };
     CacheKey::new(CacheKind::Leaderboard, by)
+}
+
+/// What is cached of a user: what everybody may see, by its id. Whatever changes the user ends it.
+#[must_use]
+pub fn user_key(id: UserId) -> CacheKey {
+    CacheKey::new(CacheKind::User, &id)
 }
 
 /// A store whose commits end what is cached of what they changed.

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use bellwether_domain::event::Event;
-use bellwether_domain::ids::MarketId;
+use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::MarketStatus;
 use bellwether_domain::order::Order;
 use bellwether_domain::ports::{CacheKey, Changes, StandingSort};
 
-use crate::caching::{FRONT_ORDERS, book_key, front_page_key, leaderboard_key, market_key};
+use crate::caching::{FRONT_ORDERS, book_key, front_page_key, leaderboard_key, market_key, user_key};
 
 /// Entries that go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ pub(crate) enum Stale {
     FrontPages,
     /// The leaderboards.
     Leaderboards,
+    /// What everybody sees of a user.
+    User(UserId),
 }
 
 impl Stale {
@@ -31,6 +33,7 @@ impl Stale {
                 Self::Market(id) => keys.extend([market_key(*id), book_key(*id)]),
                 Self::FrontPages => keys.extend(front_page_keys()),
                 Self::Leaderboards => keys.extend([StandingSort::Profit, StandingSort::Brier].map(leaderboard_key)),
+                Self::User(id) => keys.push(user_key(*id)),
             }
         }
         keys
@@ -45,14 +48,15 @@ impl Stale {
         let markets = markets.chain(orders).chain(changes.deleted_markets.iter().copied()).map(Self::Market);
         let ranks = !changes.scores.is_empty() || !changes.users.is_empty();
         let lists = is_shown_in_lists.then_some(Self::FrontPages);
-        markets.chain(lists).chain(ranks.then_some(Self::Leaderboards)).collect()
+        let users = changes.new_users.iter().chain(&changes.users).map(|user| Self::User(user.id));
+        markets.chain(lists).chain(ranks.then_some(Self::Leaderboards)).chain(users).collect()
     }
 
     /// What had become stale when this happened, of what events tell: a market that was counted for the leaderboards
     /// is none.
     pub(crate) fn of_event(event: &Event) -> BTreeSet<Self> {
         let market = event.market().map(Self::Market);
-        let other = match event {
+        let others = match event {
             Event::MarketOpened(_)
             | Event::MarketUpdated(_)
             | Event::MarketHalted(_)
@@ -63,8 +67,9 @@ impl Stale {
             | Event::MarketResolved(_)
             | Event::MarketVoided(_)
             | Event::MarketPaid(_)
-            | Event::MarketDeleted(_) => Some(Self::FrontPages),
-            Event::UserUpdated(_) => Some(Self::Leaderboards),
+            | Event::MarketDeleted(_) => vec![Self::FrontPages],
+            Event::UserCreated(user) => vec![Self::User(user.user_id)],
+            Event::UserUpdated(user) => vec![Self::Leaderboards, Self::User(user.user_id)],
             // Trading shows in its market alone.
             Event::OrderAccepted(_)
             | Event::OrderAmended(_)
@@ -72,16 +77,15 @@ impl Stale {
             | Event::OrderCancelled(_)
             | Event::OrderExpired(_)
             | Event::TradeExecuted(_)
-            | Event::BookChanged(_) => None,
+            | Event::BookChanged(_) => Vec::new(),
             // What is somebody's own is not cached.
-            Event::UserCreated(_)
-            | Event::SessionEnded(_)
+            Event::SessionEnded(_)
             | Event::KeyRevoked(_)
             | Event::TransferExecuted(_)
             | Event::BalanceChanged(_)
             | Event::PositionChanged(_) => return BTreeSet::new(),
         };
-        market.into_iter().chain(other).collect()
+        market.into_iter().chain(others).collect()
     }
 }
 

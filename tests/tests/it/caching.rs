@@ -1,4 +1,4 @@
-//! What is remembered of markets and books is never what was before a write that was acknowledged.
+//! What is remembered of markets, books and users is never what was before a write that was acknowledged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,6 +130,48 @@ async fn nobody_is_shown_what_another_asked_for() {
             let answers = [api.get(path, &ann).await.expect(200), api.get(path, &bob).await.expect(200)];
             assert!(answers.iter().all(|answer| answer.header("cache-control") == "no-store"), "{path}");
             assert!(!answers[1].text.contains(&ann.id) && !answers[1].text.contains(&ann.email), "{path}");
+        }
+    })
+    .await;
+}
+
+/// Threats 41 and 43.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_see_of_a_user_is_as_it_is_now_and_no_more_than_they_may_see() {
+    on_each_store(|server| async move {
+        let (api, admin) = (server.api(), server.admin().await);
+        let (ann, bob) = (api.sign_up("Ann").await, api.sign_up("Bob").await);
+        let bot = api.post("/users/me/bots", &ann, json!({ "displayName": "Robo" })).await.expect(201).text("/id");
+        let (path, path_of_bot) = (format!("/users/{}", ann.id), format!("/users/{bot}"));
+        for round in 0..10 {
+            let name = format!("Ann {round}");
+            let change = api.request("PATCH", &path).by(&ann).header("If-Match", "*");
+            let changed = change.json(&json!({ "displayName": name })).send().await.expect(200);
+            for reader in [&bob, admin, &ann, &bob] {
+                let seen = api.get(&path, reader).await.expect(200);
+                assert_eq!(
+                    (seen.text("/displayName"), &seen.data()["version"]),
+                    (name.clone(), &changed.data()["version"])
+                );
+                assert_eq!(seen.data().get("email").is_some(), reader.id != bob.id, "{}", seen.text);
+                assert_eq!(seen.header("cache-control"), "no-store");
+                assert_eq!(seen.header("etag") == changed.header("etag"), reader.id != bob.id);
+            }
+            let tag = api.get(&path, &bob).await.header("etag").to_owned();
+            let again = api.request("GET", &path).by(&bob).header("If-None-Match", &tag).send().await;
+            assert_eq!(again.status, 304);
+            // An owner sees all of its bot, also when others have just seen less.
+            for (reader, is_own) in [(&bob, false), (&ann, true), (&bob, false)] {
+                let seen = api.get(&path_of_bot, reader).await.expect(200);
+                assert_eq!((seen.data().get("email").is_some(), seen.text("/ownerId")), (is_own, ann.id.clone()));
+            }
+        }
+        api.request("GET", &path).send().await.refused(401, "UNAUTHENTICATED");
+        api.request("DELETE", &path_of_bot).by(&ann).header("If-Match", "*").send().await.expect(204);
+        assert_eq!(api.get(&path_of_bot, &bob).await.expect(200).text("/status"), "deactivated");
+        let nobody = "/users/01890000-0000-7000-8000-000000000000";
+        for _ in 0..2 {
+            api.get(nobody, &bob).await.refused(404, "USER_NOT_FOUND");
         }
     })
     .await;

@@ -66,14 +66,19 @@ async fn read(api: &Api, path: &str) -> Answer {
 
 /// Reads until the answer is as wanted, which has to be soon.
 async fn agrees(api: &Api, path: &str, wanted: impl Fn(&Answer) -> bool) {
-    agrees_within(AGREEMENT, api, path, wanted).await;
+    agrees_within(AGREEMENT, path, wanted, || read(api, path)).await;
 }
 
-async fn agrees_within(limit: Duration, api: &Api, path: &str, wanted: impl Fn(&Answer) -> bool) {
+async fn agrees_within<F: Future<Output = Answer>>(
+    limit: Duration,
+    path: &str,
+    wanted: impl Fn(&Answer) -> bool,
+    read: impl Fn() -> F,
+) {
     let started = Instant::now();
     loop {
         let begun = started.elapsed();
-        let answer = read(api, path).await;
+        let answer = read().await;
         if wanted(&answer) {
             return;
         }
@@ -85,12 +90,14 @@ async fn agrees_within(limit: Duration, api: &Api, path: &str, wanted: impl Fn(&
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_server_has_written_all_show_within_a_second() {
     let Some(three) = Three::start(&[]).await else { return };
-    let ann = three.api(0).sign_up("Ann").await;
+    let (ann, bob) = (three.api(0).sign_up("Ann").await, three.api(0).sign_up("Bob").await);
+    let path_of_ann = format!("/users/{}", ann.id);
     let first = three.api(0).open_market(&ann, json!({})).await;
     for round in 0..20 {
         let (writer, price) = (three.api(round), format!("0.{:03}", 100 + round));
         let path = format!("/markets/{first}");
         for number in 0..3 {
+            three.api(number).get(&path_of_ann, &bob).await.expect(200);
             read(three.api(number), &path).await.expect(200);
             read(three.api(number), &format!("{path}/book")).await.expect(200);
         }
@@ -101,6 +108,13 @@ async fn what_one_server_has_written_all_show_within_a_second() {
             let api = three.api(number);
             agrees(api, &path, |answer| answer.data()["outcomes"][0]["bestBid"] == json!(price)).await;
             agrees(api, &format!("{path}/book"), |answer| answer.data()["bids"][0]["price"] == json!(price)).await;
+        }
+        let name = json!({ "displayName": format!("Ann {round}") });
+        writer.request("PATCH", &path_of_ann).by(&ann).header("If-Match", "*").json(&name).send().await.expect(200);
+        assert_eq!(writer.get(&path_of_ann, &bob).await.expect(200).data()["displayName"], name["displayName"]);
+        for number in 0..3 {
+            let sees = |answer: &Answer| answer.data()["displayName"] == name["displayName"];
+            agrees_within(AGREEMENT, &path_of_ann, sees, || three.api(number).get(&path_of_ann, &bob)).await;
         }
         // There one moment, gone the next, and nowhere to be found.
         let market = writer.open_market(&ann, json!({})).await;
@@ -438,7 +452,8 @@ async fn what_a_dead_server_did_not_end_is_ended_by_those_who_hear_of_its_commit
         writer.kill().await;
         // Hearing of it may take a while on a busy machine, though far from a minute.
         let patience = Duration::from_secs(60);
-        agrees_within(patience, reader.server.api(), &reader.path, |answer| best_bid(answer) == &price).await;
+        let ask = || read(reader.server.api(), &reader.path);
+        agrees_within(patience, &reader.path, |answer| best_bid(answer) == &price, ask).await;
     }
     reader.stop().await;
 }

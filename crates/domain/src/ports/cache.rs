@@ -23,11 +23,14 @@ pub enum CacheKind {
     Candles,
     /// A leaderboard, by its filter.
     Leaderboard,
+    /// What everybody may see of a user, by id.
+    User,
 }
 
 impl CacheKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Market, Self::MarketList, Self::Book, Self::Candles, Self::Leaderboard];
+    pub const ALL: [Self; 6] =
+        [Self::Market, Self::MarketList, Self::Book, Self::Candles, Self::Leaderboard, Self::User];
 
     /// Its name, as keys and metrics have it; without a colon.
     #[must_use]
@@ -38,6 +41,7 @@ impl CacheKind {
             Self::Book => "book",
             Self::Candles => "candles",
             Self::Leaderboard => "leaderboard",
+            Self::User => "user",
         }
     }
 
@@ -55,8 +59,8 @@ impl CacheKind {
             Self::Market => 60,
             Self::Leaderboard => 30,
             Self::Book => 10,
-            // Not every trade ends them.
-            Self::MarketList | Self::Candles => 1,
+            // Not every trade ends lists and candles, and beside a server on SQLite the command line changes users.
+            Self::MarketList | Self::Candles | Self::User => 1,
         })
     }
 
@@ -74,7 +78,7 @@ impl CacheKind {
         Duration::from_millis(match self {
             Self::Leaderboard => 5000,
             Self::MarketList | Self::Candles => 400,
-            Self::Market | Self::Book => 0,
+            Self::Market | Self::Book | Self::User => 0,
         })
     }
 }

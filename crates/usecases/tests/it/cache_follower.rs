@@ -8,7 +8,7 @@ use bellwether_domain::market::MarketStatus;
 use bellwether_domain::ports::*;
 use bellwether_usecases::Context;
 use bellwether_usecases::cache_follower::CacheFollower;
-use bellwether_usecases::caching::{book_key, leaderboard_key, market_key};
+use bellwether_usecases::caching::{book_key, leaderboard_key, market_key, user_key};
 use bellwether_usecases::events::Progress;
 
 use crate::caching::{Recorder, store as invalidating};
@@ -32,7 +32,7 @@ fn with_rows(rows: Vec<EventBatch>, cache: &Arc<Recorder>) -> Context {
     Context { outbox: Arc::new(outbox), cache: cache.clone(), ..context(MockStore::new()) }
 }
 
-/// A market that was opened, one whose trading was stopped, and somebody with another name.
+/// A market that was opened, one whose trading was stopped, somebody with another name, and somebody new.
 fn changes() -> Changes {
     let (opened, halted, somebody) = (market(1, MarketStatus::Open), market(2, MarketStatus::Halted), user(3));
     Changes {
@@ -40,6 +40,7 @@ fn changes() -> Changes {
         new_markets: vec![opened],
         markets: vec![halted],
         users: vec![somebody],
+        new_users: vec![user(4)],
         at: Some(now()),
         ..Changes::default()
     }
@@ -53,7 +54,9 @@ async fn who_hears_of_a_commit_ends_what_the_commit_ended() {
     unit.commit().await.unwrap();
     let mut ended = cache.take();
     ended.sort();
-    assert!(ended.contains(&leaderboard_key(StandingSort::Profit)) && ended.contains(&market_key(market_id(2))));
+    let wanted =
+        [leaderboard_key(StandingSort::Profit), market_key(market_id(2)), user_key(user_id(3)), user_key(user_id(4))];
+    assert!(wanted.iter().all(|key| ended.contains(key)), "{ended:?}");
 
     let ctx = with_rows(vec![row(9, &changes())], &cache);
     assert_eq!(CacheFollower::default().follow(&ctx).await.unwrap(), Progress::Some);
