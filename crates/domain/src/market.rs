@@ -324,6 +324,12 @@ impl Market {
         self.outcomes.len() == 2
     }
 
+    /// The books of its orders, by the outcomes that they are named after: one of a market with two outcomes, else one of each.
+    pub fn books(&self) -> impl Iterator<Item = (MarketId, OutcomeId)> {
+        let count = if self.is_binary() { 1 } else { self.outcomes.len() };
+        (0..count).filter_map(OutcomeId::new).map(|outcome| (self.id, outcome))
+    }
+
     /// The outcome of that name, without regard to case. None has a name of more than [`OUTCOME_NAME`] characters.
     #[must_use]
     pub fn outcome_named(&self, name: &str) -> Option<OutcomeId> {

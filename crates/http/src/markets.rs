@@ -104,8 +104,8 @@ impl Around {
         if markets.is_empty() {
             return Ok(Self { best: Best::default(), creators: None });
         }
-        let ids: Vec<MarketId> = markets.iter().map(|market| market.id).collect();
-        let best = Best::of(queries.best_prices(&ids).await?);
+        let books: Vec<_> = markets.iter().flat_map(Market::books).collect();
+        let best = Best::of(queries.best_prices(&books).await?);
         let creators = if with_creators {
             let mut creators: Vec<UserId> = markets.iter().map(|market| market.creator).collect();
             creators.sort_unstable();

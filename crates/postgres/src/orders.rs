@@ -241,24 +241,28 @@ pub(crate) async fn levels(
     Ok((levels, sequence))
 }
 
-/// The best prices of every book with open orders of these markets: each a look into the book's index.
+/// The best prices of these books, as far as they have open orders: each a look into the book's index.
 pub(crate) async fn best_prices(
     connection: &mut Connection,
-    markets: &[MarketId],
+    books: &[(MarketId, OutcomeId)],
 ) -> Result<Vec<BestPrices>, StoreError> {
-    if markets.is_empty() {
+    if books.is_empty() {
         return Ok(Vec::new());
     }
     let sql = Sql::new(
-        "SELECT * FROM (SELECT market_id, outcome, \
-         (SELECT max(book_price) FROM orders WHERE market_id = outcomes.market_id AND book = outcomes.outcome \
+        "SELECT * FROM (SELECT wanted.market_id, wanted.book, \
+         (SELECT max(book_price) FROM orders WHERE market_id = wanted.market_id AND book = wanted.book \
           AND book_side = 'buy' AND status = 'open') AS bid, \
-         (SELECT min(book_price) FROM orders WHERE market_id = outcomes.market_id AND book = outcomes.outcome \
-          AND book_side = 'sell' AND status = 'open') AS ask \
-         FROM outcomes WHERE market_id = ANY(?)) AS best \
-         WHERE bid IS NOT NULL OR ask IS NOT NULL ORDER BY market_id, outcome",
-    )
-    .ids(markets.iter().map(|id| id.0));
+         (SELECT min(book_price) FROM orders WHERE market_id = wanted.market_id AND book = wanted.book \
+          AND book_side = 'sell' AND status = 'open') AS ask FROM ",
+    );
+    let sql = sql.unnest("ui", books, |(market, book), row| {
+        row.add(*market).add(*book);
+    })?;
+    let sql = sql.then(
+        " WITH ORDINALITY AS wanted (market_id, book, number) ORDER BY number) AS best \
+         WHERE bid IS NOT NULL OR ask IS NOT NULL",
+    );
     connection
         .read("a best price", sql, |row| {
             Ok(BestPrices {

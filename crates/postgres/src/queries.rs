@@ -109,8 +109,8 @@ impl Queries for PgStore {
         markets::list(&mut self.connection().await?, filter, page).await
     }
 
-    async fn best_prices(&self, markets: &[MarketId]) -> Result<Vec<BestPrices>, StoreError> {
-        orders::best_prices(&mut self.connection().await?, markets).await
+    async fn best_prices(&self, books: &[(MarketId, OutcomeId)]) -> Result<Vec<BestPrices>, StoreError> {
+        orders::best_prices(&mut self.connection().await?, books).await
     }
 
     async fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {

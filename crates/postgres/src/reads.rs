@@ -90,7 +90,7 @@ reads! {
     primary market(key: &MarketKey) -> Option<Market>;
     replica markets_by_ids(ids: &[MarketId]) -> Vec<Market>;
     replica markets(filter: &MarketFilter, page: &PageRequest<MarketSort>) -> Page<Market>;
-    replica best_prices(markets: &[MarketId]) -> Vec<BestPrices>;
+    replica best_prices(books: &[(MarketId, OutcomeId)]) -> Vec<BestPrices>;
     primary order(id: OrderId) -> Option<Order>;
     replica orders(filter: &OrderFilter, page: &PageRequest<OrderSort>) -> Page<Order>;
     primary book(market: MarketId, book: OutcomeId, depth: u32) -> (Vec<BookLevel>, i64);

@@ -206,29 +206,29 @@ const ASKS: &str = "SELECT book_price, sum(remaining), count(*) FROM orders \
                     WHERE market_id = ? AND book = ? AND book_side = 'sell' AND status = 'open' \
                     GROUP BY book_price ORDER BY book_price LIMIT ? + 0";
 
-/// The best prices of every book with open orders of these markets: each a look into the book's index.
-pub(crate) fn best_prices(connection: &mut Connection, markets: &[MarketId]) -> Result<Vec<BestPrices>, StoreError> {
-    if markets.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = Sql::new(
-        "SELECT * FROM (SELECT market_id, outcome, \
-         (SELECT max(book_price) FROM orders WHERE market_id = outcomes.market_id AND book = outcomes.outcome \
-          AND book_side = 'buy' AND status = 'open') AS bid, \
-         (SELECT min(book_price) FROM orders WHERE market_id = outcomes.market_id AND book = outcomes.outcome \
-          AND book_side = 'sell' AND status = 'open') AS ask \
-         FROM outcomes WHERE market_id IN ",
-    )
-    .list(markets.iter().copied())
-    .then(") WHERE bid IS NOT NULL OR ask IS NOT NULL ORDER BY market_id, outcome");
-    connection.read("a best price", sql, |row| {
-        Ok(BestPrices {
-            market: MarketId(row.id()?),
-            book: row.outcome()?,
-            bid: row.opt_price()?,
-            ask: row.opt_price()?,
-        })
-    })
+const BEST_PRICES: &str = "SELECT \
+                           (SELECT max(book_price) FROM orders \
+                            WHERE market_id = ? AND book = ? AND book_side = 'buy' AND status = 'open'), \
+                           (SELECT min(book_price) FROM orders \
+                            WHERE market_id = ? AND book = ? AND book_side = 'sell' AND status = 'open')";
+
+/// The best prices of these books, as far as they have open orders: each a look into the book's index.
+pub(crate) fn best_prices(
+    connection: &mut Connection,
+    books: &[(MarketId, OutcomeId)],
+) -> Result<Vec<BestPrices>, StoreError> {
+    let bind = |(market, book): &(MarketId, OutcomeId), row: &mut Values| {
+        row.add(*market).add(*book).add(*market).add(*book);
+    };
+    let read = |row: &mut Row| Ok((row.opt_price()?, row.opt_price()?));
+    let prices = connection.read_each("a best price", BEST_PRICES, books, bind, read)?;
+    let best = books.iter().zip(prices).map(|((market, book), (bid, ask))| BestPrices {
+        market: *market,
+        book: *book,
+        bid,
+        ask,
+    });
+    Ok(best.filter(|best| best.bid.is_some() || best.ask.is_some()).collect())
 }
 
 const COUNT_OPEN: &str = "SELECT count(*) FROM orders WHERE user_id = ? AND market_id = ? AND status = 'open'";

@@ -112,9 +112,9 @@ impl Queries for SqliteStore {
         self.readers.read(move |connection| markets::list(connection, &filter, &page)).await
     }
 
-    async fn best_prices(&self, markets: &[MarketId]) -> Result<Vec<BestPrices>, StoreError> {
-        let markets = markets.to_vec();
-        self.readers.read(move |connection| orders::best_prices(connection, &markets)).await
+    async fn best_prices(&self, books: &[(MarketId, OutcomeId)]) -> Result<Vec<BestPrices>, StoreError> {
+        let books = books.to_vec();
+        self.readers.read(move |connection| orders::best_prices(connection, &books)).await
     }
 
     async fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError> {

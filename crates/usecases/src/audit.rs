@@ -162,8 +162,8 @@ async fn check_crossings(ctx: &Context, limit: usize) -> Result<Vec<Violation>, 
         loop {
             let sort = vec![(MarketSort::CreatedAt, Direction::Ascending)];
             let page = ctx.queries.markets(&filter, &PageRequest { sort, start, limit: 100 }).await?;
-            let ids: Vec<MarketId> = page.items.iter().map(|m| m.id).collect();
-            let best = ctx.queries.best_prices(&ids).await?;
+            let books: Vec<_> = page.items.iter().flat_map(Market::books).collect();
+            let best = ctx.queries.best_prices(&books).await?;
             for market in &page.items {
                 if crossing(market, &best).is_some() {
                     found.extend(look_again(ctx, market.id).await?);
@@ -182,7 +182,8 @@ async fn check_crossings(ctx: &Context, limit: usize) -> Result<Vec<Violation>, 
 async fn look_again(ctx: &Context, id: MarketId) -> Result<Option<Violation>, Error> {
     for _ in 0..LOOKS {
         let Some(before) = ctx.queries.market(&MarketKey::Id(id)).await? else { return Ok(None) };
-        let best = ctx.queries.best_prices(&[id]).await?;
+        let books: Vec<_> = before.books().collect();
+        let best = ctx.queries.best_prices(&books).await?;
         let Some(after) = ctx.queries.market(&MarketKey::Id(id)).await? else { return Ok(None) };
         if before.sequence == after.sequence {
             return Ok(crossing(&after, &best));

@@ -161,9 +161,10 @@ pub async fn best_prices_are_those_of_the_open_orders(world: World) -> anyhow::R
     let bid = fixtures::order(&world, &mut one_sided, user.id, (1, Side::Sell, 250, 3))?;
     world.write(&Changes { new_orders: vec![bid], markets: vec![one_sided.clone()], ..Changes::default() }).await?;
     let (_, quiet) = fixtures::trader_and_market(&world, 2).await?;
-    let ids = [one_sided.id, quiet.id, books.market.id, MarketId(world.id())];
-    let mut best = world.queries.best_prices(&ids).await?;
-    best.sort_by_key(|b| (b.market, b.book));
+    ensure!(quiet.books().count() == 1, "two outcomes have a book in common");
+    let mut wanted: Vec<_> = books.market.books().chain(one_sided.books()).chain(quiet.books()).collect();
+    wanted.push((MarketId(world.id()), outcome(0)?));
+    let best = world.queries.best_prices(&wanted).await?;
     let row = |market: MarketId, book: usize, bid: Option<i64>, ask: Option<i64>| -> anyhow::Result<BestPrices> {
         Ok(BestPrices {
             market,

@@ -397,7 +397,10 @@ async fn read(world: &World, what: &str, loads: &Loads, place: &Place) -> anyhow
         "transfers" => drop(queries.transfers(&TransferFilter::default(), &page(limit)).await?),
         "markets" => drop(queries.markets(&MarketFilter::default(), &page(limit)).await?),
         "markets_by_ids" => drop(queries.markets_by_ids(&loads.markets).await?),
-        "best_prices" => drop(queries.best_prices(&loads.markets).await?),
+        "best_prices" => {
+            let books: Vec<_> = loads.books.iter().map(|request| (request.market, request.book)).collect();
+            drop(queries.best_prices(&books).await?);
+        }
         "orders" => drop(queries.orders(&OrderFilter::default(), &page(limit)).await?),
         "book" => drop(queries.book(place.market, outcome(0)?, limit).await?),
         "trades" => drop(queries.trades(&TradeFilter::default(), &page(limit)).await?),

@@ -339,6 +339,7 @@ impl Reads<'_> {
     async fn single_things(&mut self) -> anyhow::Result<()> {
         let (places, queries) = (self.places, self.asked.queries);
         let (users, markets) = (users(places), markets(places));
+        let books: Vec<_> = markets.iter().map(|market| (*market, OutcomeId::FIRST)).collect();
         let (busy, hash) = (places.busy_user(), places.hash());
         self.ask("Queries.ping", || queries.ping()).await?;
         self.ask("Queries.user", || queries.user(busy)).await?;
@@ -358,7 +359,7 @@ impl Reads<'_> {
         let by_slug = MarketKey::Slug(Slug::parse("market-77")?);
         self.ask("Queries.market slug", || queries.market(&by_slug)).await?;
         self.ask("Queries.markets_by_ids", || queries.markets_by_ids(&markets)).await?;
-        self.ask("Queries.best_prices", || queries.best_prices(&markets)).await?;
+        self.ask("Queries.best_prices", || queries.best_prices(&books)).await?;
         self.ask("Queries.order", || queries.order(places.order())).await?;
         let sender = Sender { user: busy, key: None };
         self.ask("Queries.order_group", || queries.order_group(places.group())).await?;

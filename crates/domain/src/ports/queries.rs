@@ -480,8 +480,8 @@ pub trait Queries: Send + Sync {
     async fn markets_by_ids(&self, ids: &[MarketId]) -> Result<Vec<Market>, StoreError>;
     /// A list of markets.
     async fn markets(&self, filter: &MarketFilter, page: &PageRequest<MarketSort>) -> Result<Page<Market>, StoreError>;
-    /// The best prices of every book with open orders of these markets.
-    async fn best_prices(&self, markets: &[MarketId]) -> Result<Vec<BestPrices>, StoreError>;
+    /// The best prices of those of these books that have open orders, in the order of the books; see [`Market::books`].
+    async fn best_prices(&self, books: &[(MarketId, OutcomeId)]) -> Result<Vec<BestPrices>, StoreError>;
 
     /// An order.
     async fn order(&self, id: OrderId) -> Result<Option<Order>, StoreError>;

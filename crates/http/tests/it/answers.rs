@@ -21,8 +21,8 @@ use crate::support::{Answer, FRESH, MARKET, Ports, TOKEN, USER, get, market, pos
 
 fn with_market(queries: &mut MockQueries) {
     queries.expect_market().returning(|_| Ok(Some(market())));
-    queries.expect_best_prices().returning(|ids| {
-        assert_eq!(ids, [MARKET]);
+    queries.expect_best_prices().returning(|books| {
+        assert_eq!(books, [(MARKET, OutcomeId::FIRST)]);
         let (bid, ask) = (Price::from_mills(400), Price::from_mills(450));
         Ok(vec![BestPrices { market: MARKET, book: OutcomeId::FIRST, bid, ask }])
     });
