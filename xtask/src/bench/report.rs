@@ -130,6 +130,7 @@ const HOW_TO_READ: &str = "\
 - Live streams, and what it costs to keep many: [live.md](benchmarks/live.md).
 - Reads that are remembered, beside a web server with nothing behind it: [reads.md](benchmarks/reads.md).
 - Reads where there are a million markets, beside a thousand: [reads-at-scale.md](benchmarks/reads-at-scale.md).
+- Orders on a store with ten million trades, beside an empty one: [scale.md](benchmarks/scale.md).
 - Several servers, and what a request costs them and the database: [servers.md](benchmarks/servers.md).
 - The numbers behind the tables are in [latest.json](benchmarks/latest.json).
 ";
