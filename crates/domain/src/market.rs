@@ -302,6 +302,13 @@ pub struct Market {
     pub updated_at: Timestamp,
 }
 
+/// The books that a market with so many outcomes has, by the outcomes that they are named after: one for both of two, else one
+/// for each.
+pub fn books_of(outcomes: usize) -> impl Iterator<Item = OutcomeId> {
+    let books = if outcomes == 2 { 1 } else { outcomes };
+    (0..books).filter_map(OutcomeId::new)
+}
+
 impl Market {
     /// Where the market's collateral is.
     #[must_use]
@@ -324,10 +331,9 @@ impl Market {
         self.outcomes.len() == 2
     }
 
-    /// The books of its orders, by the outcomes that they are named after: one of a market with two outcomes, else one of each.
+    /// The books of its orders.
     pub fn books(&self) -> impl Iterator<Item = (MarketId, OutcomeId)> {
-        let count = if self.is_binary() { 1 } else { self.outcomes.len() };
-        (0..count).filter_map(OutcomeId::new).map(|outcome| (self.id, outcome))
+        books_of(self.outcomes.len()).map(|book| (self.id, book))
     }
 
     /// The outcome of that name, without regard to case. None has a name of more than [`OUTCOME_NAME`] characters.

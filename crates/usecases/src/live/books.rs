@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bellwether_domain::event::{BookData, LevelData};
 use bellwether_domain::ids::MarketId;
-use bellwether_domain::market::OutcomeId;
 use bellwether_domain::money::Price;
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::BookLevel;
@@ -210,14 +209,9 @@ impl Books {
     }
 }
 
-/// The books that a market with so many outcomes has.
-pub(super) fn numbers(outcomes: usize) -> impl Iterator<Item = OutcomeId> {
-    let books = if outcomes == 2 { 1 } else { outcomes };
-    (0..books).filter_map(OutcomeId::new)
-}
-
 #[cfg(test)]
 mod tests {
+    use bellwether_domain::market::OutcomeId;
     use bellwether_domain::money::Shares;
     use serde_json::Value;
     use uuid::Uuid;

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bellwether_domain::event::{Event, EventBatch, Recorded};
 use bellwether_domain::ids::{ApiKeyId, MarketId, SessionId, UserId};
+use bellwether_domain::market::books_of;
 use bellwether_domain::ports::{Span, StoreError};
 use bellwether_domain::refusal::Refusal;
 use bellwether_domain::user::UserStatus;
@@ -392,7 +393,7 @@ impl Live {
 
     async fn read_books(&self, market: MarketId, outcomes: usize) -> Result<BTreeMap<u8, Book>, StoreError> {
         let mut books = BTreeMap::new();
-        for outcome in books::numbers(outcomes) {
+        for outcome in books_of(outcomes) {
             let (levels, sequence) = self.ctx.queries.book(market, outcome, WHOLE).await?;
             books.insert(outcome.number(), Book::of(&levels, sequence));
         }
