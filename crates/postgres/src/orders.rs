@@ -250,20 +250,17 @@ pub(crate) async fn best_prices(
         return Ok(Vec::new());
     }
     let sql = Sql::new(
-        "SELECT * FROM (SELECT wanted.market_id, wanted.book, \
+        "SELECT wanted.market_id, wanted.book, \
          (SELECT max(book_price) FROM orders WHERE market_id = wanted.market_id AND book = wanted.book \
-          AND book_side = 'buy' AND status = 'open') AS bid, \
+          AND book_side = 'buy' AND status = 'open'), \
          (SELECT min(book_price) FROM orders WHERE market_id = wanted.market_id AND book = wanted.book \
-          AND book_side = 'sell' AND status = 'open') AS ask FROM ",
+          AND book_side = 'sell' AND status = 'open') FROM ",
     );
     let sql = sql.unnest("ui", books, |(market, book), row| {
         row.add(*market).add(*book);
     })?;
-    let sql = sql.then(
-        " WITH ORDINALITY AS wanted (market_id, book, number) ORDER BY number) AS best \
-         WHERE bid IS NOT NULL OR ask IS NOT NULL",
-    );
-    connection
+    let sql = sql.then(" WITH ORDINALITY AS wanted (market_id, book, number) ORDER BY wanted.number");
+    let mut best = connection
         .read("a best price", sql, |row| {
             Ok(BestPrices {
                 market: MarketId(row.id()?),
@@ -272,7 +269,9 @@ pub(crate) async fn best_prices(
                 ask: row.opt_price()?,
             })
         })
-        .await
+        .await?;
+    best.retain(|best| best.bid.is_some() || best.ask.is_some());
+    Ok(best)
 }
 
 /// The query for numbers of open orders.
