@@ -78,7 +78,7 @@ pub(crate) async fn show(call: Call) -> Result<Reply, Fault> {
     let id = call.user_id(caller)?;
     let reply = match as_others_see(&call, caller, id, &view).await? {
         Some(reply) => reply,
-        None => answer(caller, &load_shown(&call, caller).await?, &view)?,
+        None => answer(caller, &load_shown(&call, caller, id).await?, &view)?,
     };
     Ok(reply.superseded_by(format!("/api/v2/users/{id}")))
 }
@@ -117,17 +117,17 @@ fn is_shown(user: &User, ctx: &Context) -> bool {
 pub(crate) async fn show_2(call: Call) -> Result<Reply, Fault> {
     let caller = call.caller().await?;
     let view = call.query(|query| View::read(query, &fields_2(), &[]))?;
-    let user = load_shown(&call, caller).await?;
-    let (lists, id) = (call.lists(), user.id);
+    let id = call.user_id(caller)?;
+    let user = load_shown(&call, caller, id).await?;
+    let lists = call.lists();
     let sum = call.app().sums().in_turn(async move { Ok(lists.statistics(id).await?) });
     let statistics = call.app().run(sum).await?;
     let shown = UserWire2::of(seen_by(caller, &user), &statistics);
     Ok(Reply::json(view.show(&shown)?).tagged(user.version))
 }
 
-/// The user in the path, if the caller may know of it.
-async fn load_shown(call: &Call, caller: Caller) -> Result<User, Fault> {
-    let id = call.user_id(caller)?;
+/// A user, if the caller may know of it.
+async fn load_shown(call: &Call, caller: Caller, id: UserId) -> Result<User, Fault> {
     let user = load(call, id).await?;
     if !is_shown(&user, call.app().ctx()) && !caller.may(Permission::ReadUser, id == caller.user) {
         return Err(Refusal::UserNotFound.into());
