@@ -4,6 +4,7 @@
 //! Load, server and database share the machine: absolute figures say little, ratios more. What is
 //! compared is measured side by side, at one number of clients after the other.
 
+mod against;
 mod client;
 mod closed_loop;
 mod connection;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use crate::bench::against::{Compared, Two};
 use crate::bench::jobs::JobsReport;
 use crate::bench::live::LiveReport;
 use crate::bench::load::Load;
@@ -68,7 +70,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// How many clients send at the same time, one measurement for each number.
-    #[arg(long, value_delimiter = ',', default_value = "1,8,32,64,128")]
+    #[arg(long, value_delimiter = ',', default_value = "1,8,32,64,128,256")]
     clients: Vec<usize>,
     /// Which stores are measured.
     #[arg(long, value_enum, default_value_t = Stores::Both)]
@@ -102,6 +104,10 @@ pub(crate) struct Options {
     /// Measure live streams instead of all else.
     #[arg(long, conflicts_with_all = ["scale", "logins", "jobs", "reads", "markets", "servers"])]
     live: bool,
+    /// Compare orders with those of this other binary, in turns, instead of all else.
+    #[arg(long, value_name = "PATH")]
+    #[arg(conflicts_with_all = ["scale", "logins", "jobs", "reads", "markets", "servers", "live"])]
+    against: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -142,6 +148,11 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
     let url = services.database_url.as_ref().context("PostgreSQL was asked for and is not there")?;
     let busy_before = machine::busy_share(Duration::from_secs(1)).await?;
     let bench = Bench { options, server: Database::new(url)?, busy_before, interrupts };
+    if let Some(other) = &bench.options.against {
+        let compared = bench.against(&binary, other).await?;
+        print_report(&against::text(&compared));
+        return Ok(ExitCode::SUCCESS);
+    }
     let root = cargo::workspace_root();
     let shown = |text: String, written: anyhow::Result<()>| {
         print_report(&text);
@@ -313,6 +324,31 @@ impl Bench<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Compares two binaries on each store.
+    async fn against(&self, binary: &Path, other: &Path) -> anyhow::Result<Vec<Compared>> {
+        const DATABASES: [&str; 2] = ["bellwether_bench", "bellwether_bench_other"];
+        let mut all = Vec::new();
+        for (name, database) in self.options.store.subjects() {
+            let start = async |binary, own| {
+                let database = match database {
+                    Some(_) => Some(self.server.fresh(own, self.interrupts).await?),
+                    None => None,
+                };
+                let subject = Subject::start(name, binary, database, self.options.seed, self.interrupts).await?;
+                subject.context("this binary has no setting for groups")
+            };
+            let [one, two] = DATABASES;
+            let two = Two { this: start(binary, one).await?, other: start(other, two).await? };
+            all.extend(self.compare(&two).await?);
+            two.this.finish(self.interrupts).await?;
+            two.other.finish(self.interrupts).await?;
+            for database in DATABASES {
+                self.server.remove(database, self.interrupts).await?;
+            }
+        }
+        Ok(all)
     }
 
     /// Measures each store empty, fills it, and measures it again.

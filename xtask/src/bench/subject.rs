@@ -263,7 +263,8 @@ pub(super) struct Restart {
 }
 
 impl Pace {
-    fn text(self) -> String {
+    /// As the tables name it.
+    pub(super) fn text(self) -> String {
         match self {
             Self::Closed(clients) => format!("{clients} clients"),
             Self::Open { per_second, .. } => format!("{per_second:.0} requests a second"),

@@ -153,7 +153,7 @@ impl Place {
             format!("unix_socket_directories={}", self.folder.display()),
             // As in production: what is acknowledged is on the disk.
             "synchronous_commit=on".to_owned(),
-            "max_connections=200".to_owned(),
+            "max_connections=300".to_owned(),
             format!("min_wal_size={}", kept[0]),
             format!("max_wal_size={}", kept[1]),
         ] {
