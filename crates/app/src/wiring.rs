@@ -146,14 +146,14 @@ impl Backend {
         }
     }
 
-    /// How many groups of commands it executes at a time: SQLite has one writer. On PostgreSQL groups that
-    /// concern the same accounts wait for each other, so more than one pays only where they are small, or
-    /// where processors would idle.
+    /// How many groups of commands it executes at a time: SQLite has one writer. On PostgreSQL one group is read for while
+    /// another is written; those that concern the same accounts wait for each other, so more than two pay only where
+    /// they are small, or where processors would idle.
     fn groups_at_once(&self, group_limit: usize) -> usize {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         match self {
             Self::Sqlite(_) => 1,
-            Self::Postgres(_) => (processors / 4).max(8 / group_limit.max(1)).clamp(1, 8),
+            Self::Postgres(_) => (processors / 4).max(8 / group_limit.max(1)).clamp(2, 8),
         }
     }
 

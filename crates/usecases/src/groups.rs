@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::turns::{Turn, Turns};
 use crate::{Context, Error};
 
 /// How many requests may wait before more are turned away. Those of orders and of payments together are fewer than
@@ -41,11 +42,12 @@ pub(crate) trait Grouped: Clone + Send + Sync + 'static {
     /// The markets in which the order of arrival must hold.
     fn markets(&self) -> Vec<MarketId>;
     /// Executes a group in one unit of work. One answer for each request, in their order; or an
-    /// error, and then nothing was done for any of them. Calls `decided` when the next group need not
-    /// wait for this one.
+    /// error, and then nothing was done for any of them. Takes the turn before it locks accounts, and calls `decided`
+    /// when the next group need not wait for this one, which gives the turn up too.
     async fn execute(
         ctx: &Context,
         group: Vec<Self>,
+        turn: Turn,
         decided: Decided,
     ) -> Result<Vec<Result<Self::Answer, Error>>, Error>;
 }
@@ -53,6 +55,7 @@ pub(crate) trait Grouped: Clone + Send + Sync + 'static {
 /// The requests that wait, and the groups that run.
 pub(crate) struct Groups<R: Grouped> {
     state: Mutex<State<R>>,
+    turns: Arc<Turns>,
     ctx: Context,
 }
 
@@ -75,7 +78,7 @@ impl<R: Grouped> Groups<R> {
     /// Groups on these ports, as many at a time and as large as the policy says.
     pub(crate) fn new(ctx: Context) -> Arc<Self> {
         let state = State { waiting: VecDeque::new(), of_person: HashMap::new(), busy: HashSet::new(), running: 0 };
-        Arc::new(Self { state: Mutex::new(state), ctx })
+        Arc::new(Self { state: Mutex::new(state), turns: Arc::default(), ctx })
     }
 
     /// Executes a request together with those that wait at the same time. It is executed even if nobody
@@ -92,7 +95,7 @@ impl<R: Grouped> Groups<R> {
         let Ok(runtime) = Handle::try_current() else { return };
         while let Some((requests, running)) = self.next_group() {
             let groups = Arc::clone(self);
-            runtime.spawn(async move { run(&groups.ctx, requests, running).await });
+            runtime.spawn(async move { run(&groups, requests, running).await });
         }
     }
 
@@ -113,39 +116,22 @@ impl<R: Grouped> Groups<R> {
         Ok(receiver)
     }
 
-    /// Those who wait longest and for no group that runs, up to so many commands, where another group may
-    /// run; and what they keep others from.
+    /// The next group, where another may run, and what it keeps others from.
+    ///
+    /// Beside one that runs another begins only when it is full: what a group costs beside its commands is shared by all of
+    /// them, and those who wait a moment longer share it with more.
     fn next_group(self: &Arc<Self>) -> Option<(Vec<Waiting<R>>, Running<R>)> {
         let limit = self.ctx.policy.group_limit;
         let mut state = self.lock();
-        if state.running >= self.ctx.policy.groups_at_once.max(1) {
+        let is_alone = state.running == 0;
+        if state.running >= self.ctx.policy.groups_at_once.max(1) || !is_alone && state.commands_waiting() < limit {
             return None;
         }
-        let (mut requests, mut markets, mut commands) = (Vec::new(), HashSet::new(), 0_usize);
-        // Of the markets of requests that stay, no later request may be taken either.
-        let mut blocked = state.busy.clone();
-        let mut stay = VecDeque::with_capacity(state.waiting.len());
-        while let Some(next) = state.waiting.pop_front() {
-            let of_next = next.request.markets();
-            let fits = requests.is_empty() || commands.saturating_add(next.request.size()) <= limit;
-            if !fits || of_next.iter().any(|market| blocked.contains(market)) {
-                blocked.extend(of_next);
-                stay.push_back(next);
-                if !fits {
-                    break;
-                }
-                continue;
-            }
-            commands = commands.saturating_add(next.request.size());
-            markets.extend(of_next);
-            state.left(&next.request);
-            requests.push(next);
-        }
-        stay.append(&mut state.waiting);
-        state.waiting = stay;
-        if requests.is_empty() {
+        let Chosen { places, markets, is_full } = state.choose(limit);
+        if places.is_empty() || !is_alone && !is_full {
             return None;
         }
+        let requests = state.take(places);
         state.busy.extend(markets.iter().copied());
         state.running = state.running.saturating_add(1);
         Some((requests, Running { groups: Arc::clone(self), markets }))
@@ -156,7 +142,61 @@ impl<R: Grouped> Groups<R> {
     }
 }
 
+/// Requests that can be executed together.
+struct Chosen {
+    /// Their places among those who wait, in order.
+    places: Vec<usize>,
+    markets: HashSet<MarketId>,
+    /// There is no room for the next one.
+    is_full: bool,
+}
+
 impl<R: Grouped> State<R> {
+    fn commands_waiting(&self) -> usize {
+        self.waiting.iter().map(|waiting| waiting.request.size()).sum()
+    }
+
+    /// Those who wait longest and for no group that runs, up to so many commands.
+    fn choose(&self, limit: usize) -> Chosen {
+        let (mut chosen, mut commands) =
+            (Chosen { places: Vec::new(), markets: HashSet::new(), is_full: false }, 0_usize);
+        // Of the markets of requests that stay, no later request may be taken either.
+        let mut blocked = self.busy.clone();
+        for (place, waiting) in self.waiting.iter().enumerate() {
+            let markets = waiting.request.markets();
+            if markets.iter().any(|market| blocked.contains(market)) {
+                blocked.extend(markets);
+                continue;
+            }
+            let with_it = commands.saturating_add(waiting.request.size());
+            if with_it > limit && !chosen.places.is_empty() {
+                chosen.is_full = true;
+                break;
+            }
+            commands = with_it;
+            chosen.markets.extend(markets);
+            chosen.places.push(place);
+        }
+        chosen.is_full |= commands >= limit;
+        chosen
+    }
+
+    /// Those at these places wait no more.
+    fn take(&mut self, places: Vec<usize>) -> Vec<Waiting<R>> {
+        let mut places = places.into_iter().peekable();
+        let (mut taken, mut stay) = (Vec::new(), VecDeque::with_capacity(self.waiting.len()));
+        for (place, waiting) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
+            if places.next_if_eq(&place).is_some() {
+                self.left(&waiting.request);
+                taken.push(waiting);
+            } else {
+                stay.push_back(waiting);
+            }
+        }
+        self.waiting = stay;
+        taken
+    }
+
     /// A request waits no more.
     fn left(&mut self, request: &R) {
         let person = request.person();
@@ -190,7 +230,7 @@ impl<R: Grouped> Drop for Running<R> {
 /// Executes a group and answers each request of it. Its place is given up when it is decided: the next
 /// group runs while this one waits for the disk. One that fails keeps it until it is answered, since its
 /// requests may have to be executed again, before those that came later.
-async fn run<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, running: Running<R>) {
+async fn run<R: Grouped>(groups: &Groups<R>, group: Vec<Waiting<R>>, running: Running<R>) {
     let (decided, mut told) = mpsc::channel(1);
     let answered = decided.clone();
     let give_up = async move {
@@ -203,29 +243,36 @@ async fn run<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, running: Running
         let _ = decided.try_send(());
     };
     let answer = async move {
-        execute(ctx, group, Box::new(tell)).await;
+        execute(groups, group, tell).await;
         drop(answered);
     };
     tokio::join!(answer, give_up);
 }
 
-async fn execute<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, decided: Decided) {
+async fn execute<R: Grouped>(groups: &Groups<R>, group: Vec<Waiting<R>>, decided: impl FnOnce() + Send + 'static) {
+    let Groups { turns, ctx, .. } = groups;
+    let turn = turns.turn();
+    let given_up = turn.clone();
+    let decided = move || {
+        given_up.give_up();
+        decided();
+    };
     let requests: Vec<R> = group.iter().map(|w| w.request.clone()).collect();
     let (begun, commands) = (Instant::now(), requests.iter().map(R::size).sum());
-    match R::execute(ctx, requests, decided).await {
+    match R::execute(ctx, requests, turn, Box::new(decided)).await {
         Ok(answers) => {
             for (waiting, answer) in group.into_iter().zip(answers) {
                 waiting.answer(answer);
             }
         }
-        Err(error) => answer_failed(ctx, group, error).await,
+        Err(error) => answer_failed(groups, group, error).await,
     }
     ctx.meter.group(R::OF, commands, begun.elapsed());
 }
 
 /// A group that failed as a whole. What one of its requests may be at fault for is executed again,
 /// each request by itself; what concerns all is told to all.
-async fn answer_failed<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, error: Error) {
+async fn answer_failed<R: Grouped>(groups: &Groups<R>, group: Vec<Waiting<R>>, error: Error) {
     let group = match <[Waiting<R>; 1]>::try_from(group) {
         Ok([only]) => return only.answer(Err(error)),
         Err(group) => group,
@@ -238,14 +285,14 @@ async fn answer_failed<R: Grouped>(ctx: &Context, group: Vec<Waiting<R>>, error:
             Error::Store(StoreError::Unavailable(source)) => {
                 Err(StoreError::Unavailable(source.to_string().into()).into())
             }
-            _ => alone(ctx, waiting.request.clone()).await,
+            _ => alone(groups, waiting.request.clone()).await,
         };
         waiting.answer(answer);
     }
 }
 
-async fn alone<R: Grouped>(ctx: &Context, request: R) -> Result<R::Answer, Error> {
-    let answers = R::execute(ctx, vec![request], Box::new(|| {})).await?;
+async fn alone<R: Grouped>(groups: &Groups<R>, request: R) -> Result<R::Answer, Error> {
+    let answers = R::execute(&groups.ctx, vec![request], groups.turns.turn(), Box::new(|| {})).await?;
     answers.into_iter().next().unwrap_or_else(|| Err(abandoned()))
 }
 

@@ -38,6 +38,7 @@ mod stale;
 pub mod switches;
 pub mod trading;
 pub mod transfers;
+mod turns;
 pub mod users;
 mod view;
 pub mod webhooks;

@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::atomically::{Script, Step, atomically, atomically_telling};
 use crate::groups::{Grouped, Groups};
 use crate::idempotency::find_answer;
+use crate::turns::Turn;
 use crate::{Answered, Caller, Context, Error, Keyed, audit_log, users};
 
 /// A payment from one user to another.
@@ -160,15 +161,17 @@ impl Grouped for Payment {
     async fn execute(
         ctx: &Context,
         group: Vec<Self>,
+        turn: Turn,
         decided: Decided,
     ) -> Result<Vec<Result<Self::Answer, Error>>, Error> {
-        atomically_telling(ctx, PayScript { group }, decided).await
+        atomically_telling(ctx, PayScript { group, turn }, decided).await
     }
 }
 
 /// The script of a group of payments.
 struct PayScript {
     group: Vec<Payment>,
+    turn: Turn,
 }
 
 #[async_trait]
@@ -177,11 +180,13 @@ impl Script for PayScript {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Self::Output>, Error> {
         let people: BTreeSet<UserId> = self.group.iter().flat_map(|p| [p.request.from, p.request.to]).collect();
+        let lock_accounts: Vec<AccountId> = people.iter().map(|user| AccountId::of_user(*user)).collect();
+        self.turn.take(&lock_accounts).await;
         let found = unit
             .load(Wanted {
                 answers: self.group.iter().filter_map(|p| p.keyed.as_ref()).map(|k| k.key.clone()).collect(),
                 users: people.iter().copied().collect(),
-                lock_accounts: people.iter().map(|user| AccountId::of_user(*user)).collect(),
+                lock_accounts,
                 key_usages: self
                     .group
                     .iter()

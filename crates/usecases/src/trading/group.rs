@@ -6,10 +6,11 @@ use bellwether_domain::ids::{ApiKeyId, FreshIds, MarketId, UserId};
 use bellwether_domain::ports::{AnswerKey, Decided, GroupOf, KeptAnswer, StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 
-use super::load::{self, Depths, First};
+use super::load::{self, Begun, Depths, First};
 use super::{Command, Outcome, Placed, Request};
 use crate::atomically::{Script, Step, atomically_telling};
 use crate::groups::Grouped;
+use crate::turns::Turn;
 use crate::{Answered, Context, Error};
 
 /// What each request of a group came to.
@@ -19,11 +20,12 @@ pub(super) type Answers = Vec<Result<Answered<Vec<Outcome>>, Error>>;
 pub(super) struct Group {
     requests: Vec<Request>,
     depths: Depths,
+    turn: Turn,
 }
 
 impl Group {
-    pub(super) fn of(requests: Vec<Request>) -> Self {
-        Self { requests, depths: Depths::default() }
+    fn of(requests: Vec<Request>, turn: Turn) -> Self {
+        Self { requests, depths: Depths::default(), turn }
     }
 
     /// The keys that came with the requests.
@@ -43,6 +45,7 @@ impl Script for Group {
     type Output = Answers;
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answers>, Error> {
+        self.turn.give_up();
         let all: Vec<&Command> = self.requests.iter().flat_map(|request| &request.commands).collect();
         let First { answers: kept, active, markets } = load::first(unit, &all, self.keys()).await?;
         let replays = self.replays(&kept);
@@ -55,7 +58,8 @@ impl Script for Group {
             .collect();
         let keys = self.requests.iter().filter_map(|request| request.key).collect();
         let moment = moment(ctx);
-        let mut state = load::rest(unit, &commands, markets, &self.depths, keys, moment.now).await?;
+        let begun = Begun { markets, depths: &self.depths, keys, turn: Some(&self.turn) };
+        let mut state = load::rest(unit, &commands, begun, moment.now).await?;
         let mut ids = ctx.ids.fresh();
 
         let mut answers = Vec::with_capacity(self.requests.len());
@@ -123,8 +127,8 @@ impl Grouped for Request {
         self.commands.iter().filter_map(load::market_of).collect()
     }
 
-    async fn execute(ctx: &Context, group: Vec<Self>, decided: Decided) -> Result<Answers, Error> {
-        atomically_telling(ctx, Group::of(group), decided).await
+    async fn execute(ctx: &Context, group: Vec<Self>, turn: Turn, decided: Decided) -> Result<Answers, Error> {
+        atomically_telling(ctx, Group::of(group, turn), decided).await
     }
 }
 

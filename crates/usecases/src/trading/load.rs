@@ -18,6 +18,7 @@ use bellwether_domain::user::UserStatus;
 use jiff::Timestamp;
 
 use super::Command;
+use crate::turns::Turn;
 
 /// How many orders of a side are loaded at first.
 const FIRST_DEPTH: u32 = 64;
@@ -92,17 +93,26 @@ pub(super) async fn first(
     Ok(First { answers: found.answers, active, markets: found.markets })
 }
 
+/// What is known when all but the accounts that the commands touch is locked.
+pub(super) struct Begun<'a> {
+    pub(super) markets: Vec<Market>,
+    pub(super) depths: &'a Depths,
+    /// Of the limited API keys that sent the commands.
+    pub(super) keys: BTreeSet<ApiKeyId>,
+    /// Taken before accounts are locked, where others that run at the same time take turns too.
+    pub(super) turn: Option<&'a Turn>,
+}
+
 /// Loads everything else that the commands touch: orders and books, then accounts (locked, in id
-/// order) and positions of everybody whose orders may be filled, and the limited API keys concerned: `keys`,
-/// and those that the orders count against.
+/// order) and positions of everybody whose orders may be filled, and the limited API keys concerned: those that sent
+/// commands, and those that the orders count against.
 pub(super) async fn rest(
     unit: &mut dyn UnitOfWork,
     commands: &[&Command],
-    markets: Vec<Market>,
-    depths: &Depths,
-    mut keys: BTreeSet<ApiKeyId>,
+    begun: Begun<'_>,
     now: Timestamp,
 ) -> Result<State, StoreError> {
+    let Begun { markets, depths, mut keys, turn } = begun;
     let mut state = State::with_room_for(commands.len());
     // Orders may have changed until their market was locked, so they are loaded again: before the
     // rest, which depends on what an order that is amended is.
@@ -132,6 +142,9 @@ pub(super) async fn rest(
     keys.extend(sides.iter().flat_map(|(_, _, orders)| orders.iter().filter_map(|o| o.counted_by)));
     keys.extend(grouped.iter().filter_map(|o| o.counted_by));
     let key_usages = keys.into_iter().collect();
+    if let Some(turn) = turn {
+        turn.take(&lock_accounts).await;
+    }
     let held = unit.load(Wanted { lock_accounts, positions, key_usages, ..Wanted::default() }).await?;
 
     for order in found.with_client_ids {

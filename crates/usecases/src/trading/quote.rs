@@ -9,7 +9,7 @@ use bellwether_domain::ports::{StoreError, UnitOfWork};
 use bellwether_domain::refusal::Refusal;
 
 use super::group::moment;
-use super::load::{self, Depths, First};
+use super::load::{self, Begun, Depths, First};
 use super::{Command, Quote};
 use crate::atomically::{Script, Step};
 use crate::{Context, Error};
@@ -37,7 +37,8 @@ impl Script for QuoteScript {
             return Err(Refusal::UserInactive.into());
         }
         let moment = moment(ctx);
-        let state = load::rest(unit, &[&command], markets, &self.depths, BTreeSet::new(), moment.now).await?;
+        let begun = Begun { markets, depths: &self.depths, keys: BTreeSet::new(), turn: None };
+        let state = load::rest(unit, &[&command], begun, moment.now).await?;
         match state.preview(&self.order, &mut ctx.ids.fresh(), moment) {
             Ok(preview) => Ok(Step::Discard(quote_of(preview))),
             Err(Stop::Refused(refusal)) => Err(refusal.into()),

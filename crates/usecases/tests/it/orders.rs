@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bellwether_domain::ids::{AccountId, OrderId};
+use bellwether_domain::ids::{AccountId, MarketId, OrderId};
 use bellwether_domain::ledger::{Account, Owner};
 use bellwether_domain::market::{MarketStatus, OutcomeId};
 use bellwether_domain::money::{Credits, Price, Shares};
@@ -270,13 +270,14 @@ async fn requests_that_wait_at_the_same_time_share_one_unit_of_work() {
     assert!(first.iter().chain(others.iter().flatten()).all(Result::is_ok));
 }
 
-/// Where several groups may run at a time, they are for different markets: in each market the order
-/// of arrival holds. The orders are refused, so that the locks are all that happens.
-#[tokio::test]
-async fn groups_that_run_at_the_same_time_are_for_different_markets() {
-    let locked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let (begun, log) = (std::sync::Arc::clone(&locked), std::sync::Arc::clone(&locked));
-    let mut ctx = yielding(store(3, move |_| {
+type Locked = std::sync::Arc<std::sync::Mutex<Vec<Vec<MarketId>>>>;
+
+/// Trading in so many groups, two at a time and of at most so many orders, and the markets that each of them locks. The
+/// orders are refused, so that the locks are all that happens.
+fn two_at_once(groups: usize, limit: usize) -> (Trading, Locked) {
+    let locked = Locked::default();
+    let begun = std::sync::Arc::clone(&locked);
+    let mut ctx = yielding(store(groups, move |_| {
         let (mut unit, log) = (Unit::default(), std::sync::Arc::clone(&begun));
         unit.users.expect_statuses().returning(|_| Ok(statuses([user(1)])));
         unit.markets.expect_lock().returning(move |ids| {
@@ -286,20 +287,40 @@ async fn groups_that_run_at_the_same_time_are_for_different_markets() {
         unit.orders.expect_count_open().returning(|pairs| Ok(vec![0; pairs.len()]));
         unit.accounts.expect_lock().returning(|_| Ok(vec![account(1, 100)]));
         unit.positions.expect_load().returning(|_| Ok(Vec::new()));
-        unit.rolls_back()
+        unit.commits()
     }));
     ctx.policy.groups_at_once = 2;
-    let trading = Trading::new(ctx);
-    let order = |n: u128| {
-        let Command::Place(mut place) = buy(1, "YES", 500, 1) else { unreachable!() };
-        place.market = market_id(n);
-        Request { commands: vec![Command::Place(place)], keyed: None, key: None, person: user_id(1) }
-    };
+    ctx.policy.group_limit = limit;
+    (Trading::new(ctx), locked)
+}
+
+fn order_in(market: u128) -> Request {
+    let Command::Place(mut place) = buy(1, "YES", 500, 1) else { unreachable!() };
+    place.market = market_id(market);
+    Request { commands: vec![Command::Place(place)], keyed: None, key: None, person: user_id(1) }
+}
+
+/// Where several groups may run at a time, they are for different markets: in each market the order
+/// of arrival holds.
+#[tokio::test]
+async fn groups_that_run_at_the_same_time_are_for_different_markets() {
+    let (trading, locked) = two_at_once(3, 1);
     let (_first, _waits, _other) =
-        tokio::join!(trading.submit(order(1)), trading.submit(order(1)), trading.submit(order(2)));
+        tokio::join!(trading.submit(order_in(1)), trading.submit(order_in(1)), trading.submit(order_in(2)));
     // The second order in the first market came before the one in the other, and still waited.
-    let locked = log.lock().unwrap();
+    let locked = locked.lock().unwrap();
     assert_eq!((locked.len(), locked.last()), (3, Some(&vec![market_id(1)])));
+}
+
+#[tokio::test]
+async fn beside_a_group_that_runs_another_begins_when_it_is_full() {
+    let (trading, locked) = two_at_once(2, 2);
+    let (_first, _waits, _other) =
+        tokio::join!(trading.submit(order_in(1)), trading.submit(order_in(2)), trading.submit(order_in(3)));
+    // Which of the two is executed first is nobody's business.
+    let mut locked = locked.lock().unwrap().clone();
+    locked.sort();
+    assert_eq!(locked, [vec![market_id(1)], vec![market_id(2), market_id(3)]]);
 }
 
 /// A group that is decided waits for the disk; the next one does not wait for it. Were it otherwise,
