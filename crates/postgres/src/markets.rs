@@ -168,19 +168,22 @@ struct StoredOutcome {
 }
 
 /// The parts of a market as columns of its row: one statement, and so one snapshot. Each list is a
-/// JSON text, in order.
+/// JSON text; in order it is put where it is read, which spares the server a sort for each of two lists of each market.
 const PARTS: &str = "\
-    (SELECT json_agg(json_build_array(name, last_price, probability, sold, proposed_weight, weight) ORDER BY outcome)::text \
+    (SELECT json_agg(json_build_array(outcome, name, last_price, probability, sold, proposed_weight, weight))::text \
         FROM outcomes WHERE market_id = markets.id), \
-    (SELECT json_agg(tag ORDER BY position)::text FROM market_tags WHERE market_id = markets.id)";
+    (SELECT json_agg(json_build_array(position, tag))::text FROM market_tags WHERE market_id = markets.id)";
 
-/// An outcome as it stands in [`PARTS`].
-type OutcomeParts = (String, Option<i64>, Option<u16>, i64, Option<u16>, Option<u16>);
+/// An outcome as it stands in [`PARTS`], its number first.
+type OutcomeParts = (i64, String, Option<i64>, Option<u16>, i64, Option<u16>, Option<u16>);
 
 fn read_parts(row: &mut Row) -> Result<Parts, StoreError> {
-    let outcomes: Vec<OutcomeParts> = from_json(row.opt_text()?)?;
-    let tags = from_json(row.opt_text()?)?;
-    let outcomes = outcomes.into_iter().map(|(name, last_price, probability, sold, proposed_weight, weight)| {
+    let mut outcomes: Vec<OutcomeParts> = from_json(row.opt_text()?)?;
+    let mut tags: Vec<(i64, String)> = from_json(row.opt_text()?)?;
+    outcomes.sort_unstable_by_key(|(number, ..)| *number);
+    tags.sort_unstable_by_key(|(position, _)| *position);
+    let tags = tags.into_iter().map(|(_, tag)| tag).collect();
+    let outcomes = outcomes.into_iter().map(|(_, name, last_price, probability, sold, proposed_weight, weight)| {
         let outcome = Outcome { name, last_price: last_price.and_then(Price::from_mills) };
         StoredOutcome { outcome, probability, sold, proposed_weight, weight }
     });
