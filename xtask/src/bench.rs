@@ -135,10 +135,12 @@ impl Stores {
 
 /// Measures, prints the tables, and writes `docs/benchmarks.md` and what it shows.
 pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Result<ExitCode> {
+    let there = |path: &PathBuf| path.canonicalize().with_context(|| format!("there is no {}", path.display()));
     let binary = match &options.bin {
-        Some(binary) => binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?,
+        Some(binary) => there(binary)?,
         None => cargo::build_server(true, interrupts).await?,
     };
+    let against = options.against.as_ref().map(there).transpose()?;
     let constant = match options.reads {
         true => Some(cargo::build_constant(interrupts).await?),
         false => None,
@@ -148,8 +150,8 @@ pub(crate) async fn run(options: Options, interrupts: &Interrupts) -> anyhow::Re
     let url = services.database_url.as_ref().context("PostgreSQL was asked for and is not there")?;
     let busy_before = machine::busy_share(Duration::from_secs(1)).await?;
     let bench = Bench { options, server: Database::new(url)?, busy_before, interrupts };
-    if let Some(other) = &bench.options.against {
-        let compared = bench.against(&binary, other).await?;
+    if let Some(other) = against {
+        let compared = bench.against(&binary, &other).await?;
         print_report(&against::text(&compared));
         return Ok(ExitCode::SUCCESS);
     }
