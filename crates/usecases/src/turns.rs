@@ -120,21 +120,21 @@ impl Queue {
     }
 
     /// Calls those who can go on, in the order in which they came: nobody overtakes one who waits for the same account.
+    /// They are returned so that none is dropped here: a turn that is locks the queue.
     fn call(&mut self) -> Vec<Arc<Held>> {
         let mut called = Vec::new();
         let mut blocked = self.taken.clone();
         for waiting in std::mem::take(&mut self.waiting) {
             let is_free = waiting.accounts.iter().all(|account| !blocked.contains(account));
-            let Some(turn) = waiting.turn.upgrade() else { continue };
             blocked.extend(waiting.accounts.iter().copied());
             if !is_free {
                 self.waiting.push_back(waiting);
-                continue;
+            } else if let Some(turn) = waiting.turn.upgrade() {
+                self.taken.extend(waiting.accounts.iter().copied());
+                *turn.accounts() = waiting.accounts;
+                turn.has_come.notify_one();
+                called.push(turn);
             }
-            self.taken.extend(waiting.accounts.iter().copied());
-            *turn.accounts() = waiting.accounts;
-            turn.has_come.notify_one();
-            called.push(turn);
         }
         called
     }
