@@ -258,6 +258,14 @@ impl Bench<'_> {
         Ok(figures)
     }
 
+    /// An empty database of that name, where a server needs one.
+    async fn fresh(&self, name: Option<&str>) -> anyhow::Result<Option<Database>> {
+        match name {
+            Some(name) => Ok(Some(self.server.fresh(name, self.interrupts).await?)),
+            None => Ok(None),
+        }
+    }
+
     async fn remove_databases(&self) -> anyhow::Result<()> {
         for database in self.options.store.subjects().filter_map(|(_, database)| database) {
             self.server.remove(database, self.interrupts).await?;
@@ -274,10 +282,7 @@ impl Bench<'_> {
         // What a commit for each request costs is no question of scale.
         let is_wanted = |name| self.options.scale.is_none() || name != Name::PostgresAlone;
         for (name, database) in self.options.store.subjects().filter(|(name, _)| is_wanted(*name)) {
-            let database = match database {
-                Some(database) => Some(self.server.fresh(database, self.interrupts).await?),
-                None => None,
-            };
+            let database = self.fresh(database).await?;
             let subject = Subject::start(name, binary, database, self.options.seed, self.interrupts).await?;
             if subject.is_none() {
                 eprintln!("bench: {} is left out: this binary has no setting for groups", name.text());
@@ -334,10 +339,7 @@ impl Bench<'_> {
         let mut all = Vec::new();
         for (name, database) in self.options.store.subjects() {
             let start = async |binary, own| {
-                let database = match database {
-                    Some(_) => Some(self.server.fresh(own, self.interrupts).await?),
-                    None => None,
-                };
+                let database = self.fresh(database.and(Some(own))).await?;
                 let subject = Subject::start(name, binary, database, self.options.seed, self.interrupts).await?;
                 subject.context("this binary has no setting for groups")
             };
@@ -387,10 +389,7 @@ impl Bench<'_> {
         let mut stores = Vec::new();
         // What a commit for each request costs is no question of sign-ins.
         for (name, database) in self.options.store.subjects().filter(|(name, _)| *name != Name::PostgresAlone) {
-            let database = match database {
-                Some(database) => Some(self.server.fresh(database, self.interrupts).await?),
-                None => None,
-            };
+            let database = self.fresh(database).await?;
             let (seed, length) = (self.options.seed, self.length());
             stores.push(logins::measure(name, binary, database.as_ref(), seed, length, self.interrupts).await?);
         }
@@ -421,10 +420,7 @@ impl Bench<'_> {
         live::raise_limit()?;
         let (mut told, mut idle) = (Vec::new(), Vec::new());
         for place in live::Place::ALL {
-            let database = match place.has_database() {
-                true => Some(self.server.fresh(DATABASE, self.interrupts).await?),
-                false => None,
-            };
+            let database = self.fresh(place.has_database().then_some(DATABASE)).await?;
             let database = database.as_ref();
             told.extend(live::delivery(place, binary, database, self.length(), self.interrupts).await?);
             if place != live::Place::OtherServer {
@@ -441,10 +437,7 @@ impl Bench<'_> {
         const DATABASE: &str = "bellwether_bench_reads";
         let mut rows = Vec::new();
         for place in Place::ALL {
-            let database = match place.has_database() {
-                true => Some(self.server.fresh(DATABASE, self.interrupts).await?),
-                false => None,
-            };
+            let database = self.fresh(place.has_database().then_some(DATABASE)).await?;
             let redis_url = redis_url.filter(|_| place == Place::PostgresAndRedis);
             rows.extend(
                 reads::measure(place, programs, database.as_ref(), redis_url, self.length(), self.interrupts).await?,

@@ -2,6 +2,7 @@
 //!
 //! Both servers run, each on a store of its own, and are loaded in turns; what is told is the median of each one's rounds.
 
+use crate::bench::latency::median;
 use crate::bench::load::Load;
 use crate::bench::measured::{Measured, Name};
 use crate::bench::subject::{Pace, Subject};
@@ -35,7 +36,7 @@ impl Bench<'_> {
             let mut most = 0.0_f64;
             for clients in self.options.clients.iter().copied() {
                 let compared = self.rounds(two, load, Pace::Closed(clients)).await?;
-                most = median(&compared.other, |row| Some(row.answered_per_second)).map_or(most, |rate| most.max(rate));
+                most = most.max(median(compared.other.iter().map(|row| row.answered_per_second)));
                 all.push(compared);
             }
             let pace = Pace::Open { per_second: most * HALF_LOAD, of_knee: HALF_LOAD };
@@ -63,7 +64,10 @@ pub(super) fn text(all: &[Compared]) -> String {
 fn rows(compared: &Compared) -> Vec<Vec<String>> {
     let Compared { subject, load, pace, this, other } = compared;
     let row = |what: &str, figure: fn(&Measured) -> Option<f64>| {
-        let (this, other) = (median(this, figure)?, median(other, figure)?);
+        let [this, other] = [this, other].map(|rows| median(rows.iter().filter_map(figure)));
+        if this.is_nan() || other.is_nan() {
+            return None; // It was not measured.
+        }
         let load = format!("{}, {}", subject.text(), load.name());
         let figures = [format!("{this:.1}"), format!("{other:.1}"), format!("{:.2}", this / other)];
         Some([load, pace.clone(), what.to_owned()].into_iter().chain(figures).collect())
@@ -77,13 +81,6 @@ fn rows(compared: &Compared) -> Vec<Vec<String>> {
         row("bytes written for an order", |row| row.bytes_per_order),
     ];
     rows.into_iter().flatten().collect()
-}
-
-/// The figure in the middle; the lower of two. None where it was not measured.
-fn median(rows: &[Measured], figure: fn(&Measured) -> Option<f64>) -> Option<f64> {
-    let mut figures: Vec<f64> = rows.iter().filter_map(figure).collect();
-    figures.sort_unstable_by(f64::total_cmp);
-    figures.get(figures.len().saturating_sub(1) / 2).copied()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::bench::connection::{Connection, Request};
 use crate::bench::copies::{Original, Store, market_id};
-use crate::bench::latency::{Latency, float};
+use crate::bench::latency::{Latency, float, median};
 use crate::bench::load::order_body;
 use crate::bench::machine::Process;
 use crate::bench::measured::Name;
@@ -296,13 +296,6 @@ impl Rate {
             processor_us: median(rounds.iter().map(Taken::processor_us)),
         }
     }
-}
-
-/// The upper one of the middle figures; NaN where there is none.
-fn median(figures: impl Iterator<Item = f64>) -> f64 {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Who is asked, and whose processor time that is.
