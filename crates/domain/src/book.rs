@@ -30,6 +30,18 @@ impl Rank {
         };
         Self { distance: u16::try_from(distance).unwrap_or(u16::MAX), sequence }
     }
+
+    /// The rank of an order on its side; none where it has no price.
+    #[must_use]
+    pub fn of(order: &Order) -> Option<Self> {
+        order.book_price.map(|price| Self::new(order.book_side, price, order.sequence))
+    }
+
+    /// Behind every order at that price or a better one.
+    #[must_use]
+    pub fn last_at(side: Side, price: Price) -> Self {
+        Self::new(side, price, i64::MAX)
+    }
 }
 
 /// A resting order, as matching sees it.
@@ -58,6 +70,20 @@ pub enum Horizon {
     Everything,
     /// Every order up to and including this rank.
     UpTo(Rank),
+}
+
+impl Horizon {
+    /// How far a side is known of which so many orders were found, the best ones within `limit`, the `last` being the worst
+    /// of them, where at most `depth` were asked for.
+    #[must_use]
+    pub fn loaded(side: Side, found: usize, last: Option<Rank>, limit: Option<Price>, depth: u32) -> Self {
+        let is_full = u32::try_from(found).unwrap_or(u32::MAX) >= depth;
+        match (is_full, last, limit) {
+            (true, Some(last), _) => Self::UpTo(last),
+            (_, _, Some(limit)) => Self::UpTo(Rank::last_at(side, limit)),
+            (_, _, None) => Self::Everything,
+        }
+    }
 }
 
 /// The walk came to where the side is not loaded.
@@ -95,12 +121,7 @@ impl BookSide {
         for order in loaded {
             last = this.insert(order).or(last);
         }
-        let is_full = u32::try_from(loaded.len()).unwrap_or(u32::MAX) >= depth;
-        this.horizon = match (is_full, last, limit) {
-            (true, Some(last), _) => Horizon::UpTo(last),
-            (_, _, Some(limit)) => Horizon::UpTo(Rank::new(side, limit, i64::MAX)),
-            (_, _, None) => Horizon::Everything,
-        };
+        this.horizon = Horizon::loaded(side, loaded.len(), last, limit, depth);
         this
     }
 
@@ -148,7 +169,7 @@ impl BookSide {
     pub fn next(&self, after: Option<Rank>, limit: Price) -> Result<Option<(Rank, Resting)>, Beyond> {
         use std::ops::Bound::{Excluded, Unbounded};
         let lower = after.map_or(Unbounded, Excluded);
-        let last_within = Rank::new(self.side, limit, i64::MAX);
+        let last_within = Rank::last_at(self.side, limit);
         let found = self.orders.range((lower, Unbounded)).next().map(|(rank, resting)| (*rank, *resting));
         match (found, self.horizon) {
             (Some((rank, _)), Horizon::UpTo(known)) if rank > known && known < last_within => Err(Beyond),

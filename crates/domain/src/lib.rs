@@ -5,6 +5,7 @@
 //!   [`cancel_switch`], [`score`], [`audit_log`], [`event`].
 //! - Rules: [`lmsr`] (the market maker's prices), [`book`] and [`exchange`] (matching),
 //!   [`settlement`] (payouts), [`permissions`], [`password`].
+//! - [`market_memory`]: what adapters of storage remember of markets between units of work.
 //! - [`ports`]: what the domain needs of the world, as traits.
 //!
 //! Everything that decides is a pure function of loaded state, a command, the time and fresh ids.
@@ -21,6 +22,7 @@ pub mod ledger;
 pub mod lmsr;
 pub mod mail;
 pub mod market;
+pub mod market_memory;
 pub mod money;
 pub mod order;
 pub mod order_group;

@@ -15,6 +15,7 @@ mod keys;
 mod lmsr;
 mod naive;
 mod random;
+mod remembered;
 mod sets;
 mod text_and_numbers;
 mod told;

@@ -23,6 +23,7 @@ use bellwether_domain::text::Slug;
 use bellwether_domain::trade::Trade;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::remembered::{Remembered, Rows};
 use crate::told::Told;
 
 pub struct World {
@@ -46,6 +47,8 @@ pub struct World {
     pub deepened: u64,
     /// Somebody who knows it from its events.
     pub told: Told,
+    /// What a store would remember of it.
+    pub remembered: Remembered,
 }
 
 pub fn at(seconds: i64) -> Timestamp {
@@ -75,6 +78,7 @@ impl World {
             groups: BTreeMap::new(),
             deepened: 0,
             told: Told::default(),
+            remembered: Remembered::default(),
         };
         world.open_account(AccountId::TREASURY, Owner::Treasury);
         world.open_account(AccountId::FEES, Owner::Fees);
@@ -285,7 +289,24 @@ impl World {
         }
     }
 
-    fn load(&self, market: MarketId, depths: &BTreeMap<(OutcomeId, Side), u32>) -> State {
+    /// Loads a market past the memory, too, which must say the same.
+    fn remember(&mut self, id: MarketId) {
+        let market = &self.markets[&id];
+        let books = (0..market.outcomes.len()).filter_map(OutcomeId::new);
+        let keys = books.flat_map(|book| [(book, Side::Buy), (book, Side::Sell)]);
+        let sides = keys.map(|(book, side)| ((book, side), self.side(id, book, side))).collect();
+        let of_market = self.positions.iter().filter(|((market, _), _)| *market == id);
+        let positions = of_market.map(|((_, user), position)| (*user, position.clone())).collect();
+        let open_counts = self.users.iter().map(|user| (*user, self.open_orders_of(*user, id))).collect();
+        self.remembered.load(&Rows { market, sides, positions, open_counts });
+    }
+
+    fn open_orders_of(&self, user: UserId, market: MarketId) -> u64 {
+        self.orders.values().filter(|o| o.is_open() && o.user == user && o.market == market).count() as u64
+    }
+
+    fn load(&mut self, market: MarketId, depths: &BTreeMap<(OutcomeId, Side), u32>) -> State {
+        self.remember(market);
         let mut state = State::default();
         state.add_market(self.markets[&market].clone());
         for outcome in 0..self.markets[&market].outcomes.len() {
@@ -306,8 +327,7 @@ impl World {
             let outcomes = self.markets[&market].outcomes.len();
             let position = self.positions.get(&(market, *user)).cloned();
             state.add_position(position.unwrap_or_else(|| Position::empty(*user, market, outcomes)));
-            let open = self.orders.values().filter(|o| o.is_open() && o.user == *user && o.market == market).count();
-            state.set_open_count(*user, market, open as u64);
+            state.set_open_count(*user, market, self.open_orders_of(*user, market));
         }
         state
     }
@@ -371,6 +391,7 @@ impl World {
 
     pub fn write(&mut self, changes: Changes) {
         self.told.hear(&changes);
+        self.remembered.write(&changes);
         for group in &changes.order_groups {
             self.groups.get_mut(&group.id).unwrap().0 = group.clone();
         }
@@ -404,6 +425,7 @@ impl World {
             .unwrap();
         }
         self.markets.get_mut(&market).unwrap().become_status(MarketStatus::Closed, now).unwrap();
+        self.remembered.written_by_others([market]);
     }
 
     /// Decides a closed market and pays in batches of `batch`.
@@ -424,6 +446,7 @@ impl World {
         let made = settlement::finish(&mut row, &mut self.accounts, &mut self.ids, now).unwrap();
         self.transfers.extend(made);
         self.markets.insert(market, row);
+        self.remembered.written_by_others([market]);
     }
 
     pub fn available(&self, user: usize) -> i64 {
