@@ -26,6 +26,7 @@
 //!         //     let counted = store.clone();
 //!         //     Ok(Subject {
 //!         //         store: store.clone(),
+//!         //         elsewhere: Arc::new(MyStore::open(folder.path()).await?),
 //!         //         queries: store.clone(),
 //!         //         jobs: store.clone(),
 //!         //         webhooks: store.clone(),
@@ -126,6 +127,8 @@ pub trait Harness: Send + Sync + 'static {
 pub struct Subject {
     /// Its writing half.
     pub store: Arc<dyn Store>,
+    /// The same database as another process opens it; or just the same store, where there cannot be another.
+    pub elsewhere: Arc<dyn Store>,
     /// Its reading half.
     pub queries: Arc<dyn Queries>,
     /// Its queue of jobs.

@@ -20,6 +20,8 @@ const MOST_TRIES: u32 = 1000;
 pub struct World {
     /// Its writing half.
     pub(crate) store: Arc<dyn Store>,
+    /// The same as another process opens it.
+    pub(crate) elsewhere: Arc<dyn Store>,
     /// Its reading half.
     pub(crate) queries: Arc<dyn Queries>,
     /// Its queue of jobs.
@@ -43,6 +45,7 @@ impl World {
     pub(crate) fn of(subject: Subject) -> (Self, Box<dyn Any + Send>) {
         let world = Self {
             store: subject.store,
+            elsewhere: subject.elsewhere,
             queries: subject.queries,
             jobs: subject.jobs,
             webhooks: subject.webhooks,

@@ -143,6 +143,11 @@ impl Connection {
         Ok(told.and_then(|mut row| row.int().ok()))
     }
 
+    /// Whether the transaction has failed, or nobody knows what became of it: then it can do nothing any more.
+    pub(crate) const fn is_spoilt(&self) -> bool {
+        self.is_busy || self.has_failed
+    }
+
     /// Lets statements take as long as they need: for checks of everything, on a connection whose
     /// server-side limits were lifted too.
     pub(crate) const fn lift_time_limit(&mut self) {

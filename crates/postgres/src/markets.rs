@@ -4,8 +4,11 @@ use async_trait::async_trait;
 use bellwether_domain::ids::{AccountId, MarketId, UserId};
 use bellwether_domain::lmsr::Lmsr;
 use bellwether_domain::market::{FeeRecipient, Maker, Market, MarketStatus, Outcome, Proposal, Resolution, Weights};
+use bellwether_domain::market_memory::{Locked, Stamp};
 use bellwether_domain::money::{Credits, FeeRate, Price};
-use bellwether_domain::ports::{MarketFilter, MarketKey, MarketSort, Markets, Page, PageRequest, StoreError};
+use bellwether_domain::ports::{
+    MarketFilter, MarketKey, MarketSort, Markets, Page, PageRequest, StoreError, UnitOfWork, Wanted,
+};
 use bellwether_domain::text::Slug;
 
 use crate::connection::{Connection, read_rows};
@@ -281,15 +284,28 @@ pub(crate) async fn by_ids(connection: &mut Connection, ids: &[MarketId]) -> Res
 }
 
 /// The query for markets by ids, in id order.
-fn wanted(ids: &[MarketId]) -> Sql {
+pub(crate) fn wanted(ids: &[MarketId]) -> Sql {
     Sql::new(select()).then(" WHERE id = ANY(?) ORDER BY id").ids(ids.iter().map(|id| id.0))
 }
 
-/// The queries that lock markets by ids, in id order, and then load them: a query that waits for a lock
-/// sees the row anew, but of other tables what was there before.
-pub(crate) fn locked(ids: &[MarketId]) -> [Sql; 2] {
-    let lock = Sql::new("SELECT id FROM markets WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE");
-    [lock.ids(ids.iter().map(|id| id.0)), wanted(ids)]
+/// The query that locks markets by ids, in id order, and reads their stamps, with one to come, which is drawn once. What is
+/// locked is the row of a market's counters, where the stamp is: a query that waits for a lock sees the row anew, but of
+/// other rows what was there before, so that whatever else is read of the market is read by a later query.
+pub(crate) fn locked(ids: &[MarketId]) -> Sql {
+    let sql = Sql::new(
+        "SELECT market_id, stamp, (SELECT gen_random_uuid()) FROM market_counters WHERE market_id = ANY(?) \
+         ORDER BY market_id FOR NO KEY UPDATE",
+    );
+    sql.ids(ids.iter().map(|id| id.0))
+}
+
+/// What it found: the stamps of the markets, and the one to come.
+pub(crate) fn found_locked(rows: Vec<Row>) -> Result<Locked, StoreError> {
+    let read = |row: &mut Row| Ok((MarketId(row.id()?), row.opt_id()?.map(Stamp), row.id().map(Stamp)?));
+    let rows = read_rows("a market's stamp", rows, read)?;
+    let next_stamp = rows.first().map(|(.., next)| *next);
+    let stamps = rows.into_iter().map(|(id, stamp, _)| (id, stamp)).collect();
+    Ok(Locked { stamps, next_stamp, loaded: Vec::new() })
 }
 
 /// What the query for markets found.
@@ -361,15 +377,8 @@ pub(crate) async fn list(
 
 #[async_trait]
 impl Markets for PgUnitOfWork {
-    /// Two statements: one waits for the locks, the other reads. The parts of a market are other
-    /// rows than the locked one, and a statement that had to wait sees them as they were before.
     async fn lock(&mut self, ids: &[MarketId]) -> Result<Vec<Market>, StoreError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows = self.connection.rows_all(locked(ids).into()).await?;
-        let markets = found(rows.into_iter().next_back().unwrap_or_default())?;
-        self.saw(&markets);
-        Ok(markets)
+        let wanted = Wanted { lock_markets: ids.to_vec(), ..Wanted::default() };
+        Ok(UnitOfWork::load(self, wanted).await?.markets)
     }
 }

@@ -14,14 +14,15 @@ use crate::connection::{Connection, read_rows};
 use crate::lists::{List, NUMBER};
 use crate::markets;
 use crate::schema::{POSITIONS, USER_IN_MARKET};
-use crate::sql::{Row, Sql, Values};
+use crate::sql::{Column, Row, Sql, Value, Values};
 use crate::unit::PgUnitOfWork;
 
-/// The columns of a position. The lists of shares are texts, since an array's rows cannot be arrays.
+/// The columns of a position.
 pub(crate) fn bind(position: &Position, row: &mut Values) {
+    let list = |counts: Vec<i64>| Value::Column(Column::Ints(counts.into_iter().map(Some).collect()));
     let (free, held) = position.free_and_held();
     row.add(position.market).add(position.user).add(position.spent).add(position.received).add(position.settled_at);
-    row.add(text_of(&free)).add(text_of(&held));
+    row.add(list(free)).add(list(held));
 }
 
 /// The columns that [`read`] reads.
@@ -36,13 +37,7 @@ fn read(row: &mut Row) -> Result<Position, StoreError> {
     Ok(Position { user, market, spent, received, settled_at, holdings })
 }
 
-/// An array's text, `{1,2}`.
-fn text_of(counts: &[i64]) -> String {
-    let counts: Vec<String> = counts.iter().map(i64::to_string).collect();
-    format!("{{{}}}", counts.join(","))
-}
-
-/// What [`text_of`] makes a text of.
+/// What is in an array, by its text, `{1,2}`.
 fn counts(text: &str) -> Option<Vec<i64>> {
     let inner = text.strip_prefix('{')?.strip_suffix('}')?;
     inner.split_terminator(',').map(|count| count.parse().ok()).collect()

@@ -19,7 +19,10 @@ use diesel::query_builder::{AstPass, QueryId};
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{HasSqlType, SqlType};
 
-use crate::sql::{Value, Values, checked_text};
+use crate::sql::{Column, Value, Values, checked_text};
+
+/// The number of the type `bigint`.
+const INTEGER: u32 = 20;
 
 /// A composite type of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +104,8 @@ fn put_value(bytes: &mut Vec<u8>, kind: char, value: &Value) -> Result<(), Store
     let type_number: u32 = match kind {
         'b' => 16,
         'h' => 17,
-        'i' => 20,
+        'i' => INTEGER,
+        'n' => 1016,
         't' => 25,
         'z' => 1184,
         'u' => 2950,
@@ -116,8 +120,30 @@ fn put_value(bytes: &mut Vec<u8>, kind: char, value: &Value) -> Result<(), Store
         ('t', Value::Text(value)) => put_bytes(bytes, checked_text(value)?.as_bytes())?,
         ('z', Value::Time(value)) => put_bytes(bytes, &value.0.to_be_bytes())?,
         ('u', Value::Id(value)) => put_bytes(bytes, value.as_bytes())?,
+        ('n', Value::Column(Column::Ints(list))) => put_list(bytes, list)?,
         _ => return Err(StoreError::Corrupt(format!("{value:?} does not belong into a column of type {kind:?}"))),
     }
+    Ok(())
+}
+
+/// An array of integers, as a value of a row.
+fn put_list(bytes: &mut Vec<u8>, list: &[Option<i64>]) -> Result<(), StoreError> {
+    let start = bytes.len();
+    put_number(bytes, 0)?;
+    // One dimension or, for nothing, none; nothing missing; their type.
+    bytes.extend(i32::from(!list.is_empty()).to_be_bytes());
+    bytes.extend(0_i32.to_be_bytes());
+    bytes.extend(INTEGER.to_be_bytes());
+    if !list.is_empty() {
+        put_number(bytes, list.len())?;
+        put_number(bytes, 1)?;
+    }
+    for number in list {
+        let number = number.ok_or_else(|| StoreError::Corrupt("a list in a row lacks a number".to_owned()))?;
+        put_bytes(bytes, &number.to_be_bytes())?;
+    }
+    let length = as_number(bytes.len().saturating_sub(start).saturating_sub(4))?;
+    set(bytes, start..start.saturating_add(4), length);
     Ok(())
 }
 

@@ -10,7 +10,8 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     /// Every column, in the order of reading and of inserting.
     pub(crate) columns: &'static str,
-    /// Their types: uuid, int, text, boolean, time with zone, hash, float.
+    /// Their types: uuid, int, text, boolean, time with zone, hash, float; and numbers, a list of integers, which only a
+    /// type of row can have.
     pub(crate) kinds: &'static str,
     /// The columns that an update writes, the key first. Columns that never change are left out,
     /// and with them the upkeep of the indexes and references that they are in.
@@ -116,13 +117,13 @@ pub(crate) const MARKETS: Table = Table {
     types: SELDOM_WRITTEN,
 };
 
-/// What a trade or a resting order changes of a market.
+/// What a trade or a resting order changes of a market. A new one has no stamp.
 pub(crate) const MARKET_COUNTERS: Table = Table {
     name: "market_counters",
     columns: "market_id, volume, trade_count, sequence",
     kinds: "uiii",
-    changing_kinds: "uiii",
-    changing: &["market_id", "volume", "trade_count", "sequence"],
+    changing_kinds: "uiiiu",
+    changing: &["market_id", "volume", "trade_count", "sequence", "stamp"],
     types: Types { row: None, change: Some("market_counters_change") },
 };
 
@@ -182,11 +183,11 @@ pub(crate) const TRADES: Table = Table {
     types: Types { row: Some("trade_row"), change: None },
 };
 
-/// Its two lists are written as texts.
+/// Its two lists are arrays of a row of its own type.
 pub(crate) const POSITIONS: Table = Table {
     name: "positions",
     columns: "market_id, user_id, spent, received, settled_at, free, held",
-    kinds: "uuiiztt",
+    kinds: "uuiiznn",
     changing_kinds: "",
     changing: &[],
     types: Types { row: Some("position_row"), change: None },

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bellwether_domain::market_memory::{Lent, MarketMemory};
 use bellwether_domain::ports::{Store, StoreError, UnitOfWork};
 use deadpool::Runtime;
 use deadpool::managed::Timeouts;
@@ -63,6 +64,7 @@ pub struct PgStore {
     options: PgOptions,
     counter: Arc<AtomicU64>,
     type_numbers: TypeNumbers,
+    memory: Arc<MarketMemory>,
     /// Where writers are remembered, if there are replicas.
     recent: OnceLock<Arc<RecentWrites>>,
     pub(crate) horizon: Mutex<Horizon>,
@@ -105,7 +107,8 @@ impl PgStore {
         let counter = Arc::new(AtomicU64::new(0));
         let type_numbers = TypeNumbers::default();
         let pool = pool(url, options, &counter, &type_numbers)?;
-        Ok(Self { pool, options, counter, type_numbers, recent: OnceLock::new(), horizon: Mutex::default() })
+        let (memory, recent, horizon) = (Arc::default(), OnceLock::new(), Mutex::default());
+        Ok(Self { pool, options, counter, type_numbers, memory, recent, horizon })
     }
 
     /// Remembers there from now on who wrote what; no where that is done already.
@@ -251,7 +254,7 @@ impl Store for PgStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
         let mut connection = self.connection().await?;
         connection.begin("BEGIN");
-        Ok(Box::new(PgUnitOfWork::new(connection, self.recent.get().cloned())))
+        Ok(Box::new(PgUnitOfWork::new(connection, Lent::of(&self.memory), self.recent.get().cloned())))
     }
 }
 

@@ -4,12 +4,13 @@
 //! `FOR NO KEY UPDATE`, since keys never change: so a row that refers to a locked one can be
 //! inserted meanwhile, and checks of references never wait.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::market::Market;
+use bellwether_domain::market_memory::{Lent, Locked};
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, CancelSwitches, Changes, Decided, EventCursors, Failures, Found, JobControl,
     MailTokens, Markets, OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted,
@@ -26,8 +27,8 @@ use crate::{accounts, answers, api_keys, audit_log, markets, order_groups, order
 /// A [`UnitOfWork`] on PostgreSQL.
 pub struct PgUnitOfWork {
     pub(crate) connection: Connection,
-    /// The markets as this unit last saw them, so that a trade writes only what trades change.
-    pub(crate) seen_markets: HashMap<MarketId, Market>,
+    /// The markets that this unit has locked, and what it knows of them.
+    lent: Lent,
     /// Who has to see what this unit wrote, where there are replicas.
     writers: Option<Writers>,
 }
@@ -45,14 +46,21 @@ impl std::fmt::Debug for PgUnitOfWork {
 }
 
 impl PgUnitOfWork {
-    pub(crate) fn new(connection: Connection, recent: Option<Arc<RecentWrites>>) -> Self {
+    pub(crate) fn new(connection: Connection, lent: Lent, recent: Option<Arc<RecentWrites>>) -> Self {
         let writers = recent.map(|recent| Writers { recent, users: HashSet::new() });
-        Self { connection, seen_markets: HashMap::new(), writers }
+        Self { connection, lent, writers }
     }
 
-    /// Remembers markets as they are now.
-    pub(crate) fn saw(&mut self, markets: &[Market]) {
-        self.seen_markets.extend(markets.iter().map(|market| (market.id, market.clone())));
+    /// What is known of the markets that were locked just now, and of those of which that was not known after all.
+    async fn locked(&mut self, locked: Locked) -> Result<Vec<Market>, StoreError> {
+        let ids: Vec<MarketId> = locked.stamps.iter().map(|(id, _)| *id).collect();
+        let stamps = self.lent.locked(locked);
+        if !stamps.is_empty() {
+            let missing: Vec<MarketId> = stamps.iter().map(|(id, _)| *id).collect();
+            let loaded = markets::by_ids(&mut self.connection, &missing).await?;
+            self.lent.loaded(stamps, loaded);
+        }
+        Ok(self.lent.markets(&ids))
     }
 }
 
@@ -123,20 +131,24 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
-        let (queries, order) = queries(&wanted)?;
+        if self.connection.is_spoilt() {
+            return Err(Failure::Gone.into());
+        }
+        let (asked, known) = self.lent.answer(wanted);
+        let (queries, order) = queries(&asked, &self.lent)?;
         let mut rows = Vec::new();
         if !queries.is_empty() {
             rows = self.connection.rows_all(queries).await?;
         }
-        let mut loaded = Found::default();
+        let (mut loaded, mut locked) = (Found::default(), Locked::default());
         for (kind, rows) in order.into_iter().zip(rows) {
             match kind {
                 Kind::Answers => loaded.answers = answers::found(rows)?,
                 Kind::Statuses => loaded.statuses = users::found_statuses(rows)?,
-                Kind::Lock => {}
-                Kind::Markets => loaded.markets = markets::found(rows)?,
+                Kind::Lock => locked = markets::found_locked(rows)?,
+                Kind::Markets => locked.loaded = markets::found(rows)?,
                 Kind::Orders => loaded.orders = orders::found(rows)?,
-                Kind::Books => loaded.books = orders::found_books(rows, &wanted.books)?,
+                Kind::Books => loaded.books = orders::found_books(rows, &asked.books)?,
                 Kind::OrderGroups => loaded.order_groups = order_groups::found(rows)?,
                 Kind::GroupedOrders => loaded.grouped_orders = orders::found(rows)?,
                 Kind::ClientIds => loaded.with_client_ids = orders::found(rows)?,
@@ -146,7 +158,8 @@ impl UnitOfWork for PgUnitOfWork {
                 Kind::KeyUsages => loaded.key_usages = api_keys::found_usages(rows)?,
             }
         }
-        self.saw(&loaded.markets);
+        loaded.markets = self.locked(locked).await?;
+        self.lent.complete(known, &asked, &mut loaded);
         Ok(loaded)
     }
 
@@ -154,14 +167,11 @@ impl UnitOfWork for PgUnitOfWork {
         if let Some(writers) = &mut self.writers {
             writers.users.extend(concerned(changes));
         }
-        let steps = write::steps(changes, &self.seen_markets)?;
+        let steps = write::steps(changes, &self.lent)?;
+        self.lent.begin_to_write();
         steps::run(steps, &mut self.connection).await?;
         audit_log::append(&mut self.connection, &changes.events).await?;
-        self.saw(&changes.new_markets);
-        self.saw(&changes.markets);
-        for market in &changes.deleted_markets {
-            self.seen_markets.remove(market);
-        }
+        self.lent.wrote(changes);
         Ok(())
     }
 
@@ -170,6 +180,7 @@ impl UnitOfWork for PgUnitOfWork {
     }
 
     async fn commit_telling(mut self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
+        self.lent.give_back();
         let committed = self.connection.commit(decided, self.writers.is_some()).await;
         if let Some(writers) = self.writers.take() {
             writers.recent.put(&writers.users, committed.as_ref().ok().copied().flatten());
@@ -192,7 +203,6 @@ impl UnitOfWork for PgUnitOfWork {
 enum Kind {
     Answers,
     Statuses,
-    /// Its rows say nothing.
     Lock,
     Markets,
     Orders,
@@ -207,7 +217,7 @@ enum Kind {
 }
 
 /// The queries for what is wanted, in the order that was promised, and what each is for.
-fn queries(wanted: &Wanted) -> Result<(Vec<Sql>, Vec<Kind>), StoreError> {
+fn queries(wanted: &Wanted, lent: &Lent) -> Result<(Vec<Sql>, Vec<Kind>), StoreError> {
     let mut queries = Vec::new();
     if !wanted.answers.is_empty() {
         queries.push((answers::wanted(&wanted.answers)?, Kind::Answers));
@@ -216,7 +226,11 @@ fn queries(wanted: &Wanted) -> Result<(Vec<Sql>, Vec<Kind>), StoreError> {
         queries.push((users::wanted_statuses(&wanted.users), Kind::Statuses));
     }
     if !wanted.lock_markets.is_empty() {
-        queries.extend(markets::locked(&wanted.lock_markets).into_iter().zip([Kind::Lock, Kind::Markets]));
+        queries.push((markets::locked(&wanted.lock_markets), Kind::Lock));
+        let to_load = lent.to_load(&wanted.lock_markets);
+        if !to_load.is_empty() {
+            queries.push((markets::wanted(&to_load), Kind::Markets));
+        }
     }
     if !wanted.orders.is_empty() {
         queries.push((orders::wanted(&wanted.orders), Kind::Orders));

@@ -1,10 +1,9 @@
 //! A decision's changes as statements: one for each table and kind of change, however many rows.
 
-use std::collections::HashMap;
-
 use bellwether_domain::ids::{MarketId, OrderGroupId, SwitchId, WebhookId};
 use bellwether_domain::job::Job;
 use bellwether_domain::market::Market;
+use bellwether_domain::market_memory::{Lent, stamped_besides};
 use bellwether_domain::ports::{Changes, StoreError};
 use bellwether_domain::position::Position;
 
@@ -22,7 +21,7 @@ use crate::{
 };
 
 /// The statements that write these changes, referenced rows before those that refer to them.
-pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Result<Vec<Step>, StoreError> {
+pub(crate) fn steps(changes: &Changes, lent: &Lent) -> Result<Vec<Step>, StoreError> {
     let mut steps = Vec::new();
     let present = Present::of(changes);
     insert(&mut steps, &USERS, "", &changes.new_users, users::bind)?;
@@ -31,7 +30,8 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Resu
     insert(&mut steps, &ACCOUNTS, "", &changes.new_accounts, accounts::bind)?;
     update(&mut steps, &ACCOUNTS, &changes.accounts, accounts::bind_change)?;
     new_markets(&mut steps, &changes.new_markets)?;
-    changed_markets(&mut steps, &changes.markets, seen)?;
+    changed_markets(&mut steps, &changes.markets, lent)?;
+    stamp(&mut steps, &stamped_besides(changes), lent);
     delete_markets(&mut steps, &changes.deleted_markets);
     write_orders(&mut steps, changes, &present)?;
     insert(&mut steps, &ANSWERS, "", &changes.answers, answers::bind)?;
@@ -149,11 +149,8 @@ fn write_positions(
     if rows.is_empty() {
         return Ok(());
     }
-    let (name, columns) = (POSITIONS.name, POSITIONS.columns);
-    let sql = Sql::new(format!(
-        "INSERT INTO {name} ({columns}) \
-         SELECT market_id, user_id, spent, received, settled_at, free::bigint[], held::bigint[] FROM "
-    ));
+    let name = POSITIONS.name;
+    let sql = Sql::new(format!("INSERT INTO {name} ({}) SELECT * FROM ", POSITIONS.columns));
     let looked_up = if are_there { String::new() } else { of_existing(&POSITIONS, references) };
     let sql = sql.batch(POSITIONS.types.row, POSITIONS.kinds, rows, positions::bind)?.then(&looked_up).then(
         " ON CONFLICT (market_id, user_id) DO UPDATE SET spent = excluded.spent, \
@@ -192,29 +189,42 @@ fn new_markets(steps: &mut Vec<Step>, new: &[Market]) -> Result<(), StoreError> 
 
 /// A market that this unit has loaded is written as far as it has changed since: a trade touches
 /// three counters and a few outcomes, not a long description and its indexes.
-fn changed_markets(
-    steps: &mut Vec<Step>,
-    changed: &[Market],
-    seen: &HashMap<MarketId, Market>,
-) -> Result<(), StoreError> {
+fn changed_markets(steps: &mut Vec<Step>, changed: &[Market], lent: &Lent) -> Result<(), StoreError> {
     let is_counted =
-        |market: &&Market| seen.get(&market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
+        |market: &&Market| lent.market(market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
     let edited: Vec<&Market> = changed.iter().filter(|market| !is_counted(market)).collect();
-    update(steps, &MARKET_COUNTERS, changed, markets::bind_counters)?;
+    let stamp = lent.next_stamp().map(|stamp| stamp.0);
+    update(steps, &MARKET_COUNTERS, changed, |market, row| {
+        markets::bind_counters(market, row);
+        row.add(stamp);
+    })?;
     update(steps, &MARKETS, &edited, |market, row| markets::bind_change(market, row))?;
 
     let changed_outcomes = changed.iter().flat_map(|market| {
-        let before: Vec<_> = seen.get(&market.id).map(|m| markets::outcome_rows(m).collect()).unwrap_or_default();
+        let before: Vec<_> = lent.market(market.id).map(|m| markets::outcome_rows(m).collect()).unwrap_or_default();
         markets::outcome_rows(market).filter(move |row| !before.contains(row))
     });
     let outcomes: Vec<_> = changed_outcomes.collect();
     insert(steps, &OUTCOMES, OUTCOME_EXISTS, &outcomes, markets::bind_outcome)?;
 
     let retagged: Vec<&Market> =
-        changed.iter().filter(|m| seen.get(&m.id).is_none_or(|before| before.tags != m.tags)).collect();
+        changed.iter().filter(|m| lent.market(m.id).is_none_or(|before| before.tags != m.tags)).collect();
     let ids: Vec<MarketId> = retagged.iter().map(|m| m.id).collect();
     delete(steps, &MARKET_TAGS, "market_id", "", &ids, 0);
     tags(steps, retagged.into_iter())
+}
+
+/// Markets of which something else is written that their locks guard have a new stamp, too: none where it is not known.
+fn stamp(steps: &mut Vec<Step>, ids: &[MarketId], lent: &Lent) {
+    if ids.is_empty() {
+        return;
+    }
+    let sql = match lent.next_stamp() {
+        Some(next) => Sql::new("UPDATE market_counters SET stamp = ? WHERE market_id = ANY(?)").bind(next.0),
+        None => Sql::new("UPDATE market_counters SET stamp = NULL WHERE market_id = ANY(?)"),
+    };
+    let sql = sql.ids(ids.iter().map(|id| id.0));
+    steps.push(Step::of_rows(sql, MARKET_COUNTERS.name, ids.len()));
 }
 
 fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) -> Result<(), StoreError> {

@@ -6,8 +6,11 @@ use async_trait::async_trait;
 use bellwether_domain::ids::{AccountId, MarketId, UserId};
 use bellwether_domain::lmsr::Lmsr;
 use bellwether_domain::market::{FeeRecipient, Maker, Market, MarketStatus, Outcome, Proposal, Resolution, Weights};
+use bellwether_domain::market_memory::{Locked, Stamp};
 use bellwether_domain::money::{Credits, FeeRate, Price};
-use bellwether_domain::ports::{MarketFilter, MarketKey, MarketSort, Markets, Page, PageRequest, StoreError};
+use bellwether_domain::ports::{
+    MarketFilter, MarketKey, MarketSort, Markets, Page, PageRequest, StoreError, UnitOfWork, Wanted,
+};
 use bellwether_domain::text::Slug;
 
 use crate::connection::Connection;
@@ -307,6 +310,24 @@ pub(crate) fn by_ids(connection: &mut Connection, ids: &[MarketId]) -> Result<Ve
     load(connection, Sql::new(select()).then(" WHERE id IN ").list(ids.iter().copied()).then(" ORDER BY id"))
 }
 
+/// The stamps of markets by ids, one to come, and those of the markets that are `to_load`.
+pub(crate) fn locked(
+    connection: &mut Connection,
+    ids: &[MarketId],
+    to_load: &[MarketId],
+) -> Result<Locked, StoreError> {
+    if ids.is_empty() {
+        return Ok(Locked::default());
+    }
+    let sql = Sql::new("SELECT market_id, stamp, (SELECT randomblob(16)) FROM market_counters WHERE market_id IN ");
+    let sql = sql.list(ids.iter().copied()).then(" ORDER BY market_id");
+    let read = |row: &mut Row| Ok((MarketId(row.id()?), row.opt_id()?.map(Stamp), row.id().map(Stamp)?));
+    let rows = connection.read("a market's stamp", sql, read)?;
+    let next_stamp = rows.first().map(|(.., next)| *next);
+    let stamps = rows.into_iter().map(|(id, stamp, _)| (id, stamp)).collect();
+    Ok(Locked { stamps, next_stamp, loaded: by_ids(connection, to_load)? })
+}
+
 /// A market.
 pub(crate) fn one(connection: &mut Connection, key: &MarketKey) -> Result<Option<Market>, StoreError> {
     let sql = Sql::new(select());
@@ -354,11 +375,7 @@ pub(crate) fn list(
 #[async_trait]
 impl Markets for SqliteUnitOfWork {
     async fn lock(&mut self, ids: &[MarketId]) -> Result<Vec<Market>, StoreError> {
-        let ids = ids.to_vec();
-        let markets = self.call(move |connection| by_ids(connection, &ids)).await?;
-        for market in &markets {
-            self.seen_markets.insert(market.id, market.clone());
-        }
-        Ok(markets)
+        let wanted = Wanted { lock_markets: ids.to_vec(), ..Wanted::default() };
+        Ok(UnitOfWork::load(self, wanted).await?.markets)
     }
 }

@@ -89,7 +89,7 @@ pub(crate) const MARKET_COUNTERS: Table = Table {
     name: "market_counters",
     columns: "market_id, volume, trade_count, sequence",
     width: 4,
-    changing: &["market_id", "volume", "trade_count", "sequence"],
+    changing: &["market_id", "volume", "trade_count", "sequence", "stamp"],
 };
 
 pub(crate) const OUTCOMES: Table = Table {

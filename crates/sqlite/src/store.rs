@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bellwether_domain::market_memory::{Lent, MarketMemory};
 use bellwether_domain::ports::{Store, StoreError, UnitOfWork};
 
 use crate::checkpoints::{Checkpoints, Log};
@@ -44,6 +45,7 @@ pub struct SqliteStore {
     pub(crate) writer: WriterHandle,
     pub(crate) readers: Readers,
     counter: Arc<AtomicU64>,
+    memory: Arc<MarketMemory>,
     _checkpoints: Checkpoints,
 }
 
@@ -75,7 +77,7 @@ impl SqliteStore {
             options.busy_timeout,
             Arc::clone(&counter),
         );
-        Ok(Self { writer, readers, counter, _checkpoints: checkpoints })
+        Ok(Self { writer, readers, counter, memory: Arc::default(), _checkpoints: checkpoints })
     }
 
     /// Does one thing in a transaction of its own.
@@ -146,6 +148,6 @@ fn give_to_owner_of_folder(_: &File, _: &Path) -> io::Result<()> {
 #[async_trait]
 impl Store for SqliteStore {
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
-        Ok(Box::new(SqliteUnitOfWork::new(self.writer.begin().await?)))
+        Ok(Box::new(SqliteUnitOfWork::new(self.writer.begin().await?, Lent::of(&self.memory))))
     }
 }

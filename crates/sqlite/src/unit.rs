@@ -3,11 +3,10 @@
 //! `BEGIN IMMEDIATE` takes SQLite's only write lock, so a row that is loaded in a unit is locked
 //! already: `lock` and `load` are the same here.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::Market;
+use bellwether_domain::market_memory::{Lent, Locked};
 use bellwether_domain::ports::{
     Accounts, Answers, ApiKeys, CancelSwitches, Changes, Decided, EventCursors, Failures, Found, JobControl,
     MailTokens, Markets, OrderGroups, Orders, Positions, Scores, Sessions, StoreError, UnitOfWork, Users, Wanted,
@@ -24,8 +23,8 @@ pub struct SqliteUnitOfWork {
     transaction: Transaction,
     /// A call failed or was abandoned half way: what the transaction holds is not what was decided.
     spoilt: bool,
-    /// The markets as this unit last saw them, so that a trade writes only what trades change.
-    pub(crate) seen_markets: HashMap<MarketId, Market>,
+    /// The markets that this unit has read, and what it knows of them.
+    lent: Lent,
 }
 
 impl std::fmt::Debug for SqliteUnitOfWork {
@@ -35,8 +34,20 @@ impl std::fmt::Debug for SqliteUnitOfWork {
 }
 
 impl SqliteUnitOfWork {
-    pub(crate) fn new(transaction: Transaction) -> Self {
-        Self { transaction, spoilt: false, seen_markets: HashMap::new() }
+    pub(crate) const fn new(transaction: Transaction, lent: Lent) -> Self {
+        Self { transaction, spoilt: false, lent }
+    }
+
+    /// What is known of these markets, and of those of which that was not known after all.
+    async fn locked(&mut self, locked: Locked) -> Result<Vec<Market>, StoreError> {
+        let ids: Vec<MarketId> = locked.stamps.iter().map(|(id, _)| *id).collect();
+        let stamps = self.lent.locked(locked);
+        if !stamps.is_empty() {
+            let missing: Vec<MarketId> = stamps.iter().map(|(id, _)| *id).collect();
+            let loaded = self.call(move |connection| markets::by_ids(connection, &missing)).await?;
+            self.lent.loaded(stamps, loaded);
+        }
+        Ok(self.lent.markets(&ids))
     }
 
     /// Runs statements in one hop. A call that is dropped before its answer spoils the unit.
@@ -123,29 +134,37 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
-        let found = self.call(move |connection| load(connection, &wanted)).await?;
-        for market in &found.markets {
-            self.seen_markets.insert(market.id, market.clone());
+        self.refuse_if_spoilt()?;
+        let (asked, known) = self.lent.answer(wanted);
+        if asked == Wanted::default() {
+            let mut found = Found::default();
+            self.lent.complete(known, &asked, &mut found);
+            return Ok(found);
         }
+        let to_load = self.lent.to_load(&asked.lock_markets);
+        let (asked, mut found, locked) = self
+            .call(move |connection| {
+                let (found, locked) = load(connection, &asked, &to_load)?;
+                Ok((asked, found, locked))
+            })
+            .await?;
+        found.markets = self.locked(locked).await?;
+        self.lent.complete(known, &asked, &mut found);
         Ok(found)
     }
 
     async fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
         // Built here, so that the writer's thread only runs what is ready.
-        let (steps, events) = (write::steps(changes, &self.seen_markets), changes.events.clone());
+        let (steps, events) = (write::steps(changes, &self.lent), changes.events.clone());
         let batch = outbox::batch(changes)?;
+        self.lent.begin_to_write();
         self.call(move |connection| {
             write::run(connection, steps)?;
             outbox::append(connection, batch)?;
             audit_log::append(connection, &events)
         })
         .await?;
-        for market in changes.new_markets.iter().chain(&changes.markets) {
-            self.seen_markets.insert(market.id, market.clone());
-        }
-        for market in &changes.deleted_markets {
-            self.seen_markets.remove(market);
-        }
+        self.lent.wrote(changes);
         Ok(())
     }
 
@@ -153,8 +172,9 @@ impl UnitOfWork for SqliteUnitOfWork {
         self.commit_telling(Box::new(|| {})).await
     }
 
-    async fn commit_telling(self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
+    async fn commit_telling(mut self: Box<Self>, decided: Decided) -> Result<(), StoreError> {
         self.refuse_if_spoilt()?;
+        self.lent.give_back();
         self.transaction.commit(decided).await
     }
 
@@ -163,12 +183,13 @@ impl UnitOfWork for SqliteUnitOfWork {
     }
 }
 
-/// Everything in one hop.
-fn load(connection: &mut Connection, wanted: &Wanted) -> Result<Found, StoreError> {
-    Ok(Found {
+/// Everything in one hop; of the markets those that are `to_load`.
+fn load(connection: &mut Connection, wanted: &Wanted, to_load: &[MarketId]) -> Result<(Found, Locked), StoreError> {
+    let locked = markets::locked(connection, &wanted.lock_markets, to_load)?;
+    let found = Found {
         answers: answers::find(connection, &wanted.answers)?,
         statuses: users::statuses(connection, &wanted.users)?,
-        markets: markets::by_ids(connection, &wanted.lock_markets)?,
+        markets: Vec::new(),
         orders: orders::by_ids(connection, &wanted.orders)?,
         books: orders::books(connection, &wanted.books)?,
         order_groups: order_groups::by_ids(connection, &wanted.order_groups)?,
@@ -178,5 +199,6 @@ fn load(connection: &mut Connection, wanted: &Wanted) -> Result<Found, StoreErro
         accounts: accounts::by_ids(connection, &wanted.lock_accounts)?,
         positions: positions::by_pairs(connection, &wanted.positions)?,
         key_usages: api_keys::usages(connection, &wanted.key_usages)?,
-    })
+    };
+    Ok((found, locked))
 }

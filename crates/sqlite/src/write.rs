@@ -1,10 +1,10 @@
 //! A decision's changes as statements: one for each table and kind of change, however many rows.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use bellwether_domain::ids::{MarketId, OrderGroupId, SwitchId, WebhookId};
 use bellwether_domain::market::Market;
+use bellwether_domain::market_memory::{Lent, stamped_besides};
 use bellwether_domain::ports::{Changes, StoreError};
 
 use crate::connection::Connection;
@@ -28,7 +28,7 @@ pub(crate) struct Step {
 }
 
 /// The statements that write these changes, referenced rows before those that refer to them.
-pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<Step> {
+pub(crate) fn steps(changes: &Changes, lent: &Lent) -> Vec<Step> {
     let mut steps = Vec::new();
     insert(&mut steps, &USERS, "", &changes.new_users, users::bind);
     update(&mut steps, &USERS, &changes.users, users::bind_change);
@@ -36,7 +36,8 @@ pub(crate) fn steps(changes: &Changes, seen: &HashMap<MarketId, Market>) -> Vec<
     insert(&mut steps, &ACCOUNTS, "", &changes.new_accounts, accounts::bind);
     update(&mut steps, &ACCOUNTS, &changes.accounts, accounts::bind_change);
     new_markets(&mut steps, &changes.new_markets);
-    changed_markets(&mut steps, &changes.markets, seen);
+    changed_markets(&mut steps, &changes.markets, lent);
+    stamp(&mut steps, &stamped_besides(changes), lent);
     delete_markets(&mut steps, &changes.deleted_markets);
     insert(&mut steps, &ORDERS, "", &changes.new_orders, orders::bind);
     update(&mut steps, &ORDERS, &changes.orders, orders::bind_change);
@@ -135,25 +136,39 @@ fn new_markets(steps: &mut Vec<Step>, new: &[Market]) {
 
 /// A market that this unit has loaded is written as far as it has changed since: a trade touches
 /// three counters and a few outcomes, not a long description and its indexes.
-fn changed_markets(steps: &mut Vec<Step>, changed: &[Market], seen: &HashMap<MarketId, Market>) {
+fn changed_markets(steps: &mut Vec<Step>, changed: &[Market], lent: &Lent) {
     let is_counted =
-        |market: &&Market| seen.get(&market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
+        |market: &&Market| lent.market(market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
     let edited: Vec<&Market> = changed.iter().filter(|market| !is_counted(market)).collect();
-    update(steps, &MARKET_COUNTERS, changed, markets::bind_counters);
+    let stamp = lent.next_stamp().map(|stamp| stamp.0);
+    update(steps, &MARKET_COUNTERS, changed, |market, row| {
+        markets::bind_counters(market, row);
+        row.add(stamp);
+    });
     update(steps, &MARKETS, &edited, |market, row| markets::bind_change(market, row));
 
     let changed_outcomes = changed.iter().flat_map(|market| {
-        let before: Vec<_> = seen.get(&market.id).map(|m| markets::outcome_rows(m).collect()).unwrap_or_default();
+        let before: Vec<_> = lent.market(market.id).map(|m| markets::outcome_rows(m).collect()).unwrap_or_default();
         markets::outcome_rows(market).filter(move |row| !before.contains(row))
     });
     let outcomes: Vec<_> = changed_outcomes.collect();
     insert(steps, &OUTCOMES, OUTCOME_EXISTS, &outcomes, markets::bind_outcome);
 
     let retagged: Vec<&Market> =
-        changed.iter().filter(|m| seen.get(&m.id).is_none_or(|before| before.tags != m.tags)).collect();
+        changed.iter().filter(|m| lent.market(m.id).is_none_or(|before| before.tags != m.tags)).collect();
     let ids: Vec<MarketId> = retagged.iter().map(|m| m.id).collect();
     delete(steps, &MARKET_TAGS, "market_id", "", &ids, 0);
     tags(steps, retagged.into_iter());
+}
+
+/// Markets of which something else is written that their locks guard have a new stamp, too.
+fn stamp(steps: &mut Vec<Step>, ids: &[MarketId], lent: &Lent) {
+    if !ids.is_empty() {
+        let (text, stamp) = ("UPDATE market_counters SET stamp = ?2 WHERE market_id = ?1", lent.next_stamp());
+        push(steps, text.to_owned(), &MARKET_COUNTERS, ids, |id, row| {
+            row.add(*id).add(stamp.map(|stamp| stamp.0));
+        });
+    }
 }
 
 fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) {

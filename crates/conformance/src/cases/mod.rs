@@ -18,6 +18,7 @@ pub mod outbox;
 pub mod paging;
 pub mod positions;
 pub mod races;
+pub mod remembered;
 pub mod round_trips;
 pub mod scores;
 pub mod sessions;
@@ -69,6 +70,11 @@ macro_rules! each_case {
                 of_many_sign_ups_with_one_address_one_wins,
                 an_idempotency_claim_wins_once,
                 audits_see_no_half_done_payment,
+            }
+            remembered {
+                what_is_told_is_what_is_written_by_whomever,
+                who_waited_for_a_market_is_told_what_was_written_meanwhile,
+                what_is_remembered_is_told_in_the_order_of_asking_until_it_is_gone,
             }
             round_trips {
                 users_round_trip,

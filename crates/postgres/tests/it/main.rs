@@ -24,10 +24,11 @@ mod conformance {
     impl Harness for OnPostgres {
         async fn fresh(&self) -> anyhow::Result<Subject> {
             let Some(database) = Database::migrated().await? else { return Err(Skip::because(NO_SERVER).into()) };
-            let store = Arc::new(database.open().await?);
+            let (store, elsewhere) = (Arc::new(database.open().await?), Arc::new(database.open().await?));
             let (written, counted) = (Arc::clone(&store), Arc::clone(&store));
             Ok(Subject {
                 store: written,
+                elsewhere,
                 queries: store.clone(),
                 jobs: store.clone(),
                 webhooks: store.clone(),

@@ -18,11 +18,13 @@ mod conformance {
     impl Harness for OnSqlite {
         async fn fresh(&self) -> anyhow::Result<Subject> {
             let folder = tempfile::tempdir()?;
-            let store = Arc::new(SqliteStore::open(&folder.path().join("bellwether.db"), SqliteOptions::default())?);
+            let open = || SqliteStore::open(&folder.path().join("bellwether.db"), SqliteOptions::default());
+            let (store, elsewhere) = (Arc::new(open()?), Arc::new(open()?));
             store.migrate_up().await?;
             let (written, counted) = (Arc::clone(&store), Arc::clone(&store));
             Ok(Subject {
                 store: written,
+                elsewhere,
                 queries: store.clone(),
                 jobs: store.clone(),
                 webhooks: store.clone(),
