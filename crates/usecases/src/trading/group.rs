@@ -47,7 +47,7 @@ impl Script for Group {
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Answers>, Error> {
         self.turn.give_up();
         let all: Vec<&Command> = self.requests.iter().flat_map(|request| &request.commands).collect();
-        let First { answers: kept, active, markets } = load::first(unit, &all, self.keys()).await?;
+        let First { answers: kept, active, markets, named } = load::first(unit, &all, self.keys()).await?;
         let replays = self.replays(&kept);
         let commands: Vec<&Command> = self
             .requests
@@ -58,7 +58,7 @@ impl Script for Group {
             .collect();
         let keys = self.requests.iter().filter_map(|request| request.key).collect();
         let moment = moment(ctx);
-        let begun = Begun { markets, depths: &self.depths, keys, turn: Some(&self.turn) };
+        let begun = Begun { markets, named, depths: &self.depths, keys, turn: Some(&self.turn) };
         let mut state = load::rest(unit, &commands, begun, moment.now).await?;
         let mut ids = ctx.ids.fresh();
 

@@ -65,6 +65,8 @@ pub(super) struct First {
     /// Which of the users may act.
     pub(super) active: BTreeSet<UserId>,
     pub(super) markets: Vec<Market>,
+    /// The orders that the commands name, in id order.
+    pub(super) named: Vec<Order>,
 }
 
 /// Locks the markets that the commands touch, in id order, and finds out who may act and what was
@@ -77,25 +79,30 @@ pub(super) async fn first(
     let users: BTreeSet<UserId> = commands.iter().map(|command| user_of(command)).collect();
     let named = orders_of(commands);
     let mut markets: BTreeSet<MarketId> = commands.iter().filter_map(|command| market_of(command)).collect();
-    let mut wanted = Wanted { answers, users: users.into_iter().collect(), orders: named, ..Wanted::default() };
-    if wanted.orders.is_empty() {
+    let mut wanted = Wanted { answers, users: users.into_iter().collect(), orders: named.clone(), ..Wanted::default() };
+    if named.is_empty() {
         wanted.lock_markets = markets.iter().copied().collect();
     }
-    let looks_up_orders = !wanted.orders.is_empty();
     let mut found = unit.load(wanted).await?;
-    if looks_up_orders {
-        // All markets are locked at once, since locks are taken in id order.
+    if !named.is_empty() {
+        // All markets are locked at once, since locks are taken in id order. Orders may have changed until theirs was.
         markets.extend(found.orders.iter().map(|o| o.market));
-        found.markets = unit.markets().lock(&markets.into_iter().collect::<Vec<_>>()).await?;
+        let lock_markets = markets.iter().copied().collect();
+        let locked = unit.load(Wanted { lock_markets, orders: named, ..Wanted::default() }).await?;
+        (found.markets, found.orders) = (locked.markets, locked.orders);
+        // One that came just now is in a market that may not be locked: nobody can name it yet.
+        found.orders.retain(|order| markets.contains(&order.market));
     }
     let active =
         found.statuses.into_iter().filter(|(_, status)| *status == UserStatus::Active).map(|(id, _)| id).collect();
-    Ok(First { answers: found.answers, active, markets: found.markets })
+    Ok(First { answers: found.answers, active, markets: found.markets, named: found.orders })
 }
 
 /// What is known when all but the accounts that the commands touch is locked.
 pub(super) struct Begun<'a> {
     pub(super) markets: Vec<Market>,
+    /// Orders, among them all that the commands name.
+    pub(super) named: Vec<Order>,
     pub(super) depths: &'a Depths,
     /// Of the limited API keys that sent the commands.
     pub(super) keys: BTreeSet<ApiKeyId>,
@@ -112,22 +119,13 @@ pub(super) async fn rest(
     begun: Begun<'_>,
     now: Timestamp,
 ) -> Result<State, StoreError> {
-    let Begun { markets, depths, mut keys, turn } = begun;
+    let Begun { markets, mut named, depths, mut keys, turn } = begun;
     let mut state = State::with_room_for(commands.len());
-    // Orders may have changed until their market was locked, so they are loaded again: before the
-    // rest, which depends on what an order that is amended is.
-    let named = orders_of(commands);
-    let named = if named.is_empty() { Vec::new() } else { unit.orders().load(&named).await? };
+    let of_commands: BTreeSet<OrderId> = orders_of(commands).into_iter().collect();
+    named.retain(|order| of_commands.contains(&order.id));
     let (requests, appetites) = sides(commands, &markets, &named, depths);
-    let open_counts = open_counts(commands, &named);
-    let found = unit
-        .load(Wanted {
-            books: requests.clone(),
-            client_ids: client_ids(commands),
-            open_counts: open_counts.clone(),
-            ..Wanted::default()
-        })
-        .await?;
+    // By itself: a store that remembers the books is not asked at all.
+    let found = unit.load(Wanted { books: requests.clone(), ..Wanted::default() }).await?;
     let sides = trimmed(requests, found.books, &appetites, depths);
     let (groups, grouped) = groups(unit, commands, &named, &sides).await?;
 
@@ -145,14 +143,17 @@ pub(super) async fn rest(
     if let Some(turn) = turn {
         turn.take(&lock_accounts).await;
     }
-    let held = unit.load(Wanted { lock_accounts, positions, key_usages, ..Wanted::default() }).await?;
+    let (client_ids, open_counts) = (client_ids(commands), open_counts(commands, &named));
+    let counted = open_counts.clone();
+    let wanted = Wanted { client_ids, open_counts, lock_accounts, positions, key_usages, ..Wanted::default() };
+    let held = unit.load(wanted).await?;
 
-    for order in found.with_client_ids {
+    for order in held.with_client_ids {
         if let Some(client_id) = order.client_order_id {
             state.add_client_id(order.user, client_id, order.id);
         }
     }
-    for ((user, market), count) in open_counts.into_iter().zip(found.open_counts) {
+    for ((user, market), count) in counted.into_iter().zip(held.open_counts) {
         state.set_open_count(user, market, count);
     }
     for mut usage in held.key_usages {

@@ -32,12 +32,12 @@ impl Script for QuoteScript {
 
     async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Quote>, Error> {
         let command = Command::Place(self.order.clone());
-        let First { active, markets, .. } = load::first(unit, &[&command], Vec::new()).await?;
+        let First { active, markets, named, .. } = load::first(unit, &[&command], Vec::new()).await?;
         if !active.contains(&self.order.user) {
             return Err(Refusal::UserInactive.into());
         }
         let moment = moment(ctx);
-        let begun = Begun { markets, depths: &self.depths, keys: BTreeSet::new(), turn: None };
+        let begun = Begun { markets, named, depths: &self.depths, keys: BTreeSet::new(), turn: None };
         let state = load::rest(unit, &[&command], begun, moment.now).await?;
         match state.preview(&self.order, &mut ctx.ids.fresh(), moment) {
             Ok(preview) => Ok(Step::Discard(quote_of(preview))),
