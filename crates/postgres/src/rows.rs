@@ -88,15 +88,10 @@ fn put_row(bytes: &mut Vec<u8>, row_type: RowType, row: &[Value]) -> Result<(), 
     if row.len() != kinds.len() {
         return Err(StoreError::Corrupt(format!("a row has {} values for the {} of {name}", row.len(), kinds.len())));
     }
-    let start = bytes.len();
-    put_number(bytes, 0)?;
-    put_number(bytes, row.len())?;
-    for (kind, value) in kinds.chars().zip(row) {
-        put_value(bytes, kind, value)?;
-    }
-    let length = as_number(bytes.len().saturating_sub(start).saturating_sub(4))?;
-    set(bytes, start..start.saturating_add(4), length);
-    Ok(())
+    put_sized(bytes, |bytes| {
+        put_number(bytes, row.len())?;
+        kinds.chars().zip(row).try_for_each(|(kind, value)| put_value(bytes, kind, value))
+    })
 }
 
 /// A value's type, length and bytes; its type and -1 where there is none.
@@ -128,20 +123,28 @@ fn put_value(bytes: &mut Vec<u8>, kind: char, value: &Value) -> Result<(), Store
 
 /// An array of integers, as a value of a row.
 fn put_list(bytes: &mut Vec<u8>, list: &[Option<i64>]) -> Result<(), StoreError> {
+    put_sized(bytes, |bytes| {
+        // One dimension or, for nothing, none; nothing missing; their type.
+        bytes.extend(i32::from(!list.is_empty()).to_be_bytes());
+        bytes.extend(0_i32.to_be_bytes());
+        bytes.extend(INTEGER.to_be_bytes());
+        if !list.is_empty() {
+            put_number(bytes, list.len())?;
+            put_number(bytes, 1)?;
+        }
+        for number in list {
+            let number = number.ok_or_else(|| StoreError::Corrupt("a list in a row lacks a number".to_owned()))?;
+            put_bytes(bytes, &number.to_be_bytes())?;
+        }
+        Ok(())
+    })
+}
+
+/// What is put, behind its length.
+fn put_sized(bytes: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError>) -> Result<(), StoreError> {
     let start = bytes.len();
     put_number(bytes, 0)?;
-    // One dimension or, for nothing, none; nothing missing; their type.
-    bytes.extend(i32::from(!list.is_empty()).to_be_bytes());
-    bytes.extend(0_i32.to_be_bytes());
-    bytes.extend(INTEGER.to_be_bytes());
-    if !list.is_empty() {
-        put_number(bytes, list.len())?;
-        put_number(bytes, 1)?;
-    }
-    for number in list {
-        let number = number.ok_or_else(|| StoreError::Corrupt("a list in a row lacks a number".to_owned()))?;
-        put_bytes(bytes, &number.to_be_bytes())?;
-    }
+    put(bytes)?;
     let length = as_number(bytes.len().saturating_sub(start).saturating_sub(4))?;
     set(bytes, start..start.saturating_add(4), length);
     Ok(())

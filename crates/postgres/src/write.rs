@@ -5,7 +5,6 @@ use bellwether_domain::job::Job;
 use bellwether_domain::market::Market;
 use bellwether_domain::market_memory::{Lent, stamped_besides};
 use bellwether_domain::ports::{Changes, StoreError};
-use bellwether_domain::position::Position;
 
 use crate::present::Present;
 use crate::schema::{
@@ -66,12 +65,13 @@ fn write_orders(steps: &mut Vec<Step>, changes: &Changes, present: &Present) -> 
     let Changes { new_orders, positions, trades, transfers, .. } = changes;
     let references = [ORDER_REFERENCES, POSITION_REFERENCES, TRADE_REFERENCES, TRANSFER_REFERENCES];
     let [of_orders, of_positions, of_trades, of_transfers] = references;
-    insert_referring(steps, &ORDERS, (of_orders, present.has_all_of_orders(new_orders)), new_orders, orders::bind)?;
+    insert_referring(steps, &ORDERS, "", (of_orders, present.has_all_of_orders(new_orders)), new_orders, orders::bind)?;
     update(steps, &ORDERS, &changes.orders, orders::bind_change)?;
-    write_positions(steps, (of_positions, present.has_all_of_positions(positions)), positions)?;
-    insert_referring(steps, &TRADES, (of_trades, present.has_all_of_trades(trades)), trades, trades::bind)?;
+    let of_positions = (of_positions, present.has_all_of_positions(positions));
+    insert_referring(steps, &POSITIONS, POSITION_EXISTS, of_positions, positions, positions::bind)?;
+    insert_referring(steps, &TRADES, "", (of_trades, present.has_all_of_trades(trades)), trades, trades::bind)?;
     let of_transfers = (of_transfers, present.has_all_of_transfers(transfers));
-    insert_referring(steps, &TRANSFERS, of_transfers, transfers, accounts::bind_transfer)
+    insert_referring(steps, &TRANSFERS, "", of_transfers, transfers, accounts::bind_transfer)
 }
 
 /// What rows refer to: a column, and the table whose id it is.
@@ -96,6 +96,9 @@ fn of_existing(table: &Table, references: References) -> String {
     format!(" AS new ({}) WHERE {}", table.columns, conditions.join(" AND "))
 }
 
+const POSITION_EXISTS: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
+                               spent = excluded.spent, received = excluded.received, settled_at = excluded.settled_at, \
+                               free = excluded.free, held = excluded.held";
 const SPENDING_EXISTS: &str = " ON CONFLICT (key_id) DO UPDATE SET day = excluded.day, spent = excluded.spent";
 const OUTCOME_EXISTS: &str = " ON CONFLICT (market_id, outcome) DO UPDATE SET \
                               name = excluded.name, last_price = excluded.last_price, probability = excluded.probability, \
@@ -113,15 +116,17 @@ pub(crate) fn insert<T>(
     Ok(())
 }
 
-/// Inserts rows with what they refer to, which is looked up where it is not known to be there.
+/// Inserts rows with what they refer to, which is looked up where it is not known to be there; `on_conflict` is what the
+/// statement ends with.
 fn insert_referring<T>(
     steps: &mut Vec<Step>,
     table: &Table,
+    on_conflict: &str,
     (references, are_there): (References, bool),
     rows: &[T],
     bind: impl Fn(&T, &mut Values),
 ) -> Result<(), StoreError> {
-    let then = if are_there { String::new() } else { of_existing(table, references) };
+    let then = if are_there { String::new() } else { of_existing(table, references) } + on_conflict;
     steps.extend(inserted(table, &then, rows, bind)?.map(|step| step.independent(are_there)));
     Ok(())
 }
@@ -138,26 +143,6 @@ fn inserted<T>(
     let sql = Sql::new(format!("INSERT INTO {} ({}) SELECT * FROM ", table.name, table.columns));
     let sql = sql.batch(table.types.row, table.kinds, rows, bind)?.then(then);
     Ok(Some(Step::of_rows(sql, table.name, rows.len()).independent(table.types.row.is_some())))
-}
-
-/// Positions are written whole, new or not.
-fn write_positions(
-    steps: &mut Vec<Step>,
-    (references, are_there): (References, bool),
-    rows: &[Position],
-) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let name = POSITIONS.name;
-    let sql = Sql::new(format!("INSERT INTO {name} ({}) SELECT * FROM ", POSITIONS.columns));
-    let looked_up = if are_there { String::new() } else { of_existing(&POSITIONS, references) };
-    let sql = sql.batch(POSITIONS.types.row, POSITIONS.kinds, rows, positions::bind)?.then(&looked_up).then(
-        " ON CONFLICT (market_id, user_id) DO UPDATE SET spent = excluded.spent, \
-         received = excluded.received, settled_at = excluded.settled_at, free = excluded.free, held = excluded.held",
-    );
-    steps.push(Step::of_rows(sql, name, rows.len()).independent(are_there));
-    Ok(())
 }
 
 /// Every row must be there: one that is not was never locked.

@@ -136,18 +136,16 @@ impl UnitOfWork for SqliteUnitOfWork {
     async fn load(&mut self, wanted: Wanted) -> Result<Found, StoreError> {
         self.refuse_if_spoilt()?;
         let (asked, known) = self.lent.answer(wanted);
-        if asked == Wanted::default() {
-            let mut found = Found::default();
-            self.lent.complete(known, &asked, &mut found);
-            return Ok(found);
-        }
-        let to_load = self.lent.to_load(&asked.lock_markets);
-        let (asked, mut found, locked) = self
-            .call(move |connection| {
+        let (asked, mut found, locked) = if asked == Wanted::default() {
+            (asked, Found::default(), Locked::default())
+        } else {
+            let to_load = self.lent.to_load(&asked.lock_markets);
+            self.call(move |connection| {
                 let (found, locked) = load(connection, &asked, &to_load)?;
                 Ok((asked, found, locked))
             })
-            .await?;
+            .await?
+        };
         found.markets = self.locked(locked).await?;
         self.lent.complete(known, &asked, &mut found);
         Ok(found)

@@ -19,7 +19,7 @@ const MOST_USERS: usize = 4096;
 const WIDE_DEPTH: u32 = 128;
 
 /// A market as it stood when it had its stamp, with some of what its lock guards.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct KnownMarket {
     /// None where it is not to be remembered: it is new, or has no stamp that is known.
     stamp: Option<Stamp>,
@@ -154,7 +154,7 @@ impl KnownMarket {
 }
 
 /// The best orders of one side of a book: all of those up to the horizon.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct KnownSide {
     side: Side,
     orders: BTreeMap<Rank, Order>,

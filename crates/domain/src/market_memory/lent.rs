@@ -193,36 +193,40 @@ impl Lent {
         for market in &changes.deleted_markets {
             self.markets.remove(market);
         }
-        // So that what the unit writes of it later is held against it. It has no stamp, and is not remembered.
-        for market in &changes.new_markets {
-            self.markets.insert(market.id, Box::new(KnownMarket::new(market.clone(), None)));
-        }
         for market in &changes.markets {
-            if let Some(known) = self.markets.get_mut(&market.id) {
+            if let Some(known) = self.written(market.id) {
                 known.market.clone_from(market);
             }
         }
         for order in &changes.new_orders {
-            if let Some(known) = self.markets.get_mut(&order.market) {
+            if let Some(known) = self.written(order.market) {
                 known.add_order(order);
             }
         }
         for order in &changes.orders {
-            if let Some(known) = self.markets.get_mut(&order.market) {
+            if let Some(known) = self.written(order.market) {
                 known.change_order(order);
             }
         }
         for position in &changes.positions {
-            if let Some(known) = self.markets.get_mut(&position.market) {
+            if let Some(known) = self.written(position.market) {
                 known.learn_position(position.user, Some(position.clone()));
             }
         }
-        let new: BTreeSet<MarketId> = changes.new_markets.iter().map(|market| market.id).collect();
-        for id in stamped(changes).difference(&new) {
-            if let Some(known) = self.markets.get_mut(id) {
-                known.set_stamp(self.next_stamp);
-            }
+        for trade in &changes.trades {
+            self.written(trade.market);
         }
+        // So that what the unit writes of it later is held against it. It has no stamp, and is not remembered.
+        for market in &changes.new_markets {
+            self.markets.insert(market.id, Box::new(KnownMarket::new(market.clone(), None)));
+        }
+    }
+
+    /// What is known of a market of which something was written: it has the next stamp.
+    fn written(&mut self, id: MarketId) -> Option<&mut KnownMarket> {
+        let known = self.markets.get_mut(&id)?;
+        known.set_stamp(self.next_stamp);
+        Some(known)
     }
 
     /// Gives the markets back: before the unit commits, so that the next one that locks them finds them. Should the commit
@@ -242,19 +246,15 @@ impl Drop for Lent {
     }
 }
 
-/// The markets that have a new stamp with these changes.
-fn stamped(changes: &Changes) -> BTreeSet<MarketId> {
-    let Changes { markets, new_orders, orders, positions, trades, .. } = changes;
-    let of_orders = new_orders.iter().chain(orders).map(|order| order.market);
-    let others = positions.iter().map(|position| position.market).chain(trades.iter().map(|trade| trade.market));
-    markets.iter().map(|market| market.id).chain(of_orders).chain(others).collect()
-}
-
 /// The markets that have to have a new stamp with these changes, but for those that are themselves among them, new,
 /// changed or deleted: in id order.
 #[must_use]
 pub fn stamped_besides(changes: &Changes) -> Vec<MarketId> {
-    let themselves = changes.new_markets.iter().chain(&changes.markets).map(|market| market.id);
-    let themselves: BTreeSet<MarketId> = themselves.chain(changes.deleted_markets.iter().copied()).collect();
-    stamped(changes).difference(&themselves).copied().collect()
+    let Changes { new_markets, markets, deleted_markets, new_orders, orders, positions, trades, .. } = changes;
+    let themselves = new_markets.iter().chain(markets).map(|market| market.id);
+    let themselves: HashSet<MarketId> = themselves.chain(deleted_markets.iter().copied()).collect();
+    let of_orders = new_orders.iter().chain(orders).map(|order| order.market);
+    let others = positions.iter().map(|position| position.market).chain(trades.iter().map(|trade| trade.market));
+    let besides = of_orders.chain(others).filter(|market| !themselves.contains(market));
+    besides.collect::<BTreeSet<_>>().into_iter().collect()
 }
