@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{MarketId, UserId};
+use jiff::Timestamp;
+
+use crate::ids::{MarketId, TradeId, UserId};
 use crate::market::{Market, MarketStatus};
 use crate::money::{Credits, Overflow};
 use crate::text::DisplayName;
@@ -99,8 +101,8 @@ impl PaidPosition {
 pub struct Counting {
     /// The market.
     pub market: MarketId,
-    /// Its trades up to this sequence are counted; -1 before the first.
-    pub trades_through: i64,
+    /// Its trades up to this one are counted, in the order of time and id; none before the first.
+    pub last_trade: Option<(Timestamp, TradeId)>,
     /// The positions of users up to this id are counted; nil before the first.
     pub users_through: UserId,
     /// Whether everything is.
@@ -111,7 +113,7 @@ impl Counting {
     /// Nothing is counted yet.
     #[must_use]
     pub const fn of(market: MarketId) -> Self {
-        Self { market, trades_through: -1, users_through: UserId(uuid::Uuid::nil()), is_done: false }
+        Self { market, last_trade: None, users_through: UserId(uuid::Uuid::nil()), is_done: false }
     }
 }
 

@@ -85,9 +85,9 @@ const PAID_COUNTS: &str = "\
     FROM accounts LEFT JOIN paid ON account = id WHERE paid_count <> coalesce(number, 0) OR paid_count <> coalesce(last, 0)";
 
 const CHAINS_END_IN_THE_LAST_HASH: &str = "\
-    SELECT id, 'the account''s chain does not end in the hash of its last transfer' FROM accounts \
-    WHERE chain IS DISTINCT FROM CASE paid_count WHEN 0 THEN decode(repeat('00', 32), 'hex') \
-        ELSE (SELECT hash FROM transfers WHERE from_account = accounts.id AND paid_number = accounts.paid_count) END";
+    SELECT accounts.id, 'the account''s chain does not end in the hash of its last transfer' FROM accounts \
+    LEFT JOIN transfers ON from_account = accounts.id AND paid_number = paid_count \
+    WHERE chain IS DISTINCT FROM CASE paid_count WHEN 0 THEN decode(repeat('00', 32), 'hex') ELSE hash END";
 
 const BALANCES_IN_RANGE: &str = "\
     SELECT id, 'the account holds ' || held || ' of ' || balance || ' mills' FROM accounts \
@@ -234,10 +234,13 @@ const FILLED_IS_TRADES: &str = "\
     WHERE filled <> coalesce(taken.shares, 0) + coalesce(made.shares, 0)";
 
 const VOLUME_IS_TRADES: &str = "\
-    WITH made AS MATERIALIZED (SELECT market_id, sum(cost) AS cost, count(*) AS number FROM trades GROUP BY market_id) \
+    WITH made AS MATERIALIZED (\
+        SELECT market_id, sum(cost) AS cost, count(*) AS number, count(DISTINCT sequence) AS sequences FROM trades GROUP BY market_id\
+    ) \
     SELECT m.market_id, 'the market counts ' || trade_count || ' trades for ' || volume || ' mills where there are ' \
-        || coalesce(number, 0) || ' for ' || coalesce(cost, 0) \
-    FROM market_counters AS m LEFT JOIN made ON made.market_id = m.market_id WHERE volume <> coalesce(cost, 0) OR trade_count <> coalesce(number, 0)";
+        || coalesce(number, 0) || ' for ' || coalesce(cost, 0) || CASE WHEN sequences < number THEN ', some of the same sequence' ELSE '' END \
+    FROM market_counters AS m LEFT JOIN made ON made.market_id = m.market_id \
+    WHERE volume <> coalesce(cost, 0) OR trade_count <> coalesce(number, 0) OR sequences < number";
 
 const SIDES_OF_TRADES: &str = "\
     SELECT id, 'the trade''s cost is ' || cost || ' mills for ' || quantity || ' shares at ' || price \

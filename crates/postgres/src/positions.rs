@@ -70,10 +70,15 @@ pub(crate) fn wanted(pairs: &[(UserId, MarketId)]) -> Result<Sql, StoreError> {
     Ok(sql)
 }
 
-async fn unsettled(connection: &mut Connection, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError> {
+async fn unsettled(
+    connection: &mut Connection,
+    market: MarketId,
+    after: UserId,
+    limit: u32,
+) -> Result<Vec<Position>, StoreError> {
     let sql = Sql::new(format!("SELECT {COLUMNS} FROM positions"))
-        .then(" WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ?");
-    connection.read("a position", sql.bind(market).bind(limit), read).await
+        .then(" WHERE market_id = ? AND user_id > ? AND settled_at IS NULL ORDER BY user_id LIMIT ?");
+    connection.read("a position", sql.bind(market).bind(after).bind(limit), read).await
 }
 
 /// A page of positions with their markets: a bounded number of statements. A market that is deleted between them, in which
@@ -107,7 +112,7 @@ impl Positions for PgUnitOfWork {
         by_pairs(&mut self.connection, pairs).await
     }
 
-    async fn unsettled(&mut self, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError> {
-        unsettled(&mut self.connection, market, limit).await
+    async fn unsettled(&mut self, market: MarketId, after: UserId, limit: u32) -> Result<Vec<Position>, StoreError> {
+        unsettled(&mut self.connection, market, after, limit).await
     }
 }

@@ -194,7 +194,11 @@ impl Queries for PgStore {
         Ok(found)
     }
 
-    async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError> {
+    async fn chains(
+        &self,
+        after: Option<(AccountId, Timestamp, TransferId)>,
+        limit: u32,
+    ) -> Result<Vec<Transfer>, StoreError> {
         accounts::chains(&mut self.connection().await?, after, limit).await
     }
 

@@ -109,7 +109,7 @@ reads! {
     primary cancel_switches_of(sender: Sender) -> Vec<CancelSwitch>;
     primary due_cancel_switches(now: Timestamp, limit: u32) -> Vec<Sender>;
     primary violations(limit: u32) -> Vec<Violation>;
-    primary chains(after: Option<(AccountId, i64)>, limit: u32) -> Vec<Transfer>;
+    primary chains(after: Option<(AccountId, Timestamp, TransferId)>, limit: u32) -> Vec<Transfer>;
     replica statistics(user: UserId) -> UserStatistics;
     replica standings(page: &PageRequest<StandingSort>) -> Page<Standing>;
     primary markets_to_count(after: Option<MarketId>, limit: u32) -> Vec<MarketId>;

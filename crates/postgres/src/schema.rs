@@ -66,7 +66,8 @@ pub(crate) const ACCOUNTS: Table = Table {
     name: "accounts",
     columns: "id, owner_kind, owner_id, balance, held, paid_count, chain, created_at",
     kinds: "utuiiihz",
-    changing_kinds: "uiiih",
+    // And how many transfers it had paid before.
+    changing_kinds: "uiiihi",
     changing: &["id", "balance", "held", "paid_count", "chain"],
     types: Types { row: None, change: Some("account_change") },
 };
@@ -122,7 +123,8 @@ pub(crate) const MARKET_COUNTERS: Table = Table {
     name: "market_counters",
     columns: "market_id, volume, trade_count, sequence",
     kinds: "uiii",
-    changing_kinds: "uiiiu",
+    // And how many trades it had before.
+    changing_kinds: "uiiiui",
     changing: &["market_id", "volume", "trade_count", "sequence", "stamp"],
     types: Types { row: None, change: Some("market_counters_change") },
 };
@@ -215,8 +217,8 @@ pub(crate) const SCORES: Table = Table {
 
 pub(crate) const COUNTINGS: Table = Table {
     name: "countings",
-    columns: "market_id, trades_through, users_through, done",
-    kinds: "uiub",
+    columns: "market_id, users_through, done, last_traded_at, last_trade",
+    kinds: "uubzu",
     changing_kinds: "",
     changing: &[],
     types: SELDOM_WRITTEN,

@@ -1,11 +1,12 @@
 //! What is kept of how users trade.
 
 use async_trait::async_trait;
-use bellwether_domain::ids::{MarketId, UserId};
+use bellwether_domain::ids::{MarketId, TradeId, UserId};
 use bellwether_domain::ports::{Page, PageRequest, Scores, StandingSort, StoreError};
 use bellwether_domain::score::{Counting, Figures, MarketScore, PaidPosition, Score, Standing};
 use bellwether_domain::text::DisplayName;
 use bellwether_domain::trade::Trade;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::connection::Connection;
@@ -17,7 +18,8 @@ use crate::unit::PgUnitOfWork;
 
 /// The columns of how far a counting is.
 pub(crate) fn bind_counting(counting: &Counting, row: &mut Values) {
-    row.add(counting.market).add(counting.trades_through).add(counting.users_through).add(counting.is_done);
+    let (at, trade) = counting.last_trade.unzip();
+    row.add(counting.market).add(counting.users_through).add(counting.is_done).add(at).add(trade);
 }
 
 /// The columns of what is added to a user's figures in a market.
@@ -44,9 +46,9 @@ fn read_figures(row: &mut Row) -> Result<Figures, StoreError> {
 fn read_counting(row: &mut Row) -> Result<Counting, StoreError> {
     Ok(Counting {
         market: MarketId(row.id()?),
-        trades_through: row.int()?,
         users_through: UserId(row.id()?),
         is_done: row.flag()?,
+        last_trade: row.opt_time()?.zip(row.opt_id()?.map(TradeId)),
     })
 }
 
@@ -109,8 +111,13 @@ impl Scores for PgUnitOfWork {
         Ok(self.connection.read("a counting", sql, read_counting).await?.pop())
     }
 
-    async fn trades_after(&mut self, market: MarketId, sequence: i64, limit: u32) -> Result<Vec<Trade>, StoreError> {
-        trades::of_market_after(&mut self.connection, market, sequence, limit).await
+    async fn trades_after(
+        &mut self,
+        market: MarketId,
+        after: Option<(Timestamp, TradeId)>,
+        limit: u32,
+    ) -> Result<Vec<Trade>, StoreError> {
+        trades::of_market_after(&mut self.connection, market, after, limit).await
     }
 
     async fn positions_after(

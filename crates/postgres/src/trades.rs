@@ -4,6 +4,7 @@ use bellwether_domain::ids::{MarketId, OrderId, TradeId, UserId};
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::{Candle, CandleRequest, Page, PageRequest, StoreError, TradeFilter, TradeSort};
 use bellwether_domain::trade::{Settlement, Trade};
+use jiff::Timestamp;
 
 use crate::connection::Connection;
 use crate::lists::{List, TIME};
@@ -69,15 +70,20 @@ pub(crate) async fn list(
     list.page(connection, page, keys, "a trade", read).await
 }
 
-/// The trades of a market after a sequence, in order.
+/// The trades of a market in the order of time and id, after one.
 pub(crate) async fn of_market_after(
     connection: &mut Connection,
     market: MarketId,
-    sequence: i64,
+    after: Option<(Timestamp, TradeId)>,
     limit: u32,
 ) -> Result<Vec<Trade>, StoreError> {
-    let sql = Sql::new(TRADES.select()).then(" WHERE market_id = ? AND sequence > ? ORDER BY sequence LIMIT ?");
-    connection.read("a trade", sql.bind(market).bind(sequence).bind(limit), read).await
+    let sql = Sql::new(TRADES.select()).then(" WHERE market_id = ?").bind(market);
+    let sql = match after {
+        Some((at, id)) => sql.then(" AND (created_at, id) > (?, ?)").bind(at).bind(id),
+        None => sql,
+    };
+    let sql = sql.then(" ORDER BY created_at, id LIMIT ?").bind(limit);
+    connection.read("a trade", sql, read).await
 }
 
 /// The candles of a book. `/` rounds towards zero; the correction puts moments before 1970 into the

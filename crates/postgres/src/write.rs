@@ -27,9 +27,9 @@ pub(crate) fn steps(changes: &Changes, lent: &Lent) -> Result<Vec<Step>, StoreEr
     update(&mut steps, &USERS, &changes.users, users::bind_change)?;
     insert(&mut steps, &API_KEYS, "", &changes.new_api_keys, api_keys::bind)?;
     insert(&mut steps, &ACCOUNTS, "", &changes.new_accounts, accounts::bind)?;
-    update(&mut steps, &ACCOUNTS, &changes.accounts, accounts::bind_change)?;
+    update_where(&mut steps, &ACCOUNTS, HAS_NOT_PAID, &changes.accounts_since(), accounts::bind_change)?;
     new_markets(&mut steps, &changes.new_markets)?;
-    changed_markets(&mut steps, &changes.markets, lent)?;
+    changed_markets(&mut steps, changes, lent)?;
     stamp(&mut steps, &stamped_besides(changes), lent);
     delete_markets(&mut steps, &changes.deleted_markets);
     write_orders(&mut steps, changes, &present)?;
@@ -96,6 +96,10 @@ fn of_existing(table: &Table, references: References) -> String {
     format!(" AS new ({}) WHERE {}", table.columns, conditions.join(" AND "))
 }
 
+/// An account that has paid since it was loaded is not written.
+const HAS_NOT_PAID: (&str, &str) = (", paid_before", " AND accounts.paid_count = new.paid_before");
+/// Nor is a market in which somebody traded since.
+const HAS_NOT_TRADED: (&str, &str) = (", traded_before", " AND market_counters.trade_count = new.traded_before");
 const POSITION_EXISTS: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
                                spent = excluded.spent, received = excluded.received, settled_at = excluded.settled_at, \
                                free = excluded.free, held = excluded.held";
@@ -152,11 +156,23 @@ fn update<T>(
     rows: &[T],
     bind: impl Fn(&T, &mut Values),
 ) -> Result<(), StoreError> {
+    update_where(steps, table, ("", ""), rows, bind)
+}
+
+/// The same, where something holds of each row besides: the names of what is bound for it after the columns, and the
+/// condition.
+fn update_where<T>(
+    steps: &mut Vec<Step>,
+    table: &Table,
+    (names, and): (&str, &str),
+    rows: &[T],
+    bind: impl Fn(&T, &mut Values),
+) -> Result<(), StoreError> {
     let Some((key, columns)) = table.changing.split_first().filter(|_| !rows.is_empty()) else { return Ok(()) };
     let sets: Vec<String> = columns.iter().map(|column| format!("{column} = new.{column}")).collect();
     let sql = Sql::new(format!("UPDATE {} SET {} FROM ", table.name, sets.join(", ")));
     let sql = sql.batch(table.types.change, table.changing_kinds, rows, bind)?.then(&format!(
-        " AS new ({}) WHERE {}.{key} = new.{key}",
+        " AS new ({}{names}) WHERE {}.{key} = new.{key}{and}",
         table.changing.join(", "),
         table.name
     ));
@@ -174,14 +190,15 @@ fn new_markets(steps: &mut Vec<Step>, new: &[Market]) -> Result<(), StoreError> 
 
 /// A market that this unit has loaded is written as far as it has changed since: a trade touches
 /// three counters and a few outcomes, not a long description and its indexes.
-fn changed_markets(steps: &mut Vec<Step>, changed: &[Market], lent: &Lent) -> Result<(), StoreError> {
+fn changed_markets(steps: &mut Vec<Step>, changes: &Changes, lent: &Lent) -> Result<(), StoreError> {
+    let changed = &changes.markets;
     let is_counted =
         |market: &&Market| lent.market(market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
     let edited: Vec<&Market> = changed.iter().filter(|market| !is_counted(market)).collect();
     let stamp = lent.next_stamp().map(|stamp| stamp.0);
-    update(steps, &MARKET_COUNTERS, changed, |market, row| {
+    update_where(steps, &MARKET_COUNTERS, HAS_NOT_TRADED, &changes.markets_since(), |(market, traded_before), row| {
         markets::bind_counters(market, row);
-        row.add(stamp);
+        row.add(stamp).add(*traded_before);
     })?;
     update(steps, &MARKETS, &edited, |market, row| markets::bind_change(market, row))?;
 
@@ -222,16 +239,17 @@ fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) -> Resu
 
 const NOTHING_LEFT: &str = "\
     AND NOT EXISTS (SELECT 1 FROM trades WHERE trades.market_id = market_counters.market_id) \
-    AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.market_id = market_counters.market_id) \
+    AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.market_id = market_counters.market_id AND filled = 0) \
     AND NOT EXISTS (SELECT 1 FROM positions WHERE positions.market_id = market_counters.market_id)";
 
 /// Ended orders and empty positions go with their market. Whatever else there is refuses, since the counters
-/// stay then: a trade, an order that still rests, a share. Accounts stay, since the ledger forgets nothing.
+/// stay then: a trade, without which no order was filled, an order that still rests, a share. Accounts stay, since the ledger
+/// forgets nothing.
 fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
     delete(steps, &ORDER_GROUPS, "market_id", "", ids, 0);
     delete(steps, &MARKET_TAGS, "market_id", "", ids, 0);
     delete(steps, &POSITIONS, "market_id", " AND 0 = ALL (free) AND 0 = ALL (held)", ids, 0);
-    delete(steps, &ORDERS, "market_id", " AND status <> 'open'", ids, 0);
+    delete(steps, &ORDERS, "market_id", " AND filled = 0 AND status <> 'open'", ids, 0);
     delete(steps, &MARKET_COUNTERS, "market_id", NOTHING_LEFT, ids, ids.len());
     delete(steps, &OUTCOMES, "market_id", "", ids, 0);
     delete(steps, &MARKETS, "id", "", ids, ids.len());
@@ -246,8 +264,8 @@ fn delete(steps: &mut Vec<Step>, table: &Table, key: &str, and: &str, ids: &[Mar
     }
 }
 
-const COUNTING_EXISTS: &str = " ON CONFLICT (market_id) DO UPDATE SET trades_through = excluded.trades_through, \
-                               users_through = excluded.users_through, done = excluded.done";
+const COUNTING_EXISTS: &str = " ON CONFLICT (market_id) DO UPDATE SET users_through = excluded.users_through, \
+                               done = excluded.done, last_traded_at = excluded.last_traded_at, last_trade = excluded.last_trade";
 const ADD_OF_MARKET: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
                              trades = market_scores.trades + excluded.trades, volume = market_scores.volume + excluded.volume, \
                              judged_shares = market_scores.judged_shares + excluded.judged_shares, \

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bellwether_domain::ids::{AccountId, MarketId, TradeId, TransferId, UserId};
 use bellwether_domain::ledger::{Account, Owner, Reference, Transfer, TransferKind};
 use bellwether_domain::ports::{Accounts, Page, PageRequest, StoreError, TransferFilter, TransferSort};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::connection::Connection;
@@ -24,9 +25,10 @@ pub(crate) fn bind(account: &Account, row: &mut Values) {
         .add(account.created_at);
 }
 
-/// The columns of an account that change.
-pub(crate) fn bind_change(account: &Account, row: &mut Values) {
+/// The columns of an account that change, and how many transfers it had paid before.
+pub(crate) fn bind_change((account, paid_before): &(&Account, i64), row: &mut Values) {
     row.add(account.id).add(account.balance).add(account.held).add(account.paid_count).add(account.chain);
+    row.add(*paid_before);
 }
 
 /// The columns of a transfer.
@@ -133,20 +135,22 @@ pub(crate) fn transfers(
     list.page(connection, page, keys, |connection, sql| connection.read("a transfer", sql, read_transfer))
 }
 
-/// Transfers in order of payer and number, after that payer and number.
+/// Transfers in order of payer, time and id, after that one.
 pub(crate) fn chains(
     connection: &mut Connection,
-    after: Option<(AccountId, i64)>,
+    after: Option<(AccountId, Timestamp, TransferId)>,
     limit: u32,
 ) -> Result<Vec<Transfer>, StoreError> {
     let sql = Sql::new(TRANSFERS.select());
     let sql = match after {
-        Some((account, number)) => sql.then(" WHERE (from_account, paid_number) > (?, ?)").bind(account).bind(number),
+        Some((payer, at, id)) => {
+            sql.then(" WHERE (from_account, created_at, id) > (?, ?, ?)").bind(payer).bind(at).bind(id)
+        }
         None => sql,
     };
     connection.read(
         "a transfer",
-        sql.then(" ORDER BY from_account, paid_number LIMIT ? + 0").bind(limit),
+        sql.then(" ORDER BY from_account, created_at, id LIMIT ? + 0").bind(limit),
         read_transfer,
     )
 }

@@ -60,12 +60,15 @@ pub(crate) fn by_pairs(connection: &mut Connection, pairs: &[(UserId, MarketId)]
     Ok(positions)
 }
 
-/// The index that is named keeps every batch of a payout from passing over all that are settled.
-fn unsettled(connection: &mut Connection, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError> {
-    let sql = Sql::new(POSITIONS.select()).then(
-        " INDEXED BY positions_unsettled WHERE market_id = ? AND settled_at IS NULL ORDER BY user_id LIMIT ? + 0",
-    );
-    connection.read("a position", sql.bind(market).bind(limit), read)
+fn unsettled(
+    connection: &mut Connection,
+    market: MarketId,
+    after: UserId,
+    limit: u32,
+) -> Result<Vec<Position>, StoreError> {
+    let sql = Sql::new(POSITIONS.select())
+        .then(" WHERE market_id = ? AND user_id > ? AND settled_at IS NULL ORDER BY user_id LIMIT ? + 0");
+    connection.read("a position", sql.bind(market).bind(after).bind(limit), read)
 }
 
 /// A page of positions with their markets: a bounded number of statements in one snapshot.
@@ -103,7 +106,7 @@ impl Positions for SqliteUnitOfWork {
         self.call(move |connection| by_pairs(connection, &pairs)).await
     }
 
-    async fn unsettled(&mut self, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError> {
-        self.call(move |connection| unsettled(connection, market, limit)).await
+    async fn unsettled(&mut self, market: MarketId, after: UserId, limit: u32) -> Result<Vec<Position>, StoreError> {
+        self.call(move |connection| unsettled(connection, market, after, limit)).await
     }
 }

@@ -197,7 +197,11 @@ impl Queries for SqliteStore {
         audit::violations(&self.readers, limit).await
     }
 
-    async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError> {
+    async fn chains(
+        &self,
+        after: Option<(AccountId, Timestamp, TransferId)>,
+        limit: u32,
+    ) -> Result<Vec<Transfer>, StoreError> {
         self.readers.read(move |connection| accounts::chains(connection, after, limit)).await
     }
 

@@ -159,8 +159,12 @@ pub(crate) const SCORES: Table = Table {
     changing: &[],
 };
 
-pub(crate) const COUNTINGS: Table =
-    Table { name: "countings", columns: "market_id, trades_through, users_through, done", width: 4, changing: &[] };
+pub(crate) const COUNTINGS: Table = Table {
+    name: "countings",
+    columns: "market_id, users_through, done, last_traded_at, last_trade",
+    width: 5,
+    changing: &[],
+};
 
 pub(crate) const ANSWERS: Table = Table {
     name: "answers",

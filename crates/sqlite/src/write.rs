@@ -34,9 +34,9 @@ pub(crate) fn steps(changes: &Changes, lent: &Lent) -> Vec<Step> {
     update(&mut steps, &USERS, &changes.users, users::bind_change);
     insert(&mut steps, &API_KEYS, "", &changes.new_api_keys, api_keys::bind);
     insert(&mut steps, &ACCOUNTS, "", &changes.new_accounts, accounts::bind);
-    update(&mut steps, &ACCOUNTS, &changes.accounts, accounts::bind_change);
+    update_where(&mut steps, &ACCOUNTS, HAS_NOT_PAID, &changes.accounts_since(), accounts::bind_change);
     new_markets(&mut steps, &changes.new_markets);
-    changed_markets(&mut steps, &changes.markets, lent);
+    changed_markets(&mut steps, changes, lent);
     stamp(&mut steps, &stamped_besides(changes), lent);
     delete_markets(&mut steps, &changes.deleted_markets);
     insert(&mut steps, &ORDERS, "", &changes.new_orders, orders::bind);
@@ -81,6 +81,10 @@ pub(crate) fn run(connection: &mut Connection, steps: Vec<Step>) -> Result<(), S
     Ok(())
 }
 
+/// An account that has paid since it was loaded is not written.
+const HAS_NOT_PAID: &str = " AND paid_count = ?6";
+/// Nor is a market in which somebody traded since.
+const HAS_NOT_TRADED: &str = " AND trade_count = ?6";
 const POSITION_EXISTS: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
                                spent = excluded.spent, received = excluded.received, settled_at = excluded.settled_at, \
                                free = excluded.free, held = excluded.held";
@@ -111,10 +115,15 @@ pub(crate) fn insert<T>(
 
 /// Every row must be there: one that is not was never locked.
 fn update<T>(steps: &mut Vec<Step>, table: &Table, rows: &[T], bind: impl Fn(&T, &mut Values)) {
+    update_where(steps, table, "", rows, bind);
+}
+
+/// The same, where something holds of each row besides, with values that are bound after those of its columns.
+fn update_where<T>(steps: &mut Vec<Step>, table: &Table, and: &str, rows: &[T], bind: impl Fn(&T, &mut Values)) {
     let Some((key, columns)) = table.changing.split_first().filter(|_| !rows.is_empty()) else { return };
     // The key is bound first, as in the table.
     let sets: Vec<String> = columns.iter().zip(2..).map(|(column, number)| format!("{column} = ?{number}")).collect();
-    push(steps, format!("UPDATE {} SET {} WHERE {key} = ?1", table.name, sets.join(", ")), table, rows, bind);
+    push(steps, format!("UPDATE {} SET {} WHERE {key} = ?1{and}", table.name, sets.join(", ")), table, rows, bind);
 }
 
 fn push<T>(steps: &mut Vec<Step>, text: String, table: &Table, rows: &[T], bind: impl Fn(&T, &mut Values)) {
@@ -136,14 +145,15 @@ fn new_markets(steps: &mut Vec<Step>, new: &[Market]) {
 
 /// A market that this unit has loaded is written as far as it has changed since: a trade touches
 /// three counters and a few outcomes, not a long description and its indexes.
-fn changed_markets(steps: &mut Vec<Step>, changed: &[Market], lent: &Lent) {
+fn changed_markets(steps: &mut Vec<Step>, changes: &Changes, lent: &Lent) {
+    let changed = &changes.markets;
     let is_counted =
         |market: &&Market| lent.market(market.id).is_some_and(|before| markets::same_but_for_counters(before, market));
     let edited: Vec<&Market> = changed.iter().filter(|market| !is_counted(market)).collect();
     let stamp = lent.next_stamp().map(|stamp| stamp.0);
-    update(steps, &MARKET_COUNTERS, changed, |market, row| {
+    update_where(steps, &MARKET_COUNTERS, HAS_NOT_TRADED, &changes.markets_since(), |(market, traded_before), row| {
         markets::bind_counters(market, row);
-        row.add(stamp);
+        row.add(stamp).add(*traded_before);
     });
     update(steps, &MARKETS, &edited, |market, row| markets::bind_change(market, row));
 
@@ -182,21 +192,24 @@ fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) {
 /// No list has a digit but zeros.
 const NO_SHARES: &str = " AND free NOT GLOB '*[1-9]*' AND held NOT GLOB '*[1-9]*'";
 
-/// Ended orders and empty positions go with their market. Whatever else there is, be it a trade, an
-/// order that still rests or a share, refuses by its reference. Accounts stay, since the ledger
-/// forgets nothing.
+/// No order is left, but one that was filled: then there is a trade.
+const NO_ORDER: &str =
+    " AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.market_id = market_counters.market_id AND filled = 0)";
+
+/// Ended orders and empty positions go with their market. Whatever else there is refuses: an order that still rests, since
+/// the counters stay then; a trade or a share by its reference. Accounts stay, since the ledger forgets nothing.
 fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
     delete(steps, &ORDER_GROUPS, "market_id", "", ids, 0);
     delete(steps, &MARKET_TAGS, "market_id", "", ids, 0);
     delete(steps, &POSITIONS, "market_id", NO_SHARES, ids, 0);
-    delete(steps, &ORDERS, "market_id", " AND status <> 'open'", ids, 0);
+    delete(steps, &ORDERS, "market_id", " AND filled = 0 AND status <> 'open'", ids, 0);
     delete(steps, &OUTCOMES, "market_id", "", ids, 0);
-    delete(steps, &MARKET_COUNTERS, "market_id", "", ids, ids.len());
+    delete(steps, &MARKET_COUNTERS, "market_id", NO_ORDER, ids, ids.len());
     delete(steps, &MARKETS, "id", "", ids, ids.len());
 }
 
-const COUNTING_EXISTS: &str = " ON CONFLICT (market_id) DO UPDATE SET trades_through = excluded.trades_through, \
-                               users_through = excluded.users_through, done = excluded.done";
+const COUNTING_EXISTS: &str = " ON CONFLICT (market_id) DO UPDATE SET users_through = excluded.users_through, \
+                               done = excluded.done, last_traded_at = excluded.last_traded_at, last_trade = excluded.last_trade";
 const ADD_OF_MARKET: &str = " ON CONFLICT (market_id, user_id) DO UPDATE SET \
                              trades = trades + excluded.trades, volume = volume + excluded.volume, \
                              judged_shares = judged_shares + excluded.judged_shares, missed = missed + excluded.missed";

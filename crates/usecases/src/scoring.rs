@@ -124,9 +124,9 @@ impl Script for CountStep {
 
 /// Counts a batch of trades, if any are left; whether none are after it.
 async fn count_trades(unit: &mut dyn UnitOfWork, market: &Market, counting: &mut Counting) -> Result<bool, Error> {
-    let trades = unit.scores().trades_after(market.id, counting.trades_through, BATCH).await?;
+    let trades = unit.scores().trades_after(market.id, counting.last_trade, BATCH).await?;
     let Some(last) = trades.last() else { return Ok(true) };
-    counting.trades_through = last.sequence;
+    counting.last_trade = Some((last.created_at, last.id));
     let market_scores = score::of_trades(market, &trades).map_err(too_much)?;
     unit.write(&Changes { countings: vec![*counting], market_scores, ..Changes::default() }).await?;
     Ok(is_short(trades.len()))

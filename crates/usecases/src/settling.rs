@@ -19,11 +19,14 @@ use bellwether_domain::position::Position;
 use bellwether_domain::score::Counting;
 use bellwether_domain::settlement::{self, Accounts};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::atomically::{Script, Step, atomically};
 use crate::markets::decide;
 use crate::{Context, Error, scoring};
 
+/// Before all users.
+const NOBODY: UserId = UserId(Uuid::nil());
 /// How many rows one unit of work ends or pays.
 pub(crate) const BATCH: u32 = 500;
 /// How many batches a request does itself before it leaves the rest to the ticks.
@@ -57,6 +60,8 @@ pub struct Ticked {
 #[derive(Debug, Default)]
 pub struct Turns {
     markets: Turn<MarketId>,
+    /// Through which user the positions of markets are paid that were left in the midst of it.
+    paid: BTreeMap<MarketId, UserId>,
     users: Turn<UserId>,
 }
 
@@ -100,7 +105,7 @@ pub async fn tick(ctx: &Context, turns: &mut Turns) -> Result<Ticked, Error> {
     let closed = tick.close(now).await;
     tick.expire(now).await;
     let decided = tick.decide(now).await;
-    tick.settle(&mut turns.markets, closed.into_iter().chain(decided)).await;
+    tick.settle(turns, closed.into_iter().chain(decided)).await;
     tick.end_orders_of_deactivated(&mut turns.users).await;
     tick.failure.map_or(Ok(tick.ticked), Err)
 }
@@ -154,17 +159,20 @@ impl Tick<'_> {
     }
 
     /// Goes on with the markets that are decided, that have just changed, and that were left with open orders.
-    async fn settle(&mut self, turn: &mut Turn<MarketId>, changed: impl Iterator<Item = MarketId>) {
+    /// A market that fails is begun anew.
+    async fn settle(&mut self, turns: &mut Turns, changed: impl Iterator<Item = MarketId>) {
         let to_pay = self.ctx.queries.markets_to_pay(PER_TICK).await;
         let to_pay = self.due(to_pay, PER_TICK);
-        let look = self.ctx.queries.closed_with_orders(turn.after, LOOKED_AT).await;
-        let mut due = turn.take(self.done(look));
+        let look = self.ctx.queries.closed_with_orders(turns.markets.after, LOOKED_AT).await;
+        let mut due = turns.markets.take(self.done(look));
         due.extend(changed.chain(to_pay));
         for id in due {
-            let settled = settle_some(self.ctx, id).await;
+            let mut paid = turns.paid.remove(&id).unwrap_or(NOBODY);
+            let settled = settle_some(self.ctx, id, &mut paid).await;
             let settled = self.done(settled);
             if settled == Some(false) {
-                turn.unfinished.insert(id);
+                turns.markets.unfinished.insert(id);
+                turns.paid.insert(id, paid);
                 self.ticked.more = true;
             }
             self.ticked.settled += usize::from(settled.unwrap_or_default());
@@ -189,24 +197,27 @@ impl Tick<'_> {
 /// every position once, empties the collateral and refunds the maker's funder. In batches; returns
 /// whether it is done. May be run again after any interruption.
 pub async fn settle_market(ctx: &Context, market: MarketId) -> Result<bool, Error> {
-    while !settle_some(ctx, market).await? {}
+    let mut paid = NOBODY;
+    while !settle_some(ctx, market, &mut paid).await? {}
     Ok(true)
 }
 
 /// A few batches of [`settle_market`], right after the request that made them due. A failure is
 /// logged and left to the next tick: the request itself was carried out.
 pub(crate) async fn settle_soon(ctx: &Context, market: MarketId) {
-    if let Err(error) = settle_some(ctx, market).await {
+    if let Err(error) = settle_some(ctx, market, &mut { NOBODY }).await {
         tracing::warn!(%error, %market, "settling is left to the next tick");
     }
 }
 
-async fn settle_some(ctx: &Context, market: MarketId) -> Result<bool, Error> {
+/// A few batches: whether that was all. Positions are paid that are after those of `paid`, which is moved on as they are.
+async fn settle_some(ctx: &Context, market: MarketId, paid: &mut UserId) -> Result<bool, Error> {
     for _ in 0..SOON {
-        if atomically(ctx, SettleStep { market }).await? {
+        let Some(through) = atomically(ctx, SettleStep { market, paid: *paid }).await? else {
             ctx.job_bell.ring(JobKind::Statistics);
             return Ok(true);
-        }
+        };
+        *paid = through;
     }
     Ok(false)
 }
@@ -287,21 +298,26 @@ fn broken(stop: Stop) -> Error {
     }
 }
 
-/// One batch of a market's settlement. Whether nothing is left to do.
+/// One batch of a market's settlement. Through which user all are paid then; none where nothing is left to do.
+///
+/// What is paid stays so, and nobody gets a position in a market that is decided: whoever was paid through once need not
+/// be looked at again. Were it not so, the collateral would not come out at zero, and the market not be settled.
 struct SettleStep {
     market: MarketId,
+    /// All of this user's and before are paid.
+    paid: UserId,
 }
 
 #[async_trait]
 impl Script for SettleStep {
-    type Output = bool;
+    type Output = Option<UserId>;
 
-    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<bool>, Error> {
+    async fn run(&mut self, ctx: &Context, unit: &mut dyn UnitOfWork) -> Result<Step<Option<UserId>>, Error> {
         let Some(market) = unit.markets().lock(&[self.market]).await?.into_iter().next() else {
-            return Ok(Step::Discard(true));
+            return Ok(Step::Discard(None));
         };
         if market.status.has_live_orders() || market.settled_at.is_some() {
-            return Ok(Step::Discard(true));
+            return Ok(Step::Discard(None));
         }
         let now = ctx.clock.now();
         let open = unit.orders().open_in_market(market.id, BATCH).await?;
@@ -309,16 +325,19 @@ impl Script for SettleStep {
             let changes =
                 end_orders(unit, vec![market], open, OrderStatus::Cancelled, EndReason::MarketClosed, now).await?;
             unit.write(&changes).await?;
-            return Ok(Step::Commit(false));
+            return Ok(Step::Commit(Some(self.paid)));
         }
         if !market.status.is_decided() {
-            return Ok(Step::Discard(true));
+            return Ok(Step::Discard(None));
         }
-        let unpaid = unit.positions().unsettled(market.id, BATCH).await?;
-        if unpaid.is_empty() {
-            return finish(ctx, unit, market).await;
-        }
-        pay(ctx, unit, &market, unpaid).await
+        let unpaid = unit.positions().unsettled(market.id, self.paid, BATCH).await?;
+        let Some(last) = unpaid.last() else {
+            finish(ctx, unit, market).await?;
+            return Ok(Step::Commit(None));
+        };
+        let through = last.user;
+        pay(ctx, unit, &market, unpaid).await?;
+        Ok(Step::Commit(Some(through)))
     }
 }
 
@@ -327,7 +346,7 @@ async fn pay(
     unit: &mut dyn UnitOfWork,
     market: &Market,
     mut unpaid: Vec<Position>,
-) -> Result<Step<bool>, Error> {
+) -> Result<(), Error> {
     let payees = unpaid.iter().map(|p| AccountId::of_user(p.user)).chain([market.collateral()]);
     let mut accounts = lock(unit, payees.collect()).await?;
     let before = accounts.clone();
@@ -335,10 +354,10 @@ async fn pay(
         .map_err(broken)?;
     let accounts = changed(&before, accounts);
     unit.write(&Changes { accounts, positions: unpaid, transfers, ..Changes::default() }).await?;
-    Ok(Step::Commit(false))
+    Ok(())
 }
 
-async fn finish(ctx: &Context, unit: &mut dyn UnitOfWork, mut market: Market) -> Result<Step<bool>, Error> {
+async fn finish(ctx: &Context, unit: &mut dyn UnitOfWork, mut market: Market) -> Result<(), Error> {
     let of_maker = market.maker.as_ref().map(|m| [m.account, AccountId::of_user(m.funder)]).into_iter().flatten();
     let mut accounts = lock(unit, of_maker.chain([market.collateral()]).collect()).await?;
     let before = accounts.clone();
@@ -352,7 +371,7 @@ async fn finish(ctx: &Context, unit: &mut dyn UnitOfWork, mut market: Market) ->
     let new_jobs = vec![scoring::job(ctx, ctx.clock.now())];
     let markets = vec![market];
     unit.write(&Changes { accounts, markets, transfers, news, at, countings, new_jobs, ..Changes::default() }).await?;
-    Ok(Step::Commit(true))
+    Ok(())
 }
 
 async fn lock(unit: &mut dyn UnitOfWork, ids: BTreeSet<AccountId>) -> Result<Accounts, StoreError> {

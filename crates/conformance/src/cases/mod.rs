@@ -220,7 +220,8 @@ macro_rules! each_case {
                 the_statements_for_api_keys_do_not_grow_with_their_number,
             }
             ledger {
-                chains_come_in_order_of_payer_and_number,
+                an_account_that_has_paid_meanwhile_is_not_written,
+                chains_come_in_order_of_payer_and_time,
                 accounts_come_in_id_order_from_anywhere,
             }
             candles {
@@ -241,6 +242,8 @@ macro_rules! each_case {
                 fills_that_do_not_match_the_trades_are_found,
                 a_trade_at_another_cost_than_its_price_is_found,
                 a_trade_that_its_market_does_not_count_is_found,
+                a_sequence_that_two_trades_have_is_found,
+                a_market_that_has_traded_meanwhile_is_not_written,
                 positions_that_were_not_paid_exactly_once_are_found,
                 a_second_payout_is_found,
                 a_payout_of_a_wrong_amount_is_found,

@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::ports::Changes;
+use uuid::Uuid;
 
 use crate::fixtures::{self, at, nth};
 use crate::world::World;
@@ -29,20 +30,27 @@ pub async fn positions_are_loaded_by_pairs(world: World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In order of users, at most the limit, and none twice once they are paid.
+/// In order of users, at most the limit, and none twice once they are paid: whether each batch begins where the last
+/// ended or at the beginning.
 pub async fn unsettled_positions_come_in_batches_until_none_is_left(world: World) -> anyhow::Result<()> {
-    let (creator, market) = fixtures::trader_and_market(&world, 3).await?;
-    let (_, other) = fixtures::trader_and_market(&world, 3).await?;
-    let users = fixtures::sign_up(&world, 11, 0).await?;
+    batches_until_none_is_left(&world, true).await?;
+    batches_until_none_is_left(&world, false).await
+}
+
+async fn batches_until_none_is_left(world: &World, goes_on: bool) -> anyhow::Result<()> {
+    let (creator, market) = fixtures::trader_and_market(world, 3).await?;
+    let (_, other) = fixtures::trader_and_market(world, 3).await?;
+    let users = fixtures::sign_up(world, 11, 0).await?;
     let positions = users.iter().map(|u| fixtures::position(u.id, &market, &[1, 0, 2])).collect();
     world.write(&Changes { positions, ..Changes::default() }).await?;
     let elsewhere = vec![fixtures::position(creator.id, &other, &[1, 1, 1])];
     world.write(&Changes { positions: elsewhere, ..Changes::default() }).await?;
-    let mut paid = Vec::new();
+    let mut paid: Vec<UserId> = Vec::new();
     loop {
         let mut unit = world.begin().await?;
         unit.markets().lock(&[market.id]).await?;
-        let mut batch = unit.positions().unsettled(market.id, 4).await?;
+        let after = paid.last().copied().filter(|_| goes_on).unwrap_or(UserId(Uuid::nil()));
+        let mut batch = unit.positions().unsettled(market.id, after, 4).await?;
         ensure!(
             batch.len() == 4.min(users.len() - paid.len()),
             "a batch has {} positions after {}",
@@ -50,6 +58,7 @@ pub async fn unsettled_positions_come_in_batches_until_none_is_left(world: World
             paid.len()
         );
         if batch.is_empty() {
+            unit.rollback().await?;
             break;
         }
         for position in &mut batch {
@@ -57,6 +66,11 @@ pub async fn unsettled_positions_come_in_batches_until_none_is_left(world: World
             paid.push(position.user);
             position.settled_at = Some(at(1)?);
         }
+        let late = nth(&batch, batch.len() - 1)?.user;
+        ensure!(
+            unit.positions().unsettled(market.id, late, 20).await?.iter().all(|p| p.user > late),
+            "a position came that is before where the batch was to begin"
+        );
         unit.write(&Changes { positions: batch, ..Changes::default() }).await?;
         unit.commit().await?;
     }

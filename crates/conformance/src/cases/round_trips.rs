@@ -107,12 +107,12 @@ pub async fn accounts_round_trip(world: World) -> anyhow::Result<()> {
         Account::open(AccountId::of_market(market), Owner::Market(market), at(-1)?),
         Account::open(AccountId(world.id()), Owner::Maker(market), at(1)?),
     ];
+    accounts.iter_mut().for_each(|account| account.paid_count = i64::MAX);
     world.write(&Changes { new_accounts: accounts.clone(), ..Changes::default() }).await?;
     read_accounts(&world, &accounts).await?;
     for (account, byte) in accounts.iter_mut().zip([0_u8, 127, 255]) {
         account.balance = Credits::MAX;
         account.held = if byte == 0 { Credits::MAX } else { mills(i64::from(byte)) };
-        account.paid_count = i64::MAX;
         account.chain = [byte; 32];
     }
     let mut treasury = fixtures::account(&world, AccountId::TREASURY).await?;
@@ -261,7 +261,6 @@ pub async fn changed_markets_round_trip(world: World) -> anyhow::Result<()> {
         market.tags = (0..number % 4).rev().map(|n| format!("tag {n}")).collect();
         market.closes_at = at(places)?;
         market.volume = mills(places * 1000);
-        market.trade_count = places;
         if let Some(maker) = &mut market.maker {
             let sold = [places, -places, places * 1_000_000];
             maker.lmsr = bellwether_domain::lmsr::Lmsr::restore(maker.lmsr.liquidity(), &maker.probabilities, &sold)?;
@@ -363,6 +362,7 @@ pub async fn trades_round_trip(world: World) -> anyhow::Result<()> {
         let mut taking = fixtures::order(&world, &mut market, user.id, (number, Side::Buy, 999, 1_000_000_000))?;
         let trade = fixtures::fill(&world, &mut market, &mut taking, &mut resting, 1_000_000_000)?;
         let against_order = Trade { settlement, fee: Credits::MAX, created_at: *nth(&times()?, number + 1)?, ..trade };
+        market.trade_count += 1;
         let against_maker = Trade {
             id: TradeId(world.id()),
             sequence: market.next_sequence(),

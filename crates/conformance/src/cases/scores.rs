@@ -20,9 +20,10 @@ pub(crate) async fn count(world: &World, market: MarketId) -> anyhow::Result<()>
     let market = unit.markets().lock(&[market]).await?.pop().context("there is no such market")?;
     let mut counting = unit.scores().counting(market.id).await?.context("nothing was noted")?;
     ensure!(counting == Counting::of(market.id), "{counting:?}");
-    while let Some(trade) = unit.scores().trades_after(market.id, counting.trades_through, 1).await?.pop() {
-        ensure!(trade.market == market.id && trade.sequence > counting.trades_through, "{trade:?}");
-        counting.trades_through = trade.sequence;
+    while let Some(trade) = unit.scores().trades_after(market.id, counting.last_trade, 1).await?.pop() {
+        let place = Some((trade.created_at, trade.id));
+        ensure!(trade.market == market.id && place > counting.last_trade, "{trade:?}");
+        counting.last_trade = place;
         let market_scores = score::of_trades(&market, &[trade])?;
         unit.write(&Changes { countings: vec![counting], market_scores, ..Changes::default() }).await?;
     }

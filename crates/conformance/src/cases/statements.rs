@@ -15,6 +15,7 @@ use bellwether_domain::ports::{
 use bellwether_domain::position::Position;
 use bellwether_domain::trade::Trade;
 use bellwether_domain::user::{Role, User};
+use uuid::Uuid;
 
 use crate::fixtures::{self, Draft, at, nth, outcome};
 use crate::pages::first_page;
@@ -334,7 +335,7 @@ pub async fn the_statements_of_a_batch_do_not_grow_with_its_rows(world: World) -
         match what {
             "users.lock_admins" => drop(unit.users().lock_admins().await?),
             "orders.open_in_market" => drop(unit.orders().open_in_market(market.id, limit).await?),
-            "positions.unsettled" => drop(unit.positions().unsettled(market.id, limit).await?),
+            "positions.unsettled" => drop(unit.positions().unsettled(market.id, UserId(Uuid::nil()), limit).await?),
             _ => drop(unit.answers().forget_before(at(1)?, limit).await?),
         }
         Ok(unit.rollback().await?)
@@ -525,7 +526,7 @@ pub async fn the_largest_batch_of_a_payout_is_loaded_and_written_at_once(world: 
     world.write(&Changes { positions: positions.clone(), ..Changes::default() }).await?;
     let mut unit = world.begin().await?;
     unit.markets().lock(&[market.id]).await?;
-    let mut batch = unit.positions().unsettled(market.id, BATCH).await?;
+    let mut batch = unit.positions().unsettled(market.id, UserId(Uuid::nil()), BATCH).await?;
     ensure!(batch == positions, "the batch came back changed");
     for position in &mut batch {
         position.settled_at = Some(at(1)?);
@@ -535,7 +536,10 @@ pub async fn the_largest_batch_of_a_payout_is_loaded_and_written_at_once(world: 
     let mut loaded = unit.positions().load(&pairs).await?;
     loaded.sort_by_key(|p| p.user);
     ensure!(loaded == batch, "the paid positions came back changed");
-    ensure!(unit.positions().unsettled(market.id, BATCH).await?.is_empty(), "a paid position is still to be paid");
+    ensure!(
+        unit.positions().unsettled(market.id, UserId(Uuid::nil()), BATCH).await?.is_empty(),
+        "a paid position is still to be paid"
+    );
     unit.commit().await?;
     Ok(())
 }

@@ -488,9 +488,10 @@ fn scores(sql: Dialect, rows: u64) -> Vec<String> {
     of_markets.extend(sums("7919"));
     let countings = [
         ("market_id", sql.id(MARKET, "i")),
-        ("trades_through", "0".to_owned()),
         ("users_through", sql.id(USER, "0")),
         ("done", "(i % 100 > 0)".to_owned()),
+        ("last_traded_at", sql.time("i")),
+        ("last_trade", sql.id(TRADE, "i")),
     ];
     vec![
         sql.insert("scores", &of_users, rows),

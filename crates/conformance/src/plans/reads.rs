@@ -23,6 +23,7 @@ use bellwether_domain::text::Slug;
 use bellwether_domain::user::{Role, UserStatus};
 use bellwether_domain::webhook::DeliveryState;
 use jiff::SignedDuration;
+use uuid::Uuid;
 
 use super::fill::Places;
 use super::processor::{Took, Workers};
@@ -400,7 +401,7 @@ impl Reads<'_> {
         let after = Some(places.market(500));
         self.ask("Queries.markets_to_count after", || queries.markets_to_count(after, PAGE)).await?;
         self.ask("Queries.chains", || queries.chains(None, PAGE)).await?;
-        let after = Some((places.busy_account(), 500));
+        let after = Some((places.busy_account(), places.middle()?, places.transfer()));
         self.ask("Queries.chains after", || queries.chains(after, PAGE)).await?;
         self.ask("Queries.accounts_after", || queries.accounts_after(None, PAGE)).await?;
         let after = Some(places.busy_account());
@@ -495,9 +496,13 @@ impl Reads<'_> {
         self.in_a_unit("Orders.with_client_ids", async |unit| unit.orders().with_client_ids(&wanted.client_ids).await)
             .await?;
         self.in_a_unit("Positions.load", async |unit| unit.positions().load(&wanted.positions).await).await?;
-        self.in_a_unit("Positions.unsettled", async |unit| unit.positions().unsettled(market, 100).await).await?;
+        self.in_a_unit("Positions.unsettled", async |unit| {
+            unit.positions().unsettled(market, UserId(Uuid::nil()), 100).await
+        })
+        .await?;
         self.in_a_unit("Scores.counting", async |unit| unit.scores().counting(market).await).await?;
-        self.in_a_unit("Scores.trades_after", async |unit| unit.scores().trades_after(market, 500, PAGE).await).await?;
+        self.in_a_unit("Scores.trades_after", async |unit| unit.scores().trades_after(market, None, PAGE).await)
+            .await?;
         let user = places.user(500);
         self.in_a_unit("Scores.positions_after", async |unit| unit.scores().positions_after(market, user, PAGE).await)
             .await?;

@@ -532,8 +532,12 @@ pub trait Queries: Send + Sync {
     /// Every breach of the invariants 1 to 6 and 10 that the store can find by itself, at most `limit`.
     /// Each check is read in one snapshot.
     async fn violations(&self, limit: u32) -> Result<Vec<Violation>, StoreError>;
-    /// Transfers in order of payer and number, after that payer and number; for the check of the chains.
-    async fn chains(&self, after: Option<(AccountId, i64)>, limit: u32) -> Result<Vec<Transfer>, StoreError>;
+    /// Transfers in order of payer, of time and of id, after the one of which that is; for the check of the chains.
+    async fn chains(
+        &self,
+        after: Option<(AccountId, Timestamp, TransferId)>,
+        limit: u32,
+    ) -> Result<Vec<Transfer>, StoreError>;
     /// How a user has traded, in one query; all zero for one that has not, or that there is not.
     async fn statistics(&self, user: UserId) -> Result<UserStatistics, StoreError>;
     /// The users who may act and of whom something is counted, ranked by one thing.

@@ -1,5 +1,8 @@
 //! The writing half of storage: units of work.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
@@ -9,7 +12,9 @@ use crate::api_key::{ApiKey, KeySpending, KeyUsage};
 use crate::audit_log::{Event, FailedSignIns, FailureKey};
 use crate::cancel_switch::{CancelSwitch, Sender};
 use crate::event;
-use crate::ids::{AccountId, ApiKeyId, MarketId, OrderGroupId, OrderId, SessionId, SwitchId, UserId, WebhookId};
+use crate::ids::{
+    AccountId, ApiKeyId, MarketId, OrderGroupId, OrderId, SessionId, SwitchId, TradeId, UserId, WebhookId,
+};
 use crate::job::Job;
 use crate::ledger::{Account, Transfer};
 use crate::mail::MailToken;
@@ -247,11 +252,13 @@ pub struct Changes {
     pub users: Vec<User>,
     /// Accounts that were opened, with their final balance.
     pub new_accounts: Vec<Account>,
-    /// Accounts that changed.
+    /// Accounts that changed, with all transfers that they paid since they were loaded or written last.
+    /// [`StoreError::Corrupt`] where an account paid something meanwhile, which its lock rules out.
     pub accounts: Vec<Account>,
     /// Markets that were opened.
     pub new_markets: Vec<Market>,
-    /// Markets that changed, with their outcomes and their maker's state.
+    /// Markets that changed, with their outcomes and their maker's state, and with all trades that were made in them since
+    /// they were loaded or written last. [`StoreError::Corrupt`] where one was made meanwhile, which the lock rules out.
     pub markets: Vec<Market>,
     /// Markets that are deleted, with their ended orders and empty positions. One with trades cannot be:
     /// [`StoreError::Corrupt`].
@@ -328,6 +335,40 @@ pub struct Changes {
     pub counted_positions: Vec<(MarketId, UserId)>,
 }
 
+impl Changes {
+    /// Accounts that changed, each with how many transfers it had paid before these. Stores write an account only where
+    /// that is what its row still says: so no decision is written that was made of an account which has paid since,
+    /// and no number of a chain is given twice.
+    #[must_use]
+    pub fn accounts_since(&self) -> Vec<(&Account, i64)> {
+        let paid = counts(self.transfers.iter().map(|transfer| transfer.from));
+        let before = |account: &Account| account.paid_count.saturating_sub(count_of(&paid, &account.id));
+        self.accounts.iter().map(|account| (account, before(account))).collect()
+    }
+
+    /// Markets that changed, each with how many trades it had before these. As with accounts: so none of a market's
+    /// trades has the sequence of another.
+    #[must_use]
+    pub fn markets_since(&self) -> Vec<(&Market, i64)> {
+        let traded = counts(self.trades.iter().map(|trade| trade.market));
+        let before = |market: &Market| market.trade_count.saturating_sub(count_of(&traded, &market.id));
+        self.markets.iter().map(|market| (market, before(market))).collect()
+    }
+}
+
+fn counts<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> HashMap<K, i64> {
+    let mut counts = HashMap::new();
+    for key in keys {
+        let count: &mut i64 = counts.entry(key).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts
+}
+
+fn count_of<K: Eq + Hash>(counts: &HashMap<K, i64>, key: &K) -> i64 {
+    counts.get(key).copied().unwrap_or_default()
+}
+
 /// Users, for decisions.
 #[cfg_attr(feature = "test-support", mockall::automock)]
 #[async_trait]
@@ -399,8 +440,9 @@ pub trait Orders: Send {
 pub trait Positions: Send {
     /// Loads those that exist, with a holding for every outcome, in no certain order.
     async fn load(&mut self, pairs: &[(UserId, MarketId)]) -> Result<Vec<Position>, StoreError>;
-    /// Positions of the market that were not paid yet, in order of users, at most `limit`.
-    async fn unsettled(&mut self, market: MarketId, limit: u32) -> Result<Vec<Position>, StoreError>;
+    /// Positions of the market that were not paid yet, in order of users, of those after that one (the nil user is before
+    /// all), at most `limit`. Those that were paid are passed over, so that each batch should begin where the last ended.
+    async fn unsettled(&mut self, market: MarketId, after: UserId, limit: u32) -> Result<Vec<Position>, StoreError>;
 }
 
 /// An idempotency key: unique for a user and a route.
@@ -540,8 +582,13 @@ pub trait EventCursors: Send {
 pub trait Scores: Send {
     /// How far the counting of a market is; none where it has not paid everybody.
     async fn counting(&mut self, market: MarketId) -> Result<Option<Counting>, StoreError>;
-    /// The trades of a market after that sequence, in order, at most `limit`.
-    async fn trades_after(&mut self, market: MarketId, sequence: i64, limit: u32) -> Result<Vec<Trade>, StoreError>;
+    /// The trades of a market in the order of time and id, after the one of which that is, at most `limit`.
+    async fn trades_after(
+        &mut self,
+        market: MarketId,
+        after: Option<(Timestamp, TradeId)>,
+        limit: u32,
+    ) -> Result<Vec<Trade>, StoreError>;
     /// The positions of a market of users after that id, in order, at most `limit`.
     async fn positions_after(
         &mut self,

@@ -67,7 +67,7 @@ async fn a_small_market_is_counted_by_one_unit_of_work() {
             unit.scores.expect_counting().returning(|market| Ok(Some(Counting::of(market))));
             unit.scores
                 .expect_trades_after()
-                .withf(|_, after, _| *after == -1)
+                .withf(|_, after, _| after.is_none())
                 .returning(|_, _, _| Ok(vec![trade(3, 10), trade(7, 5)]));
             unit.scores.expect_positions_after().withf(|_, user, _| user.0.is_nil()).returning(|_, _, _| {
                 let position = |n, spent, received, figures| PaidPosition {
@@ -83,7 +83,8 @@ async fn a_small_market_is_counted_by_one_unit_of_work() {
                 .times(1)
                 .withf(|c| {
                     let of = |n, figures| MarketScore { market: market_id(1), user: user_id(n), figures };
-                    c.countings == [Counting { trades_through: 7, ..Counting::of(market_id(1)) }]
+                    c.countings
+                        == [Counting { last_trade: Some((now(), trade(7, 5).id)), ..Counting::of(market_id(1)) }]
                         && c.market_scores == [of(1, figures(2, 9000, 15)), of(2, figures(2, 9000, 0))]
                 })
                 .returning(|_| Ok(()));
@@ -167,7 +168,9 @@ async fn many_trades_are_counted_a_bounded_number_at_a_time() {
                 .expect_write()
                 .times(1)
                 .withf(|c| {
-                    c.scores.is_empty() && c.market_scores[0].figures.trades == c.countings[0].trades_through + 1
+                    let figures = c.market_scores[0].figures;
+                    let last = trade(figures.trades - 1, 1);
+                    c.scores.is_empty() && c.countings[0].last_trade == Some((last.created_at, last.id))
                 })
                 .returning(|_| Ok(()));
             unit.commits()

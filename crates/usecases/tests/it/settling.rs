@@ -42,7 +42,11 @@ async fn a_decided_market_pays_its_positions_and_then_ends() {
         unit.markets.expect_lock().returning(move |_| Ok(vec![market.clone()]));
         unit.orders.expect_open_in_market().returning(|_, _| Ok(Vec::new()));
         if run == 0 {
-            unit.positions.expect_unsettled().returning(move |_, _| Ok(positions.clone()));
+            let batch = positions.clone();
+            unit.positions
+                .expect_unsettled()
+                .withf(|_, after, _| after.0.is_nil())
+                .returning(move |_, _, _| Ok(batch.clone()));
             unit.unit
                 .expect_write()
                 .times(1)
@@ -55,7 +59,8 @@ async fn a_decided_market_pays_its_positions_and_then_ends() {
                 .returning(|_| Ok(()));
         } else {
             collateral.balance = Credits::ZERO;
-            unit.positions.expect_unsettled().returning(|_, _| Ok(Vec::new()));
+            let is_after = |_: &MarketId, after: &UserId, _: &u32| *after == user_id(2);
+            unit.positions.expect_unsettled().withf(is_after).returning(|_, _, _| Ok(Vec::new()));
             unit.unit
                 .expect_write()
                 .times(1)
@@ -82,7 +87,7 @@ async fn a_collateral_that_does_not_come_out_at_zero_stops_the_settlement() {
         let mut unit = Unit::default();
         unit.markets.expect_lock().returning(move |_| Ok(vec![market.clone()]));
         unit.orders.expect_open_in_market().returning(|_, _| Ok(Vec::new()));
-        unit.positions.expect_unsettled().returning(|_, _| Ok(Vec::new()));
+        unit.positions.expect_unsettled().returning(|_, _, _| Ok(Vec::new()));
         unit.accounts.expect_lock().returning(move |_| Ok(vec![collateral.clone()]));
         unit.rolls_back()
     }));

@@ -1,17 +1,19 @@
 //! The check of every invariant on a live store.
 
+mod chains;
+
 use std::collections::BTreeMap;
 
 use bellwether_domain::audit_log;
 use bellwether_domain::exchange::crosses_maker;
-use bellwether_domain::ids::{AccountId, MarketId};
-use bellwether_domain::ledger::Transfer;
+use bellwether_domain::ids::MarketId;
 use bellwether_domain::market::{Market, MarketStatus};
 use bellwether_domain::order::Side;
 use bellwether_domain::ports::{
     BestPrices, Direction, Link, MarketFilter, MarketKey, MarketSort, PageRequest, SortValue, Start, Violation,
 };
 
+use self::chains::{Chain, End};
 use crate::{Context, Error};
 
 /// How many rows are read at a time.
@@ -34,82 +36,44 @@ pub async fn audit(ctx: &Context, limit: u32) -> Result<Vec<Violation>, Error> {
     Ok(violations)
 }
 
-/// The end of a chain as its account knows it.
-struct Head {
-    count: i64,
-    hash: [u8; 32],
-}
-
-/// Follows every payer's chain of transfers. The accounts are read first, so transfers made
-/// meanwhile only make a chain longer than its account said.
+/// Follows every payer's chain of transfers. The accounts are read first, and what they do not count yet was made
+/// meanwhile: it is left out.
 async fn check_chains(ctx: &Context, limit: usize) -> Result<Vec<Violation>, Error> {
-    let mut heads = BTreeMap::new();
+    let mut ends = BTreeMap::new();
     let mut after = None;
     loop {
         let page = ctx.queries.accounts_after(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id);
-        heads.extend(
-            page.into_iter().filter(|a| a.paid_count > 0).map(|a| (a.id, Head { count: a.paid_count, hash: a.chain })),
-        );
+        ends.extend(page.iter().filter(|account| account.paid_count > 0).map(|account| (account.id, End::of(account))));
     }
     let mut found = Vec::new();
-    let mut walk = ChainWalk::default();
+    let mut chain: Option<Chain> = None;
     let mut after = None;
     while found.len() < limit {
         let page = ctx.queries.chains(after, PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = Some((last.from, last.paid_number));
-        for transfer in &page {
-            found.extend(walk.step(transfer, &mut heads));
+        after = Some((last.from, last.created_at, last.id));
+        for transfer in page {
+            let payer = transfer.from;
+            let mut followed = match chain.take() {
+                Some(chain) if chain.payer == payer => chain,
+                before => {
+                    found.extend(before.into_iter().flat_map(Chain::finish));
+                    Chain::of(payer, ends.remove(&payer).unwrap_or_default())
+                }
+            };
+            found.extend(followed.take(transfer));
+            chain = Some(followed);
         }
     }
-    // Every head that was not come to belongs to transfers that are gone.
     if found.len() < limit {
-        found.extend(heads.into_iter().map(|(id, head)| {
-            broken_chain(id, &format!("has paid {} transfers, and the last of them is missing", head.count))
-        }));
+        found.extend(chain.into_iter().flat_map(Chain::finish));
+        // Of those who are left no transfer was come to.
+        found.extend(ends.into_iter().flat_map(|(payer, end)| Chain::of(payer, end).finish()));
     }
     found.truncate(limit);
     Ok(found)
-}
-
-/// Where a walk along the chains stands.
-#[derive(Default)]
-struct ChainWalk {
-    payer: Option<AccountId>,
-    number: i64,
-    hash: [u8; 32],
-}
-
-impl ChainWalk {
-    fn step(&mut self, transfer: &Transfer, heads: &mut BTreeMap<AccountId, Head>) -> Option<Violation> {
-        if self.payer != Some(transfer.from) {
-            *self = Self { payer: Some(transfer.from), ..Self::default() };
-        }
-        let is_next = transfer.paid_number == self.number + 1;
-        let is_whole = transfer.hash == transfer.expected_hash(&self.hash);
-        self.number = transfer.paid_number;
-        self.hash = transfer.hash;
-        let head = heads.get(&transfer.from).filter(|h| h.count == transfer.paid_number).map(|h| h.hash);
-        if head.is_some() {
-            heads.remove(&transfer.from);
-        }
-        if is_next && is_whole && head.is_none_or(|h| h == transfer.hash) {
-            return None;
-        }
-        Some(broken_chain(
-            transfer.from,
-            &format!(
-                "paid transfer {} (number {}) that does not fit its hash chain",
-                transfer.id, transfer.paid_number
-            ),
-        ))
-    }
-}
-
-fn broken_chain(account: AccountId, message: &str) -> Violation {
-    Violation { invariant: 1, message: format!("account {account} {message}"), subject: Some(account.0) }
 }
 
 /// Follows the chain of the audit log to the first entry that does not fit. The end is read first, so
