@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::lists::{List, TIME};
 use crate::schema::{ACCOUNTS, TRANSFERS};
 use crate::sql::{Row, Sql, Values};
+use crate::timelines::{self, What};
 use crate::unit::SqliteUnitOfWork;
 
 /// The columns of a new account.
@@ -126,12 +127,13 @@ pub(crate) fn transfers(
     filter: &TransferFilter,
     page: &PageRequest<TransferSort>,
 ) -> Result<Page<Transfer>, StoreError> {
-    let mut list = List::of(TRANSFERS.name, TRANSFERS.columns, "id");
-    // A transfer is never from an account to itself, so no row is in both halves.
-    list.either(["from_account = ?", "to_account = ?"], filter.account);
+    let (mut list, at) = match filter.account {
+        Some(account) => (What::Transfer.list(account.0), timelines::AT),
+        None => (List::of(TRANSFERS.name, TRANSFERS.columns, "id"), "created_at"),
+    };
     list.filter("kind = ?", filter.kind.map(TransferKind::as_str));
     list.filter("market_id = ?", filter.market);
-    let keys = |TransferSort::CreatedAt: &TransferSort| ("created_at", TIME);
+    let keys = |TransferSort::CreatedAt: &TransferSort| (at, TIME);
     list.page(connection, page, keys, |connection, sql| connection.read("a transfer", sql, read_transfer))
 }
 
@@ -141,18 +143,13 @@ pub(crate) fn chains(
     after: Option<(AccountId, Timestamp, TransferId)>,
     limit: u32,
 ) -> Result<Vec<Transfer>, StoreError> {
-    let sql = Sql::new(TRANSFERS.select());
-    let sql = match after {
-        Some((payer, at, id)) => {
-            sql.then(" WHERE (from_account, created_at, id) > (?, ?, ?)").bind(payer).bind(at).bind(id)
-        }
-        None => sql,
-    };
-    connection.read(
-        "a transfer",
-        sql.then(" ORDER BY from_account, created_at, id LIMIT ? + 0").bind(limit),
-        read_transfer,
-    )
+    let (payer, at, id) = after.unwrap_or((AccountId(Uuid::nil()), Timestamp::MIN, TransferId(Uuid::nil())));
+    let sql = Sql::new(What::Transfer.select())
+        .then(" AND from_account = owner AND (owner, at, entry) > (?, ?, ?)")
+        .bind(payer)
+        .bind(at)
+        .bind(id);
+    connection.read("a transfer", sql.then(" ORDER BY owner, at, entry LIMIT ? + 0").bind(limit), read_transfer)
 }
 
 #[async_trait]

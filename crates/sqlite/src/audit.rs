@@ -213,7 +213,8 @@ const COLLATERAL_BEFORE_THE_PAYOUT: &str = totals!(
 const COLLATERAL_DURING_THE_PAYOUT: &str = totals!(
     "SELECT id, 'the collateral is ' || collateral || ' mills where ' || owing || ' are still to be paid' FROM (\
         SELECT markets.id AS id, coalesce(balance, 0) AS collateral, owed + CASE WHEN EXISTS (\
-            SELECT 1 FROM transfers WHERE transfers.market_id = markets.id AND kind = 'payout' AND to_account = maker_account\
+            SELECT 1 FROM timelines CROSS JOIN transfers ON transfers.id = entry \
+            WHERE owner = maker_account AND what = 2 AND transfers.market_id = markets.id AND kind = 'payout' AND to_account = owner\
         ) THEN 0 ELSE owed_to_maker END AS owing \
         FROM markets JOIN sums ON market_id = markets.id LEFT JOIN accounts ON accounts.id = markets.id \
         WHERE decided_at IS NOT NULL AND settled_at IS NULL\

@@ -44,6 +44,7 @@ mod sessions;
 mod sql;
 mod statistics;
 mod store;
+mod timelines;
 mod trades;
 mod unit;
 mod users;

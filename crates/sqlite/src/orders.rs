@@ -17,6 +17,7 @@ use crate::connection::Connection;
 use crate::lists::{List, TIME};
 use crate::schema::ORDERS;
 use crate::sql::{Row, Sql, Values};
+use crate::timelines::{self, What};
 use crate::unit::SqliteUnitOfWork;
 
 /// The columns of a new order.
@@ -126,8 +127,16 @@ pub(crate) fn list(
     filter: &OrderFilter,
     page: &PageRequest<OrderSort>,
 ) -> Result<Page<Order>, StoreError> {
-    let mut list = List::of(ORDERS.name, ORDERS.columns, "id");
-    list.filter("user_id = ?", filter.user);
+    // Open orders and client ids have indexes of their own.
+    let is_found_otherwise = filter.status == Some(OrderStatus::Open) || filter.client_order_id.is_some();
+    let (mut list, at) = match filter.user.filter(|_| !is_found_otherwise) {
+        Some(user) => (What::Order.list(user.0), timelines::AT),
+        None => {
+            let mut list = List::of(ORDERS.name, ORDERS.columns, "id");
+            list.filter("user_id = ?", filter.user);
+            (list, "created_at")
+        }
+    };
     list.filter("market_id = ?", filter.market);
     match filter.status {
         // Written out, so that SQLite sees that the indexes of open orders fit.
@@ -136,7 +145,7 @@ pub(crate) fn list(
     }
     list.filter("client_order_id = ?", filter.client_order_id.as_ref());
     let keys = |sort: &OrderSort| match sort {
-        OrderSort::CreatedAt => ("created_at", TIME),
+        OrderSort::CreatedAt => (at, TIME),
         OrderSort::UpdatedAt => ("updated_at", TIME),
     };
     list.page(connection, page, keys, |connection, sql| connection.read("an order", sql, read))

@@ -24,13 +24,15 @@ const STATISTICS: &str = concat!(
         (SELECT count(*) AS trades, coalesce(sum(cost), 0) AS volume, total(scored) AS scored, \
             total(scored * miss * miss) AS missed FROM \
             (SELECT cost, CASE WHEN status = 'resolved' THEN quantity END AS scored, price - weight AS miss \
-                FROM trades JOIN markets ON markets.id = trades.market_id \
+                FROM timelines CROSS JOIN trades ON trades.id = entry AND taker_id = owner \
+                JOIN markets ON markets.id = trades.market_id \
                 JOIN outcomes ON outcomes.market_id = trades.market_id AND outcomes.outcome = trades.outcome \
-                WHERE taker_id = ? AND trades.created_at >= ",
+                WHERE owner = ? AND what = 1 AND at >= ",
     since!(),
     " AND (SELECT counted = 0 FROM positions WHERE positions.market_id = trades.market_id AND user_id = taker_id) \
             UNION ALL \
-            SELECT cost, NULL, NULL FROM trades WHERE maker_id = ? AND maker_id <> taker_id AND created_at >= ",
+            SELECT cost, NULL, NULL FROM timelines CROSS JOIN trades ON trades.id = entry AND taker_id <> owner AND maker_id = owner \
+                WHERE owner = ? AND what = 1 AND at >= ",
     since!(),
     " AND (SELECT counted = 0 FROM positions WHERE positions.market_id = trades.market_id AND user_id = maker_id)) \
             AS traded) AS fresh, \

@@ -10,6 +10,7 @@ use crate::connection::Connection;
 use crate::lists::{List, TIME};
 use crate::schema::TRADES;
 use crate::sql::{Row, Sql, Values, time_of};
+use crate::timelines::{self, What};
 
 /// The columns of a trade.
 pub(crate) fn bind(trade: &Trade, row: &mut Values) {
@@ -56,16 +57,19 @@ pub(crate) fn list(
     filter: &TradeFilter,
     page: &PageRequest<TradeSort>,
 ) -> Result<Page<Trade>, StoreError> {
-    let mut list = List::of(TRADES.name, TRADES.columns, "id");
-    // Whoever is on both sides of a trade counts as its taker, so that no row is in both halves.
-    if filter.order.is_some() {
-        list.either(["taker_order = ?", "maker_order = ? AND maker_order <> taker_order"], filter.order);
-        list.filter_twice("(taker_id = ? OR maker_id = ?)", filter.user);
-    } else {
-        list.either(["taker_id = ?", "maker_id = ? AND maker_id <> taker_id"], filter.user);
-    }
+    let owner = filter.user.map(|user| user.0).or(filter.market.map(|market| market.0));
+    let (mut list, at) = match owner.filter(|_| filter.order.is_none()) {
+        Some(owner) => (What::Trade.list(owner), timelines::AT),
+        None => {
+            let mut list = List::of(TRADES.name, TRADES.columns, "id");
+            // No row is in both halves.
+            list.either(["taker_order = ?", "maker_order = ? AND maker_order <> taker_order"], filter.order);
+            list.filter_twice("(taker_id = ? OR maker_id = ?)", filter.user);
+            (list, "created_at")
+        }
+    };
     list.filter("market_id = ?", filter.market);
-    let keys = |TradeSort::CreatedAt: &TradeSort| ("created_at", TIME);
+    let keys = |TradeSort::CreatedAt: &TradeSort| (at, TIME);
     list.page(connection, page, keys, |connection, sql| connection.read("a trade", sql, read))
 }
 
@@ -76,12 +80,12 @@ pub(crate) fn of_market_after(
     after: Option<(Timestamp, TradeId)>,
     limit: u32,
 ) -> Result<Vec<Trade>, StoreError> {
-    let sql = Sql::new(TRADES.select()).then(" WHERE market_id = ?").bind(market);
+    let sql = Sql::new(What::Trade.select()).then(" AND owner = ?").bind(market);
     let sql = match after {
-        Some((at, id)) => sql.then(" AND (created_at, id) > (?, ?)").bind(at).bind(id),
+        Some((at, id)) => sql.then(" AND (at, entry) > (?, ?)").bind(at).bind(id),
         None => sql,
     };
-    let sql = sql.then(" ORDER BY created_at, id LIMIT ? + 0").bind(limit);
+    let sql = sql.then(" ORDER BY at, entry LIMIT ? + 0").bind(limit);
     connection.read("a trade", sql, read)
 }
 
@@ -90,7 +94,8 @@ const CANDLES: &str = "\
     SELECT start, min(first), max(price), min(price), min(last), sum(cost), count(*) FROM (\
         SELECT start, price, cost, first_value(price) OVER interval AS first, last_value(price) OVER interval AS last FROM (\
             SELECT price, cost, created_at, sequence, created_at / ?1 - (created_at % ?1 < 0) AS start \
-            FROM trades WHERE market_id = ?2 AND outcome = ?3 AND created_at >= ?4 AND created_at < ?5\
+            FROM timelines CROSS JOIN trades ON trades.id = entry \
+            WHERE owner = ?2 AND what = 1 AND outcome = ?3 AND at >= ?4 AND at < ?5\
         ) WINDOW interval AS (\
             PARTITION BY start ORDER BY created_at, sequence ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING\
         )\
@@ -100,12 +105,12 @@ const CANDLES: &str = "\
 /// one to that of the next, however many trades are in between.
 const LAST_BEGUN: &str = "\
     WITH RECURSIVE begun (moment, number) AS (\
-        SELECT (SELECT created_at FROM trades \
-            WHERE market_id = ?2 AND outcome = ?3 AND created_at >= ?4 AND created_at < ?5 ORDER BY created_at LIMIT 1), 1 \
+        SELECT (SELECT at FROM timelines CROSS JOIN trades ON trades.id = entry \
+            WHERE owner = ?2 AND what = 1 AND outcome = ?3 AND at >= ?4 AND at < ?5 ORDER BY at LIMIT 1), 1 \
         UNION ALL \
-        SELECT (SELECT created_at FROM trades \
-            WHERE market_id = ?2 AND outcome = ?3 AND created_at >= (moment / ?1 - (moment % ?1 < 0) + 1) * ?1 \
-                AND created_at < ?5 ORDER BY created_at LIMIT 1), number + 1 \
+        SELECT (SELECT at FROM timelines CROSS JOIN trades ON trades.id = entry \
+            WHERE owner = ?2 AND what = 1 AND outcome = ?3 AND at >= (moment / ?1 - (moment % ?1 < 0) + 1) * ?1 \
+                AND at < ?5 ORDER BY at LIMIT 1), number + 1 \
         FROM begun WHERE moment IS NOT NULL AND number < ?6\
     ) SELECT moment FROM begun WHERE number = ?6 AND moment IS NOT NULL";
 

@@ -192,19 +192,20 @@ fn tags<'m>(steps: &mut Vec<Step>, of: impl Iterator<Item = &'m Market>) {
 /// No list has a digit but zeros.
 const NO_SHARES: &str = " AND free NOT GLOB '*[1-9]*' AND held NOT GLOB '*[1-9]*'";
 
-/// No order is left, but one that was filled: then there is a trade.
-const NO_ORDER: &str =
-    " AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.market_id = market_counters.market_id AND filled = 0)";
+/// No trade is left, nor an order, which would not have been filled without one.
+const NOTHING_LEFT: &str = " \
+    AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.market_id = market_counters.market_id AND filled = 0) \
+    AND NOT EXISTS (SELECT 1 FROM timelines WHERE owner = market_counters.market_id AND what = 1)";
 
-/// Ended orders and empty positions go with their market. Whatever else there is refuses: an order that still rests, since
-/// the counters stay then; a trade or a share by its reference. Accounts stay, since the ledger forgets nothing.
+/// Ended orders and empty positions go with their market. Whatever else there is refuses: a trade, or an order that still
+/// rests, since the counters stay then; a share by its reference. Accounts stay, since the ledger forgets nothing.
 fn delete_markets(steps: &mut Vec<Step>, ids: &[MarketId]) {
     delete(steps, &ORDER_GROUPS, "market_id", "", ids, 0);
     delete(steps, &MARKET_TAGS, "market_id", "", ids, 0);
     delete(steps, &POSITIONS, "market_id", NO_SHARES, ids, 0);
     delete(steps, &ORDERS, "market_id", " AND filled = 0 AND status <> 'open'", ids, 0);
     delete(steps, &OUTCOMES, "market_id", "", ids, 0);
-    delete(steps, &MARKET_COUNTERS, "market_id", NO_ORDER, ids, ids.len());
+    delete(steps, &MARKET_COUNTERS, "market_id", NOTHING_LEFT, ids, ids.len());
     delete(steps, &MARKETS, "id", "", ids, ids.len());
 }
 

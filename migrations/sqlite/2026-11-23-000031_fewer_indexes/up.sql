@@ -1,8 +1,8 @@
 -- Each index took a page more with every order, or with every side of it.
 --
 -- Orders in the order of their changes are those of one user, sorted. A payout goes on after the user that was paid last. All orders of
--- a market are looked for where it is deleted, which has no trades then, and is refused where an order is left: so no reference has to
--- look for them. No number of a payer, and none of a market's trades, is given twice where an account is written only if it has paid
+-- a market are looked for where it is deleted, which has no trades then, and is refused where an order or a trade is left: so no
+-- reference has to look for them. No number of a payer, and none of a market's trades, is given twice where an account is written only if it has paid
 -- nothing since, and a market only if nothing was traded since; the audit follows each chain in the order of time.
 DROP INDEX positions_unsettled;
 
@@ -54,7 +54,7 @@ INSERT INTO orders_anew SELECT * FROM orders ORDER BY id;
 
 CREATE TABLE trades_anew (
     id BLOB NOT NULL PRIMARY KEY CONSTRAINT trades_id CHECK (length(id) = 16),
-    market_id BLOB NOT NULL REFERENCES markets (id),
+    market_id BLOB NOT NULL,
     sequence INTEGER NOT NULL,
     outcome INTEGER NOT NULL CONSTRAINT trades_outcome CHECK (outcome BETWEEN 0 AND 19),
     price INTEGER NOT NULL CONSTRAINT trades_price CHECK (price BETWEEN 1 AND 999),

@@ -52,6 +52,15 @@ const TRANSFER: char = 'p';
 /// More than there are numbers in the original market.
 const NUMBERS: u64 = 1_000_000;
 
+/// What SQLite's triggers would have written, in its order.
+const TIMELINES: &str = "\
+    DELETE FROM timelines; \
+    INSERT INTO timelines SELECT user_id, created_at, id, 0 FROM orders \
+    UNION ALL SELECT market_id, created_at, id, 1 FROM trades UNION ALL SELECT taker_id, created_at, id, 1 FROM trades \
+    UNION ALL SELECT maker_id, created_at, id, 1 FROM trades WHERE maker_id <> taker_id \
+    UNION ALL SELECT from_account, created_at, id, 2 FROM transfers \
+    UNION ALL SELECT to_account, created_at, id, 2 FROM transfers ORDER BY 1, 2, 3, 4;\n";
+
 /// Bytes as ids are written.
 fn uuid(bytes: &[u8]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -188,6 +197,9 @@ impl Store {
                 script.push_str(&self.statement(copied, &columns));
             }
         }
+        if !self.columns("timelines", interrupts).await?.is_empty() {
+            script.push_str(TIMELINES);
+        }
         script.push_str(&with_indexes);
         script.push_str(self.epilogue());
         self.run(&script, interrupts).await.map(drop)
@@ -202,16 +214,18 @@ impl Store {
                  WHERE i.indrelid IN (SELECT relid FROM pg_stat_user_tables WHERE schemaname = 'public') \
                  AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = i.indexrelid);"
             }
-            // Each on a line of its own.
+            // Each on a line of its own, and what writes timelines as well.
             Self::Sqlite(_) => {
-                "SELECT replace(sql, char(10), ' ') FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL;"
+                "SELECT replace(sql, char(10), ' ') FROM sqlite_master \
+                 WHERE sql IS NOT NULL AND (type = 'index' OR name LIKE '%\\_into\\_timelines' ESCAPE '\\');"
             }
         };
         let made = self.run(asked, interrupts).await?;
         let (mut without, mut with) = (String::new(), String::new());
         for made in made.lines().filter(|line| !line.is_empty()) {
-            let name = made.split(" INDEX ").nth(1).and_then(|rest| rest.split(' ').next());
-            without.push_str(&format!("DROP INDEX {};\n", name.context("an index has no name")?));
+            let kind = if made.starts_with("CREATE TRIGGER ") { "TRIGGER" } else { "INDEX" };
+            let name = made.split(&format!(" {kind} ")).nth(1).and_then(|rest| rest.split(' ').next());
+            without.push_str(&format!("DROP {kind} {};\n", name.context("an index has no name")?));
             with.push_str(&format!("{made};\n"));
         }
         Ok((without, with))

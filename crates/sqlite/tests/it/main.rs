@@ -3,6 +3,7 @@
 mod migrations;
 mod plans;
 mod store;
+mod timelines;
 
 mod conformance {
     //! What every store promises.

@@ -178,3 +178,80 @@ async fn a_fresh_store_breaks_no_invariant() -> anyhow::Result<()> {
     ensure!(fixture.store.accounts_after(None, 10).await?.len() == 2);
     Ok(())
 }
+
+/// Two trades in each of three markets, the second before the first by a clock that was set back: one that is being counted, whose trades
+/// are counted in part; one whose trades all are; and one that is counted.
+fn fill_countings(path: &std::path::Path) -> anyhow::Result<()> {
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap_or_default())?;
+    let (user, order) = (format!("X'{:032x}'", 7), format!("X'{:032x}'", 70));
+    connection.batch_execute(&format!(
+        "INSERT INTO users (id, display_name, role, status, email_verified, version, created_at, updated_at) \
+             VALUES ({user}, 'Ada', 'user', 'active', 0, 1, 0, 0); \
+         INSERT INTO markets (id, slug, question, description, creator_id, status, closes_at, fee_bps, fee_recipient, version, \
+             created_at, updated_at) \
+             SELECT unhex(printf('%032x', value)), value, 'Rain?', '', {user}, 'resolved', 0, 0, 'house', 1, 0, 0 \
+             FROM json_each('[1, 2, 3]'); \
+         INSERT INTO orders (id, market_id, user_id, outcome, side, order_type, backing, quantity, filled, remaining, reserved, cost, \
+             fee, time_in_force, post_only, self_trade_prevention, status, book, book_side, sequence, created_at, updated_at) \
+             VALUES ({order}, X'{:032x}', {user}, 0, 'buy', 'market', 'cash', 6, 6, 0, 0, 3000, 0, 'ioc', 0, 'cancel_newest', \
+                 'filled', 0, 'buy', 0, 0, 0)",
+        1
+    ))?;
+    for (market, users_through, trades_through, done) in [(1, 0, 1, 0), (2, 7, 2, 0), (3, 7, 2, 1)] {
+        let id = |number: u32| format!("X'{number:032x}'");
+        let trade = |number: u32, at: u32| {
+            let own = market * 10 + number;
+            format!(
+                "INSERT INTO trades (id, market_id, sequence, outcome, price, quantity, cost, taker_side, settlement, taker_order, \
+                     taker_id, fee, created_at) \
+                     VALUES ({}, {}, {number}, 0, 500, 1, 500, 'buy', 'mint', {order}, {user}, 0, {at});",
+                id(own),
+                id(market),
+            )
+        };
+        connection.batch_execute(&format!(
+            "{first}{second} \
+             INSERT INTO countings (market_id, trades_through, users_through, done) \
+                 VALUES ({place}, {trades_through}, {through}, {done}); \
+             INSERT INTO market_scores (market_id, user_id, trades, volume, judged_shares, missed) \
+                 VALUES ({place}, {user}, 1, 500, 0, 0)",
+            first = trade(1, 200),
+            second = trade(2, 100),
+            place = id(market),
+            through = id(users_through),
+        ))?;
+    }
+    Ok(())
+}
+
+/// What is counted goes on after the last trade in the order of time, where it was that of sequences. What was counted of trades in
+/// part is begun anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_counting_goes_on_where_it_was_or_begins_anew() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let path = fixture.folder.path().join("bellwether.db");
+    let names = fixture.store.migration_status().await?;
+    let before = names.iter().take_while(|(name, _)| !name.contains("fewer_indexes")).count();
+    let steps = names.len() - before;
+    fixture.store.migrate_down(steps).await?;
+    fill_countings(&path)?;
+    fixture.store.migrate_up().await?;
+    let countings = |what: &str| -> anyhow::Result<Vec<String>> {
+        let mut connection = SqliteConnection::establish(path.to_str().unwrap_or_default())?;
+        let rows: Vec<Object> = sql_query(format!(
+            "SELECT {what} || ' ' || (SELECT count(*) FROM market_scores WHERE market_scores.market_id = countings.market_id) \
+             AS name, NULL AS sql FROM countings ORDER BY market_id"
+        ))
+        .load(&mut connection)?;
+        Ok(rows.into_iter().map(|row| row.name).collect())
+    };
+    let found = countings(
+        "coalesce(last_traded_at, 'none') || ' ' || coalesce(nullif(ltrim(hex(last_trade), '0'), ''), 'none')",
+    )?;
+    ensure!(found == ["none none 0", "200 15 1", "200 1F 1"], "{found:?}");
+    fixture.store.migrate_down(steps).await?;
+    let found = countings("trades_through")?;
+    ensure!(found == ["-1 0", "2 1", "2 1"], "{found:?}");
+    fixture.store.migrate_up().await?;
+    Ok(())
+}

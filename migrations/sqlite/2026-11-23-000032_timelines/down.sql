@@ -1,0 +1,11 @@
+CREATE INDEX orders_by_user ON orders (user_id, created_at, id);
+CREATE INDEX trades_by_market ON trades (market_id, created_at, id);
+CREATE INDEX trades_by_taker ON trades (taker_id, created_at, id);
+CREATE INDEX trades_by_maker ON trades (maker_id, created_at, id) WHERE maker_id IS NOT NULL;
+CREATE INDEX transfers_by_payer ON transfers (from_account, created_at, id);
+CREATE INDEX transfers_by_payee ON transfers (to_account, created_at, id);
+DROP TRIGGER orders_into_timelines;
+DROP TRIGGER orders_out_of_timelines;
+DROP TRIGGER trades_into_timelines;
+DROP TRIGGER transfers_into_timelines;
+DROP TABLE timelines;
