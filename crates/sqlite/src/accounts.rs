@@ -145,7 +145,7 @@ pub(crate) fn chains(
 ) -> Result<Vec<Transfer>, StoreError> {
     let (payer, at, id) = after.unwrap_or((AccountId(Uuid::nil()), Timestamp::MIN, TransferId(Uuid::nil())));
     let sql = Sql::new(What::Transfer.select())
-        .then(" AND from_account = owner AND (owner, at, entry) > (?, ?, ?)")
+        .then(" AND what = 3 AND (owner, at, entry) > (?, ?, ?)")
         .bind(payer)
         .bind(at)
         .bind(id);

@@ -12,7 +12,7 @@ use crate::readers::Readers;
 use crate::sql::Sql;
 
 /// The invariant's number and the query for what breaks it.
-const CHECKS: [(u8, &str); 24] = [
+const CHECKS: [(u8, &str); 25] = [
     (1, BALANCES_ARE_TRANSFERS),
     (1, PAID_COUNTS),
     (1, CHAINS_END_IN_THE_LAST_HASH),
@@ -37,6 +37,7 @@ const CHECKS: [(u8, &str); 24] = [
     (10, SCORES_ARE_OF_MARKETS),
     (10, SCORES_OF_MARKETS_ARE_TRADES),
     (10, COUNTED_TO_THE_END),
+    (10, TIMELINES_ARE_WHAT_HAPPENED),
 ];
 
 /// Every breach that is found, at most `limit`. Each check is one statement, which sees one state of the database, and none
@@ -87,21 +88,23 @@ fn balances_add_up(connection: &mut Connection) -> Result<Vec<Violation>, StoreE
     }])
 }
 
+// Along timelines, transfers and trades come by account and by market, and nothing is sorted in memory.
+
 const BALANCES_ARE_TRANSFERS: &str = "\
-    WITH paid AS MATERIALIZED (\
-        SELECT from_account AS account, sum(amount >> 32) AS high, sum(amount & 4294967295) AS low FROM transfers GROUP BY from_account\
-    ), got AS MATERIALIZED (\
-        SELECT to_account AS account, sum(amount >> 32) AS high, sum(amount & 4294967295) AS low FROM transfers GROUP BY to_account\
-    ), sums AS (\
-        SELECT id, balance, coalesce(got.high, 0) - coalesce(paid.high, 0) AS high, coalesce(got.low, 0) - coalesce(paid.low, 0) AS low \
-        FROM accounts LEFT JOIN paid ON paid.account = id LEFT JOIN got ON got.account = id\
+    WITH sums AS MATERIALIZED (\
+        SELECT owner AS account, sum(CASE what WHEN 4 THEN amount >> 32 ELSE -(amount >> 32) END) AS high, \
+            sum(CASE what WHEN 4 THEN amount & 4294967295 ELSE -(amount & 4294967295) END) AS low \
+        FROM timelines CROSS JOIN transfers ON transfers.id = entry WHERE what IN (3, 4) GROUP BY owner\
+    ), sums_of_all AS (\
+        SELECT id, balance, coalesce(high, 0) AS high, coalesce(low, 0) AS low FROM accounts LEFT JOIN sums ON account = id\
     ) \
-    SELECT id, 'the account has ' || balance || ' mills, which is not the sum of its transfers' FROM sums \
+    SELECT id, 'the account has ' || balance || ' mills, which is not the sum of its transfers' FROM sums_of_all \
     WHERE high + (low >> 32) <> balance >> 32 OR low & 4294967295 <> balance & 4294967295";
 
 const PAID_COUNTS: &str = "\
     WITH paid AS MATERIALIZED (\
-        SELECT from_account AS account, count(*) AS number, max(paid_number) AS last FROM transfers GROUP BY from_account\
+        SELECT owner AS account, count(*) AS number, max(paid_number) AS last \
+        FROM timelines CROSS JOIN transfers ON transfers.id = entry WHERE what = 3 GROUP BY owner\
     ) \
     SELECT id, 'the account counts ' || paid_count || ' transfers paid where there are ' || coalesce(number, 0) \
         || ', the last numbered ' || coalesce(last, 0) \
@@ -110,11 +113,19 @@ const PAID_COUNTS: &str = "\
 /// Beside `max`, a bare column is that of the row with the largest number.
 const CHAINS_END_IN_THE_LAST_HASH: &str = "\
     WITH last AS MATERIALIZED (\
-        SELECT from_account AS account, max(paid_number) AS number, hash FROM transfers GROUP BY from_account\
+        SELECT owner AS account, max(paid_number) AS number, hash \
+        FROM timelines CROSS JOIN transfers ON transfers.id = entry WHERE what = 3 GROUP BY owner\
     ) \
     SELECT id, 'the account''s chain does not end in the hash of its last transfer' FROM accounts \
     LEFT JOIN last ON account = id AND number = paid_count \
     WHERE chain IS NOT CASE paid_count WHEN 0 THEN zeroblob(32) ELSE hash END";
+
+const TIMELINES_ARE_WHAT_HAPPENED: &str = "\
+    SELECT NULL, 'the timelines have ' || there || ' entries where ' || happened || ' things happened' FROM (\
+        SELECT (SELECT count(*) FROM timelines) AS there, (SELECT count(*) FROM orders) \
+            + (SELECT 2 * count(*) + count(CASE WHEN maker_id <> taker_id THEN 1 END) FROM trades) \
+            + (SELECT 2 * count(*) FROM transfers) AS happened\
+    ) WHERE there <> happened";
 
 const BALANCES_IN_RANGE: &str = "\
     SELECT id, 'the account holds ' || held || ' of ' || balance || ' mills' FROM accounts \
@@ -214,7 +225,7 @@ const COLLATERAL_DURING_THE_PAYOUT: &str = totals!(
     "SELECT id, 'the collateral is ' || collateral || ' mills where ' || owing || ' are still to be paid' FROM (\
         SELECT markets.id AS id, coalesce(balance, 0) AS collateral, owed + CASE WHEN EXISTS (\
             SELECT 1 FROM timelines CROSS JOIN transfers ON transfers.id = entry \
-            WHERE owner = maker_account AND what = 2 AND transfers.market_id = markets.id AND kind = 'payout' AND to_account = owner\
+            WHERE owner = maker_account AND what = 4 AND transfers.market_id = markets.id AND kind = 'payout'\
         ) THEN 0 ELSE owed_to_maker END AS owing \
         FROM markets JOIN sums ON market_id = markets.id LEFT JOIN accounts ON accounts.id = markets.id \
         WHERE decided_at IS NOT NULL AND settled_at IS NULL\
@@ -239,7 +250,8 @@ const FILLED_IS_TRADES: &str = "\
 
 const VOLUME_IS_TRADES: &str = "\
     WITH made AS MATERIALIZED (\
-        SELECT market_id, sum(cost) AS cost, count(*) AS number, count(DISTINCT sequence) AS sequences FROM trades GROUP BY market_id\
+        SELECT owner AS market_id, sum(cost) AS cost, count(*) AS number, count(DISTINCT sequence) AS sequences \
+        FROM timelines CROSS JOIN trades ON trades.id = entry WHERE what = 2 GROUP BY owner\
     ) \
     SELECT m.market_id, 'the market counts ' || trade_count || ' trades for ' || volume || ' mills where there are ' \
         || coalesce(number, 0) || ' for ' || coalesce(cost, 0) || CASE WHEN sequences < number THEN ', some of the same sequence' ELSE '' END \

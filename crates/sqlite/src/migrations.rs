@@ -71,7 +71,11 @@ impl SqliteStore {
     ) -> Result<R, StoreError> {
         let mut turn = self.writer.claim().await?;
         let done = turn.run(|connection| {
-            step(connection.diesel()).map_err(|e| StoreError::Corrupt(format!("a migration failed: {e}")))
+            // What is sorted for a new index may be more than memory has.
+            connection.batch("PRAGMA temp_store = FILE")?;
+            let done = step(connection.diesel()).map_err(|e| StoreError::Corrupt(format!("a migration failed: {e}")));
+            connection.batch("PRAGMA temp_store = MEMORY")?;
+            done
         });
         let done = done.await?;
         turn.committed().await?;

@@ -45,8 +45,10 @@ impl What {
     const fn parts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Order => ("timelines CROSS JOIN orders ON orders.id = entry", ORDERS.columns, "what = 0"),
-            Self::Trade => ("timelines CROSS JOIN trades ON trades.id = entry", TRADES.columns, "what = 1"),
-            Self::Transfer => ("timelines CROSS JOIN transfers ON transfers.id = entry", TRANSFERS.columns, "what = 2"),
+            Self::Trade => ("timelines CROSS JOIN trades ON trades.id = entry", TRADES.columns, "what IN (1, 2)"),
+            Self::Transfer => {
+                ("timelines CROSS JOIN transfers ON transfers.id = entry", TRANSFERS.columns, "what IN (3, 4)")
+            }
         }
     }
 }

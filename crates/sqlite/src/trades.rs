@@ -95,7 +95,7 @@ const CANDLES: &str = "\
         SELECT start, price, cost, first_value(price) OVER interval AS first, last_value(price) OVER interval AS last FROM (\
             SELECT price, cost, created_at, sequence, created_at / ?1 - (created_at % ?1 < 0) AS start \
             FROM timelines CROSS JOIN trades ON trades.id = entry \
-            WHERE owner = ?2 AND what = 1 AND outcome = ?3 AND at >= ?4 AND at < ?5\
+            WHERE owner = ?2 AND what = 2 AND outcome = ?3 AND at >= ?4 AND at < ?5\
         ) WINDOW interval AS (\
             PARTITION BY start ORDER BY created_at, sequence ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING\
         )\
@@ -106,10 +106,10 @@ const CANDLES: &str = "\
 const LAST_BEGUN: &str = "\
     WITH RECURSIVE begun (moment, number) AS (\
         SELECT (SELECT at FROM timelines CROSS JOIN trades ON trades.id = entry \
-            WHERE owner = ?2 AND what = 1 AND outcome = ?3 AND at >= ?4 AND at < ?5 ORDER BY at LIMIT 1), 1 \
+            WHERE owner = ?2 AND what = 2 AND outcome = ?3 AND at >= ?4 AND at < ?5 ORDER BY at LIMIT 1), 1 \
         UNION ALL \
         SELECT (SELECT at FROM timelines CROSS JOIN trades ON trades.id = entry \
-            WHERE owner = ?2 AND what = 1 AND outcome = ?3 AND at >= (moment / ?1 - (moment % ?1 < 0) + 1) * ?1 \
+            WHERE owner = ?2 AND what = 2 AND outcome = ?3 AND at >= (moment / ?1 - (moment % ?1 < 0) + 1) * ?1 \
                 AND at < ?5 ORDER BY at LIMIT 1), number + 1 \
         FROM begun WHERE moment IS NOT NULL AND number < ?6\
     ) SELECT moment FROM begun WHERE number = ?6 AND moment IS NOT NULL";

@@ -195,7 +195,7 @@ const NO_SHARES: &str = " AND free NOT GLOB '*[1-9]*' AND held NOT GLOB '*[1-9]*
 /// No trade is left, nor an order, which would not have been filled without one.
 const NOTHING_LEFT: &str = " \
     AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.market_id = market_counters.market_id AND filled = 0) \
-    AND NOT EXISTS (SELECT 1 FROM timelines WHERE owner = market_counters.market_id AND what = 1)";
+    AND NOT EXISTS (SELECT 1 FROM timelines WHERE owner = market_counters.market_id AND what = 2)";
 
 /// Ended orders and empty positions go with their market. Whatever else there is refuses: a trade, or an order that still
 /// rests, since the counters stay then; a share by its reference. Accounts stay, since the ledger forgets nothing.

@@ -301,7 +301,7 @@ fn broken(stop: Stop) -> Error {
 /// One batch of a market's settlement. Through which user all are paid then; none where nothing is left to do.
 ///
 /// What is paid stays so, and nobody gets a position in a market that is decided: whoever was paid through once need not
-/// be looked at again. Were it not so, the collateral would not come out at zero, and the market not be settled.
+/// be looked at again, but for one look at all before the market is settled.
 struct SettleStep {
     market: MarketId,
     /// All of this user's and before are paid.
@@ -330,7 +330,10 @@ impl Script for SettleStep {
         if !market.status.is_decided() {
             return Ok(Step::Discard(None));
         }
-        let unpaid = unit.positions().unsettled(market.id, self.paid, BATCH).await?;
+        let mut unpaid = unit.positions().unsettled(market.id, self.paid, BATCH).await?;
+        if unpaid.is_empty() && self.paid != NOBODY {
+            unpaid = unit.positions().unsettled(market.id, NOBODY, BATCH).await?;
+        }
         let Some(last) = unpaid.last() else {
             finish(ctx, unit, market).await?;
             return Ok(Step::Commit(None));

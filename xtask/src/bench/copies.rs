@@ -56,10 +56,10 @@ const NUMBERS: u64 = 1_000_000;
 const TIMELINES: &str = "\
     DELETE FROM timelines; \
     INSERT INTO timelines SELECT user_id, created_at, id, 0 FROM orders \
-    UNION ALL SELECT market_id, created_at, id, 1 FROM trades UNION ALL SELECT taker_id, created_at, id, 1 FROM trades \
+    UNION ALL SELECT market_id, created_at, id, 2 FROM trades UNION ALL SELECT taker_id, created_at, id, 1 FROM trades \
     UNION ALL SELECT maker_id, created_at, id, 1 FROM trades WHERE maker_id <> taker_id \
-    UNION ALL SELECT from_account, created_at, id, 2 FROM transfers \
-    UNION ALL SELECT to_account, created_at, id, 2 FROM transfers ORDER BY 1, 2, 3, 4;\n";
+    UNION ALL SELECT from_account, created_at, id, 3 FROM transfers \
+    UNION ALL SELECT to_account, created_at, id, 4 FROM transfers ORDER BY 1, 2, 3, 4;\n";
 
 /// Bytes as ids are written.
 fn uuid(bytes: &[u8]) -> String {

@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use bellwether_conformance::plans::fill::{Dialect, statements};
+use bellwether_domain::ports::Queries as _;
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::BigInt;
@@ -12,9 +13,9 @@ const ROWS: u64 = 12_000;
 /// What the tables say that timelines should have.
 const HAPPENED: &str = "\
     SELECT user_id AS owner, created_at AS at, id AS entry, 0 AS what FROM orders \
-    UNION ALL SELECT market_id, created_at, id, 1 FROM trades UNION ALL SELECT taker_id, created_at, id, 1 FROM trades \
+    UNION ALL SELECT market_id, created_at, id, 2 FROM trades UNION ALL SELECT taker_id, created_at, id, 1 FROM trades \
     UNION ALL SELECT maker_id, created_at, id, 1 FROM trades WHERE maker_id <> taker_id \
-    UNION ALL SELECT from_account, created_at, id, 2 FROM transfers UNION ALL SELECT to_account, created_at, id, 2 FROM transfers";
+    UNION ALL SELECT from_account, created_at, id, 3 FROM transfers UNION ALL SELECT to_account, created_at, id, 4 FROM transfers";
 
 #[derive(Debug, QueryableByName)]
 struct Counted {
@@ -59,5 +60,14 @@ async fn timelines_have_what_happened() -> anyhow::Result<()> {
     store.migrate_up().await?;
     let mut raw = SqliteConnection::establish(path.to_str().unwrap_or_default())?;
     ensure!(right(&mut raw)? == rest, "the entries were not made again");
+
+    // Nothing else of these rows is as it should be, so it is looked for.
+    let is_found = async || -> anyhow::Result<bool> {
+        Ok(store.violations(u32::MAX).await?.iter().any(|violation| violation.message.contains("timelines")))
+    };
+    ensure!(!is_found().await?, "good timelines were found to be bad");
+    ensure!(raw.batch_execute("UPDATE timelines SET what = 1 WHERE what = 2").is_err(), "an entry was changed");
+    raw.batch_execute("DELETE FROM timelines WHERE entry = (SELECT id FROM orders LIMIT 1)")?;
+    ensure!(is_found().await?, "an entry that is missing was not found");
     Ok(())
 }

@@ -14,6 +14,7 @@ use bellwether_usecases::settling::{Turns, settle_market, tick};
 use bellwether_usecases::users::deactivate_user;
 use bellwether_usecases::{Caller, Error};
 use jiff::SignedDuration;
+use uuid::Uuid;
 
 use crate::mocks::{
     Unit, account, context, context_with, market, market_id, nothing_else_due, now, store, user, user_id,
@@ -59,8 +60,10 @@ async fn a_decided_market_pays_its_positions_and_then_ends() {
                 .returning(|_| Ok(()));
         } else {
             collateral.balance = Credits::ZERO;
-            let is_after = |_: &MarketId, after: &UserId, _: &u32| *after == user_id(2);
-            unit.positions.expect_unsettled().withf(is_after).returning(|_, _, _| Ok(Vec::new()));
+            for after in [user_id(2), UserId(Uuid::nil())] {
+                let from_there = move |_: &MarketId, asked: &UserId, _: &u32| *asked == after;
+                unit.positions.expect_unsettled().times(1).withf(from_there).returning(|_, _, _| Ok(Vec::new()));
+            }
             unit.unit
                 .expect_write()
                 .times(1)
