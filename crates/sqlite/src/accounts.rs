@@ -128,7 +128,7 @@ pub(crate) fn transfers(
     page: &PageRequest<TransferSort>,
 ) -> Result<Page<Transfer>, StoreError> {
     let (mut list, at) = match filter.account {
-        Some(account) => (What::Transfer.list(account.0), timelines::AT),
+        Some(account) => (What::Transfers.list(account.0), timelines::AT),
         None => (List::of(TRANSFERS.name, TRANSFERS.columns, "id"), "created_at"),
     };
     list.filter("kind = ?", filter.kind.map(TransferKind::as_str));
@@ -144,8 +144,8 @@ pub(crate) fn chains(
     limit: u32,
 ) -> Result<Vec<Transfer>, StoreError> {
     let (payer, at, id) = after.unwrap_or((AccountId(Uuid::nil()), Timestamp::MIN, TransferId(Uuid::nil())));
-    let sql = Sql::new(What::Transfer.select())
-        .then(" AND what = 3 AND (owner, at, entry) > (?, ?, ?)")
+    let sql = Sql::new(What::TransfersPaid.select())
+        .then(" AND (owner, at, entry) > (?, ?, ?)")
         .bind(payer)
         .bind(at)
         .bind(id);

@@ -130,7 +130,7 @@ pub(crate) fn list(
     // Open orders and client ids have indexes of their own.
     let is_found_otherwise = filter.status == Some(OrderStatus::Open) || filter.client_order_id.is_some();
     let (mut list, at) = match filter.user.filter(|_| !is_found_otherwise) {
-        Some(user) => (What::Order.list(user.0), timelines::AT),
+        Some(user) => (What::Orders.list(user.0), timelines::AT),
         None => {
             let mut list = List::of(ORDERS.name, ORDERS.columns, "id");
             list.filter("user_id = ?", filter.user);

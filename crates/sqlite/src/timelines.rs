@@ -8,15 +8,19 @@ use uuid::Uuid;
 use crate::lists::List;
 use crate::schema::{ORDERS, TRADES, TRANSFERS};
 
-/// What an entry is.
+/// Which entries of an owner are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
-    /// Of its user.
-    Order,
-    /// Of its market, of its taker, and of its maker where that is another user.
-    Trade,
-    /// Of its payer and of its payee.
-    Transfer,
+    /// A user's orders.
+    Orders,
+    /// The trades that a user took or made, each once.
+    TradesOfUser,
+    /// The trades in a market.
+    TradesInMarket,
+    /// The transfers of an account, those that it paid and those that it received.
+    Transfers,
+    /// Those that it paid.
+    TransfersPaid,
 }
 
 /// The column that its entries are in the order of, beside [`ENTRY`].
@@ -40,15 +44,17 @@ impl What {
         list
     }
 
-    /// The entries with their rows, what is read of these, and the condition that an entry is of this kind. `CROSS JOIN` has
-    /// SQLite go by the timeline.
+    /// The entries with their rows, what is read of these, and the condition that it is these entries. `CROSS JOIN` has SQLite
+    /// go by the timeline.
     const fn parts(self) -> (&'static str, &'static str, &'static str) {
+        const WITH_TRADES: &str = "timelines CROSS JOIN trades ON trades.id = entry";
+        const WITH_TRANSFERS: &str = "timelines CROSS JOIN transfers ON transfers.id = entry";
         match self {
-            Self::Order => ("timelines CROSS JOIN orders ON orders.id = entry", ORDERS.columns, "what = 0"),
-            Self::Trade => ("timelines CROSS JOIN trades ON trades.id = entry", TRADES.columns, "what IN (1, 2)"),
-            Self::Transfer => {
-                ("timelines CROSS JOIN transfers ON transfers.id = entry", TRANSFERS.columns, "what IN (3, 4)")
-            }
+            Self::Orders => ("timelines CROSS JOIN orders ON orders.id = entry", ORDERS.columns, "what = 0"),
+            Self::TradesOfUser => (WITH_TRADES, TRADES.columns, "what = 1"),
+            Self::TradesInMarket => (WITH_TRADES, TRADES.columns, "what = 2"),
+            Self::Transfers => (WITH_TRANSFERS, TRANSFERS.columns, "what IN (3, 4)"),
+            Self::TransfersPaid => (WITH_TRANSFERS, TRANSFERS.columns, "what = 3"),
         }
     }
 }

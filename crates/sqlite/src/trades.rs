@@ -57,10 +57,10 @@ pub(crate) fn list(
     filter: &TradeFilter,
     page: &PageRequest<TradeSort>,
 ) -> Result<Page<Trade>, StoreError> {
-    let owner = filter.user.map(|user| user.0).or(filter.market.map(|market| market.0));
-    let (mut list, at) = match owner.filter(|_| filter.order.is_none()) {
-        Some(owner) => (What::Trade.list(owner), timelines::AT),
-        None => {
+    let (mut list, at) = match (filter.order, filter.user, filter.market) {
+        (None, Some(user), _) => (What::TradesOfUser.list(user.0), timelines::AT),
+        (None, None, Some(market)) => (What::TradesInMarket.list(market.0), timelines::AT),
+        (Some(_), _, _) | (None, None, None) => {
             let mut list = List::of(TRADES.name, TRADES.columns, "id");
             // No row is in both halves.
             list.either(["taker_order = ?", "maker_order = ? AND maker_order <> taker_order"], filter.order);
@@ -80,7 +80,7 @@ pub(crate) fn of_market_after(
     after: Option<(Timestamp, TradeId)>,
     limit: u32,
 ) -> Result<Vec<Trade>, StoreError> {
-    let sql = Sql::new(What::Trade.select()).then(" AND owner = ?").bind(market);
+    let sql = Sql::new(What::TradesInMarket.select()).then(" AND owner = ?").bind(market);
     let sql = match after {
         Some((at, id)) => sql.then(" AND (at, entry) > (?, ?)").bind(at).bind(id),
         None => sql,

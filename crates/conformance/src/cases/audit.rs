@@ -253,8 +253,7 @@ pub async fn a_sequence_that_two_trades_have_is_found(world: World) -> anyhow::R
     for _ in 0..2 {
         trades.push(fixtures::fill_by_maker(&world, &mut market, &mut taking, 1, mills(500), fixtures::price(500)?)?);
     }
-    let good = trades.clone();
-    let first = nth(&good, 0)?.sequence;
+    let first = nth(&trades, 0)?.sequence;
     trades.iter_mut().for_each(|trade| trade.sequence = first);
     world.write(&Changes { new_orders: vec![taking], trades, markets: vec![market], ..Changes::default() }).await?;
     let found = named(&world, "a sequence twice", 5).await?;

@@ -43,11 +43,10 @@ async fn a_decided_market_pays_its_positions_and_then_ends() {
         unit.markets.expect_lock().returning(move |_| Ok(vec![market.clone()]));
         unit.orders.expect_open_in_market().returning(|_, _| Ok(Vec::new()));
         if run == 0 {
-            let batch = positions.clone();
             unit.positions
                 .expect_unsettled()
                 .withf(|_, after, _| after.0.is_nil())
-                .returning(move |_, _, _| Ok(batch.clone()));
+                .returning(move |_, _, _| Ok(positions.clone()));
             unit.unit
                 .expect_write()
                 .times(1)
