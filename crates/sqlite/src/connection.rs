@@ -19,6 +19,10 @@ use crate::sql::{Bound, Row, Sql, Values};
 /// the index of the log, which is always mapped; what was acknowledged is on the disk.
 const MOST_MAPPED: i64 = 1 << 40;
 
+/// How many bytes of the log's file stay when it begins anew. What is beyond is given back to the system, and asked for
+/// again, which each commit that does so waits for.
+pub(crate) const MOST_KEPT: i64 = 256 * 1024 * 1024;
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -83,7 +87,7 @@ impl Connection {
             "PRAGMA foreign_keys = ON",
             "PRAGMA trusted_schema = OFF",
             "PRAGMA temp_store = MEMORY",
-            "PRAGMA journal_size_limit = 134217728",
+            &format!("PRAGMA journal_size_limit = {MOST_KEPT}"),
             // No commit waits for the log to be copied: see `checkpoints`.
             "PRAGMA wal_autocheckpoint = 0",
         ] {
