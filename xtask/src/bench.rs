@@ -487,6 +487,7 @@ impl Bench<'_> {
     async fn state(&self, subject: &Subject, restart: Restart, other: Option<&State>) -> anyhow::Result<State> {
         let mut loads = Vec::new();
         for load in orders_of(subject.name) {
+            subject.measure(*load, Pace::Closed(8), WARM_UP, self.interrupts).await?;
             for clients in &self.options.clients {
                 loads.push(self.measure(subject, *load, Pace::Closed(*clients)).await?);
             }

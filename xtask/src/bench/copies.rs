@@ -311,7 +311,8 @@ impl Store {
     const fn epilogue(&self) -> &'static str {
         match self {
             Self::Postgres(_) => "VACUUM ANALYZE;\nCHECKPOINT;\n",
-            Self::Sqlite(_) => "PRAGMA wal_checkpoint(TRUNCATE);\n",
+            // With everything on the disk: what the system writes later it would write beside what is measured.
+            Self::Sqlite(_) => "PRAGMA synchronous = FULL;\nPRAGMA wal_checkpoint(TRUNCATE);\n",
         }
     }
 
