@@ -103,7 +103,7 @@ fn run(mut connection: Connection, file: &DataFile, log: &Log, poison: &Poison, 
         if commits == copied {
             continue;
         }
-        match copy_and_sync(&mut connection, file) {
+        match copy_and_sync(&mut connection, file, poison) {
             Ok(pages) => {
                 copied = commits;
                 log.is_to_begin_anew.store(pages > LONG, Ordering::Relaxed);
@@ -130,13 +130,16 @@ enum Failure {
 }
 
 /// Copies, and where the log is to begin anew, until little is left for the writer. How many pages the log has.
-fn copy_and_sync(connection: &mut Connection, file: &DataFile) -> Result<i64, Failure> {
+fn copy_and_sync(connection: &mut Connection, file: &DataFile, poison: &Poison) -> Result<i64, Failure> {
     let mut last = copy(connection).map_err(Failure::Copy)?;
     if last.log <= LONG {
         return Ok(last.log);
     }
     for _ in 0..MOST_COPIES {
         file.sync().map_err(Failure::Sync)?;
+        if poison.check().is_err() {
+            break;
+        }
         let before = std::mem::replace(&mut last, copy(connection).map_err(Failure::Copy)?);
         if last.copied.saturating_sub(before.copied) < FEW {
             break;

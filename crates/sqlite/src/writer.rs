@@ -116,6 +116,7 @@ impl Writer {
     /// Between two transactions, after one was committed.
     fn tidy(&mut self) {
         if self.log.committed()
+            && self.poison.check().is_ok()
             && let Err(error) = checkpoints::copy(&mut self.connection)
         {
             tracing::warn!(%error, "the log could not be copied into the file");
