@@ -365,10 +365,14 @@ impl Bench<'_> {
             let empty = self.state(&subject, restart, None).await?;
             let (subject, restart) = subject.fill(full, self.interrupts).await?;
             let filled = self.state(&subject, restart, Some(&empty)).await?;
+            // A full store is tens of gigabytes: the next one is to find room.
             subject.finish(self.interrupts).await?;
+            let mut subjects = self.options.store.subjects();
+            if let Some(database) = subjects.find_map(|(of, database)| database.filter(|_| of == name)) {
+                self.server.remove(database, self.interrupts).await?;
+            }
             stores.push(Scaled { subject: name, empty, full: filled });
         }
-        self.remove_databases().await?;
         let (command, busy_before) = (self.options.command(), self.busy_before);
         Ok(ScaleReport {
             command,
