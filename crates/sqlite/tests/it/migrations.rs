@@ -1,6 +1,6 @@
 //! The schema's way up and down.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use bellwether_domain::ids::{MarketId, UserId};
 use bellwether_domain::ports::{Queries, StoreError};
 use bellwether_sqlite::{SqliteOptions, SqliteStore};
@@ -179,6 +179,16 @@ async fn a_fresh_store_breaks_no_invariant() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The statement that writes an order that was filled, of these ids.
+fn filled_order(id: &str, market: &str, user: &str) -> String {
+    format!(
+        "INSERT INTO orders (id, market_id, user_id, outcome, side, order_type, backing, quantity, filled, remaining, reserved, cost, \
+             fee, time_in_force, post_only, self_trade_prevention, status, book, book_side, sequence, created_at, updated_at) \
+             VALUES ({id}, {market}, {user}, 0, 'buy', 'market', 'cash', 6, 6, 0, 0, 3000, 0, 'ioc', 0, 'cancel_newest', \
+                 'filled', 0, 'buy', 0, 0, 0)"
+    )
+}
+
 /// Two trades in each of three markets, the second before the first by a clock that was set back: one that is being counted, whose trades
 /// are counted in part; one whose trades all are; and one that is counted.
 fn fill_countings(path: &std::path::Path) -> anyhow::Result<()> {
@@ -191,11 +201,8 @@ fn fill_countings(path: &std::path::Path) -> anyhow::Result<()> {
              created_at, updated_at) \
              SELECT unhex(printf('%032x', value)), value, 'Rain?', '', {user}, 'resolved', 0, 0, 'house', 1, 0, 0 \
              FROM json_each('[1, 2, 3]'); \
-         INSERT INTO orders (id, market_id, user_id, outcome, side, order_type, backing, quantity, filled, remaining, reserved, cost, \
-             fee, time_in_force, post_only, self_trade_prevention, status, book, book_side, sequence, created_at, updated_at) \
-             VALUES ({order}, X'{:032x}', {user}, 0, 'buy', 'market', 'cash', 6, 6, 0, 0, 3000, 0, 'ioc', 0, 'cancel_newest', \
-                 'filled', 0, 'buy', 0, 0, 0)",
-        1
+         {}",
+        filled_order(&order, &format!("X'{:032x}'", 1), &user)
     ))?;
     for (market, users_through, trades_through, done) in [(1, 0, 1, 0), (2, 7, 2, 0), (3, 7, 2, 1)] {
         let id = |number: u32| format!("X'{number:032x}'");
@@ -253,5 +260,73 @@ async fn a_counting_goes_on_where_it_was_or_begins_anew() -> anyhow::Result<()> 
     let found = countings("trades_through")?;
     ensure!(found == ["-1 0", "2 1", "2 1"], "{found:?}");
     fixture.store.migrate_up().await?;
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Operation {
+    #[diesel(sql_type = Text)]
+    opcode: String,
+}
+
+/// Columns that may have one of three words or more, of the tables that have rows here.
+const WORDS: [(&str, &str); 7] = [
+    ("users", "role"),
+    ("users", "status"),
+    ("markets", "status"),
+    ("orders", "time_in_force"),
+    ("orders", "self_trade_prevention"),
+    ("orders", "status"),
+    ("orders", "end_reason"),
+];
+
+/// The checks that refuse a word that is none of a column's, as [`WORDS`] has the columns.
+fn refused(connection: &mut SqliteConnection) -> anyhow::Result<Vec<String>> {
+    let mut checks = Vec::new();
+    for (table, column) in WORDS {
+        let written = connection.batch_execute(&format!("UPDATE {table} SET {column} = 'lost'"));
+        let said = written.err().with_context(|| format!("{table} took 'lost' as {column}"))?.to_string();
+        checks.push(said.trim_start_matches("CHECK constraint failed: ").to_owned());
+    }
+    Ok(checks)
+}
+
+/// How many tables SQLite makes for itself to write one row to each table.
+fn tables_made(connection: &mut SqliteConnection) -> anyhow::Result<usize> {
+    let writes: Vec<Object> = sql_query(
+        "SELECT tables.name, 'INSERT INTO ' || tables.name || ' VALUES (' || group_concat('?') || ')' AS sql \
+             FROM sqlite_schema AS tables, pragma_table_info(tables.name) WHERE tables.type = 'table' GROUP BY tables.name",
+    )
+    .load(connection)?;
+    let mut made = 0;
+    for write in writes {
+        let program = sql_query(format!("EXPLAIN {}", write.sql.unwrap_or_default()));
+        let operations: Vec<Operation> = program.load(connection).with_context(|| write.name)?;
+        made += operations.iter().filter(|operation| operation.opcode == "OpenEphemeral").count();
+    }
+    Ok(made)
+}
+
+/// The checks are changed in the text of the tables, and so have to be what they were, to connections that have read the schema before too.
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_refuse_the_same_rows_and_make_no_table() -> anyhow::Result<()> {
+    let fixture = Fixture::new().await?;
+    let path = fixture.folder.path().join("bellwether.db");
+    let names = fixture.store.migration_status().await?;
+    let changed = names.iter().take_while(|(name, _)| !name.contains("checks_compare")).count();
+    fixture.store.migrate_down(names.len() - changed).await?;
+    let mut connection = SqliteConnection::establish(path.to_str().context("the path is not UTF-8")?)?;
+    fill_positions(&path)?;
+    let ids = [70, MARKET, 1].map(|id| format!("X'{id:032x}'"));
+    connection.batch_execute(&filled_order(&ids[0], &ids[1], &ids[2]))?;
+    ensure!(refused(&mut connection)? == WORDS.map(|(table, column)| format!("{table}_{column}")));
+    ensure!(tables_made(&mut connection)? > 0, "what the migration changes was not there");
+
+    fixture.store.migrate_up().await?;
+    ensure!(refused(&mut connection)? == WORDS.map(|(table, column)| format!("{table}_{column}")));
+    ensure!(tables_made(&mut connection)? == 0, "a row is checked against a table that is made for it");
+    let found: Vec<Object> =
+        sql_query("SELECT integrity_check AS name, NULL AS sql FROM pragma_integrity_check").load(&mut connection)?;
+    ensure!(found.iter().map(|object| object.name.as_str()).eq(["ok"]), "{found:?}");
     Ok(())
 }
