@@ -12,7 +12,7 @@ use crate::readers::Readers;
 use crate::sql::Sql;
 
 /// The invariant's number and the query for what breaks it.
-const CHECKS: [(u8, &str); 25] = [
+const CHECKS: [(u8, &str); 26] = [
     (1, BALANCES_ARE_TRANSFERS),
     (1, PAID_COUNTS),
     (1, CHAINS_END_IN_THE_LAST_HASH),
@@ -38,6 +38,7 @@ const CHECKS: [(u8, &str); 25] = [
     (10, SCORES_OF_MARKETS_ARE_TRADES),
     (10, COUNTED_TO_THE_END),
     (10, TIMELINES_ARE_WHAT_HAPPENED),
+    (10, LEVELS_ARE_OPEN_ORDERS),
 ];
 
 /// Every breach that is found, at most `limit`. Each check is one statement, which sees one state of the database, and none
@@ -126,6 +127,22 @@ const TIMELINES_ARE_WHAT_HAPPENED: &str = "\
             + (SELECT 2 * count(*) + count(CASE WHEN maker_id <> taker_id THEN 1 END) FROM trades) \
             + (SELECT 2 * count(*) FROM transfers) AS happened\
     ) WHERE there <> happened";
+
+/// Each side along its own index.
+const LEVELS_ARE_OPEN_ORDERS: &str = "\
+    WITH resting AS MATERIALIZED (\
+        SELECT market_id, book, 'buy' AS book_side, book_price, sum(remaining) AS quantity, count(*) AS orders FROM orders \
+        WHERE status = 'open' AND book_side = 'buy' GROUP BY market_id, book, book_price \
+        UNION ALL SELECT market_id, book, 'sell', book_price, sum(remaining), count(*) FROM orders \
+        WHERE status = 'open' AND book_side = 'sell' GROUP BY market_id, book, book_price\
+    ), levels AS (\
+        SELECT market_id, book, book_side, book_price, quantity, orders FROM book_levels\
+    ) \
+    SELECT market_id, 'the level at ' || book_price || ' of the ' || book_side || ' side of book ' || book || ' has ' || quantity \
+        || ' shares of ' || orders || ' orders ' || found FROM (\
+        SELECT *, 'that do not rest there' AS found FROM (SELECT * FROM levels EXCEPT SELECT * FROM resting) \
+        UNION ALL SELECT *, 'that it does not count' FROM (SELECT * FROM resting EXCEPT SELECT * FROM levels)\
+    )";
 
 const BALANCES_IN_RANGE: &str = "\
     SELECT id, 'the account holds ' || held || ' of ' || balance || ' mills' FROM accounts \

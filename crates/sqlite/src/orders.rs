@@ -208,12 +208,11 @@ pub(crate) fn levels(
     })
 }
 
-const BIDS: &str = "SELECT book_price, sum(remaining), count(*) FROM orders \
-                    WHERE market_id = ? AND book = ? AND book_side = 'buy' AND status = 'open' \
-                    GROUP BY book_price ORDER BY book_price DESC LIMIT ? + 0";
-const ASKS: &str = "SELECT book_price, sum(remaining), count(*) FROM orders \
-                    WHERE market_id = ? AND book = ? AND book_side = 'sell' AND status = 'open' \
-                    GROUP BY book_price ORDER BY book_price LIMIT ? + 0";
+/// Triggers keep the levels, so that a look at a book does not read all of its orders.
+const BIDS: &str = "SELECT book_price, quantity, orders FROM book_levels \
+                    WHERE market_id = ? AND book = ? AND book_side = 'buy' ORDER BY book_price DESC LIMIT ? + 0";
+const ASKS: &str = "SELECT book_price, quantity, orders FROM book_levels \
+                    WHERE market_id = ? AND book = ? AND book_side = 'sell' ORDER BY book_price LIMIT ? + 0";
 
 const BEST_PRICES: &str = "SELECT \
                            (SELECT max(book_price) FROM orders \

@@ -1,6 +1,6 @@
 //! Books and open orders: as decisions load them, and as readers see them.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use bellwether_domain::ids::{MarketId, OrderId, UserId};
 use bellwether_domain::market::Market;
 use bellwether_domain::order::{EndReason, Order, OrderStatus, Side};
@@ -207,6 +207,66 @@ pub async fn the_levels_of_a_book_are_summed_from_the_best_price(world: World) -
     let (empty, sequence) = world.queries.book(books.market.id, outcome(0)?, 100).await?;
     ensure!(empty.is_empty() && sequence == books.market.sequence);
     Ok(())
+}
+
+/// Whatever becomes of orders, the levels are the sum of those that are open: orders that go to another price, are filled in part
+/// or whole, or end, several of one level in one unit too, and one that is written as it was.
+pub async fn levels_follow_what_becomes_of_orders(world: World) -> anyhow::Result<()> {
+    const ROUNDS: u64 = 40;
+    let mut books = books(&world).await?;
+    for round in 0..ROUNDS {
+        let count = u64::try_from(books.orders.len())?;
+        let mut changed = Vec::new();
+        for nth in (round % 5..count).step_by(5) {
+            let order = books.orders.get_mut(usize::try_from(nth)?).filter(|order| order.is_open());
+            let Some(order) = order else { continue };
+            match (round / 5 + nth) % 5 {
+                0 => order.book_price = Some(price(200 + i64::try_from((round * 37 + nth * 3) % 6)? * 100)?),
+                1 | 2 if order.remaining > shares(1) => {
+                    order.filled = shares(order.filled.count() + 1);
+                    order.remaining = shares(order.remaining.count() - 1);
+                }
+                3 if nth % 2 == 0 => order.end(OrderStatus::Cancelled, Some(EndReason::Requested), at(1)?),
+                _ => {}
+            }
+            order.reserved = order.reserve_for(order.remaining)?;
+            changed.push(order.clone());
+        }
+        let new = fixtures::order(&world, &mut books.market, books.user, (1, Side::Buy, 300, 7))?;
+        books.orders.push(new.clone());
+        let markets = vec![books.market.clone()];
+        world.write(&Changes { new_orders: vec![new], orders: changed, markets, ..Changes::default() }).await?;
+        for book in [1, 3] {
+            let (levels, _) = world.queries.book(books.market.id, outcome(book)?, 1000).await?;
+            let wanted = summed(&books, book)?;
+            ensure!(levels == wanted, "{levels:?} where {wanted:?} was right after round {round}");
+        }
+    }
+    let ended = books.orders.iter().filter(|order| !order.is_open()).count();
+    ensure!(ended > 10, "only {ended} orders ended");
+    Ok(())
+}
+
+/// The levels of a book, worked out from the rows.
+fn summed(books: &Books, book: usize) -> anyhow::Result<Vec<BookLevel>> {
+    let book = outcome(book)?;
+    let mut levels: Vec<BookLevel> = Vec::new();
+    for order in books.orders.iter().filter(|order| order.is_open() && order.book == book) {
+        let (side, remaining) = (order.book_side, order.remaining);
+        let at = order.book_price.context("an open order rests at no price")?;
+        match levels.iter_mut().find(|level| level.side == side && level.price == at) {
+            Some(level) => {
+                level.quantity = shares(level.quantity.count() + remaining.count());
+                level.orders += 1;
+            }
+            None => levels.push(BookLevel { book, side, price: at, quantity: remaining, orders: 1 }),
+        }
+    }
+    levels.sort_by_key(|level| {
+        let mills = level.price.mills();
+        (level.side, if level.side == Side::Buy { -mills } else { mills })
+    });
+    Ok(levels)
 }
 
 /// Readers of a book see the levels and the sequence of one moment: here each write makes both

@@ -127,6 +127,7 @@ macro_rules! each_case {
                 orders_are_found_by_client_order_ids,
                 best_prices_are_those_of_the_open_orders,
                 the_levels_of_a_book_are_summed_from_the_best_price,
+                levels_follow_what_becomes_of_orders,
                 levels_and_sequence_are_of_one_snapshot,
             }
             positions {

@@ -1,5 +1,6 @@
 //! The suite of the ports, and what is SQLite's own.
 
+mod levels;
 mod migrations;
 mod plans;
 mod store;
